@@ -1,0 +1,2 @@
+//! The `polyqueue` command.
+fn main() {}
