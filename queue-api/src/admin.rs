@@ -1,0 +1,87 @@
+//! The operating half of the contract: what a console, a command line and an operator need.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::{Counters, DeadFilter, DeadId, DeadPage, Page, QueueName, QueueSpec, Result};
+
+/// Looks after queues. Unknown queues answer [`NotFound`](crate::Error::NotFound), except where said otherwise.
+#[async_trait]
+pub trait Admin: Send + Sync {
+    /// All queues of this namespace, from the broker's own catalogue, by name.
+    async fn queues(&self) -> Result<Vec<QueueSpec>>;
+
+    /// Removes a queue with all its messages and dead letters. Delayed messages go with it: none reaches a queue of the
+    /// same name that is declared later.
+    async fn delete(&self, queue: &QueueName) -> Result<()>;
+
+    /// How many messages are where. Applies first what is due (delays, ends of leases).
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats>;
+
+    /// Removes messages, answering how many. Those in flight are spared.
+    async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64>;
+
+    /// Dead letters that match, oldest death first. Takes no lease and burns no attempt.
+    async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage>;
+
+    /// Makes dead letters ready again: same id, headers and priority, attempts from 1. Per id: `true` = ready again,
+    /// `false` = was not there (any more). After an error it may be repeated.
+    async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>>;
+
+    /// Removes dead letters for good. Per id: `true` = removed, `false` = was not there (any more).
+    async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>>;
+
+    /// Whether the broker can be reached now. Answers within a second and never fails: it says.
+    async fn health(&self) -> Health;
+}
+
+/// What [`Admin::purge`] removes. Exhaustive: a new kind must break backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Ready messages, and delayed ones where [`QueueStats::delayed`] is known; elsewhere those are spared.
+    Waiting,
+    /// Dead letters.
+    Dead,
+}
+
+/// How many messages of a queue are where. What nobody can know is `None`, never a guess.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QueueStats {
+    /// Could be handed out now.
+    pub ready: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Waiting for their time: delayed, or between retries.
+    pub delayed: Option<u64>,
+    /// Handed out and not settled.
+    pub in_flight: Option<u64>,
+    /// How long the oldest ready message has been ready; `None` also when none is.
+    pub oldest: Option<Duration>,
+    /// What this handle has done.
+    pub counters: Counters,
+}
+
+/// Whether a broker can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Whether calls can be expected to succeed.
+    pub healthy: bool,
+    /// The backend.
+    pub provider: &'static str,
+    /// What is wrong and where, without secrets; empty when nothing is.
+    pub detail: String,
+}
+
+impl Health {
+    /// All is well.
+    pub fn good(provider: &'static str) -> Self {
+        Self { healthy: true, provider, detail: String::new() }
+    }
+
+    /// Something is wrong.
+    pub fn bad(provider: &'static str, detail: impl Into<String>) -> Self {
+        Self { healthy: false, provider, detail: detail.into() }
+    }
+}

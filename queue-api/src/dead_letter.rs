@@ -1,0 +1,251 @@
+//! Dead letters: records of messages that will not be handed out again unless somebody redrives them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::{Error, Message, QueueName, Result};
+
+/// Identifies a dead letter in its queue: opaque, made by the backend. Not the message's id, which may be there twice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct DeadId(Arc<str>);
+
+impl DeadId {
+    /// For backends, and for ids that a person typed; one that fits nothing is simply not there.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Why a message died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// Its last attempt failed, by a verdict or by the end of its lease.
+    MaxAttempts,
+    /// A handler refused it.
+    Rejected,
+    /// Its bytes could not be read.
+    Undecodable,
+}
+
+impl DeadReason {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::MaxAttempts, Self::Rejected, Self::Undecodable];
+
+    /// The reason's name on the wire and on the command line: `max_attempts`, `rejected`, `undecodable`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxAttempts => "max_attempts",
+            Self::Rejected => "rejected",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+impl fmt::Display for DeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for DeadReason {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
+            Error::invalid(
+                "reason",
+                format!("{text:?} given, allowed are {}", Self::ALL.map(Self::as_str).join(", ")),
+            )
+        })
+    }
+}
+
+/// What a dead letter keeps of its message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadBody {
+    /// The original message, as it was published.
+    Message(Box<Message>),
+    /// What stood where a message should have been, byte for byte.
+    Raw(Bytes),
+}
+
+/// The record of a death.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// Identifies the record in its queue.
+    pub id: DeadId,
+    /// The queue in which it died.
+    pub queue: QueueName,
+    /// The message, or the bytes that were none.
+    pub body: DeadBody,
+    /// Why it died.
+    pub reason: DeadReason,
+    /// The error text of the last failure, at most 4 KiB.
+    pub error: String,
+    /// Attempts since it was published or last redriven.
+    pub attempts: u32,
+    /// Attempts over all its lives.
+    pub total_attempts: u32,
+    /// How often it was redriven before.
+    pub redriven: u32,
+    /// When it was first published, by the sender's clock; `None` where nobody said.
+    pub first_published_at: Option<DateTime<Utc>>,
+    /// When it died, by the server's clock (RabbitMQ: by the clock of the client that buried it).
+    pub died_at: DateTime<Utc>,
+    /// The name of the consumer that held it last, when one did.
+    pub consumer: Option<String>,
+}
+
+impl DeadLetter {
+    /// The message, when it was one.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.body {
+            DeadBody::Message(message) => Some(message),
+            DeadBody::Raw(_) => None,
+        }
+    }
+}
+
+/// Which dead letters are meant; everything that is set must hold. The default means all.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct DeadFilter {
+    /// Died for this reason.
+    pub reason: Option<DeadReason>,
+    /// The error text contains this, case-sensitive.
+    pub error: Option<String>,
+    /// The message is of this kind.
+    pub kind: Option<String>,
+    /// Died before this time.
+    pub died_before: Option<DateTime<Utc>>,
+    /// Died at this time or later.
+    pub died_after: Option<DateTime<Utc>>,
+}
+
+impl DeadFilter {
+    /// All dead letters.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those that died for `reason`.
+    #[must_use]
+    pub fn reason(mut self, reason: DeadReason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Only those whose error text contains `text`.
+    #[must_use]
+    pub fn error(mut self, text: impl Into<String>) -> Self {
+        self.error = Some(text.into());
+        self
+    }
+
+    /// Only messages of this kind.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Only those that died before `time`.
+    #[must_use]
+    pub fn died_before(mut self, time: DateTime<Utc>) -> Self {
+        self.died_before = Some(time);
+        self
+    }
+
+    /// Only those that died at `time` or later.
+    #[must_use]
+    pub fn died_after(mut self, time: DateTime<Utc>) -> Self {
+        self.died_after = Some(time);
+        self
+    }
+
+    /// Whether a letter is meant: the one place where the filter is understood, for every backend.
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
+        self.reason.is_none_or(|reason| letter.reason == reason)
+            && self.error.as_ref().is_none_or(|text| letter.error.contains(text))
+            && self.kind.as_ref().is_none_or(|kind| letter.message().is_some_and(|m| m.kind() == kind))
+            && self.died_before.is_none_or(|time| letter.died_at < time)
+            && self.died_after.is_none_or(|time| letter.died_at >= time)
+    }
+}
+
+/// Where a listing goes on: opaque, made by the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(Arc<str>);
+
+impl Cursor {
+    /// For backends.
+    pub fn new(position: impl Into<Arc<str>>) -> Self {
+        Self(position.into())
+    }
+
+    /// The position as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which part of a listing is wanted.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where to go on; `None` starts at the oldest.
+    pub after: Option<Cursor>,
+    /// The most letters to return, 1 to 500.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The most letters that one page holds.
+    pub const MAX: usize = 500;
+
+    /// The oldest `limit` letters.
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// The next `limit` letters.
+    pub fn after(cursor: Cursor, limit: usize) -> Self {
+        Self { after: Some(cursor), limit }
+    }
+
+    /// Says whether the limit is allowed; the first line of every backend's listing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless the limit is within 1 to 500.
+    pub fn check(&self) -> Result<()> {
+        if (1..=Self::MAX).contains(&self.limit) {
+            return Ok(());
+        }
+        Err(Error::invalid("page limit", format!("{} given, allowed are 1 to {}", self.limit, Self::MAX)))
+    }
+}
+
+/// A part of a listing, oldest death first.
+#[derive(Clone, Debug, Default)]
+pub struct DeadPage {
+    /// The letters that match. May be fewer than asked for, even none, although `next` is there.
+    pub letters: Vec<DeadLetter>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}
