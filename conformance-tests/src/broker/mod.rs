@@ -18,6 +18,7 @@
 mod error;
 mod port;
 mod process;
+mod proxy;
 mod rabbitmq;
 mod redis;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::{BrokerError, Result};
+pub use proxy::{Direction, Proxy, Traffic};
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;
 
