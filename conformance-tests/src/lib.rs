@@ -1,3 +1,31 @@
-//! Placeholder.
+#![allow(dead_code, reason = "the runner lands next")]
+//! What implementing the polyqueue contract means, as a test suite.
+//!
+//! A backend implements [`Harness`] and calls [`run`]: that runs every case of [`cases`] on it, writes down each call, and
+//! judges each history.
 
 pub mod broker;
+pub mod case;
+pub mod cases;
+pub mod child;
+pub mod env;
+pub mod fail;
+pub mod harness;
+pub mod history;
+pub mod rng;
+pub mod roles;
+pub mod verbs;
+
+#[allow(dead_code)]
+mod recorded;
+mod run;
+
+pub use bytes::Bytes;
+pub use case::{Case, Kind, Need};
+pub use child::Child;
+pub use env::{Env, ProxiedQueue};
+pub use fail::{Fail, Outcome};
+pub use harness::{ChildSpec, Fault, Faults, Garbage, Harness, NoFaults, Time};
+pub use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
+pub use rng::Rng;
+pub use run::run;

@@ -1,0 +1,63 @@
+//! One case: what is promised, and the code that tries it.
+
+use futures_util::future::BoxFuture;
+
+use crate::{Env, Outcome};
+
+/// One case of the suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its number, for example `C-PUB-01`.
+    pub id: &'static str,
+    /// What it shows, in a few words.
+    pub name: &'static str,
+    /// The statements of `docs/semantics.md` that it checks.
+    pub statements: &'static [&'static str],
+    /// What kind of promise it tries.
+    pub kind: Kind,
+    /// What the backend or the harness must have for it to mean anything.
+    pub needs: &'static [Need],
+    /// The code.
+    pub body: fn(Env) -> BoxFuture<'static, Outcome>,
+}
+
+/// What kind of promise a case tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something bad never happens. Has no tolerance.
+    Safety,
+    /// Something good happens in time, within the calibrated bound.
+    Liveness,
+    /// Both.
+    Both,
+}
+
+/// What a case needs beyond a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Messages survive the end of the broker's process.
+    Durable,
+    /// Other processes can join.
+    Shared,
+    /// Faults of the broker's process.
+    Faults,
+    /// A proxy between client and broker.
+    Proxy,
+    /// Not even a queue: the case tries a pure function, so that it makes no call that could be recorded.
+    Nothing,
+}
+
+/// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`.
+#[macro_export]
+macro_rules! case {
+    ($id:literal, $name:literal, [$($statement:literal),* $(,)?], $kind:ident, [$($need:ident),* $(,)?], $body:path) => {
+        $crate::Case {
+            id: $id,
+            name: $name,
+            statements: &[$($statement),*],
+            kind: $crate::Kind::$kind,
+            needs: &[$($crate::Need::$need),*],
+            body: |env| ::std::boxed::Box::pin($body(env)),
+        }
+    };
+}

@@ -1,0 +1,5 @@
+//! Cases: admin.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: attempts.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: batch.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: content.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

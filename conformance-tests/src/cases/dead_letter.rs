@@ -1,0 +1,5 @@
+//! Cases: dead_letter.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: delay.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: deliver.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: lease.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: lifecycle.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,42 @@
+//! All cases: one table of tables.
+
+use crate::Case;
+
+mod admin;
+mod attempts;
+mod batch;
+mod content;
+mod dead_letter;
+mod delay;
+mod deliver;
+mod lease;
+mod lifecycle;
+mod priority;
+mod publish;
+mod redrive;
+mod retry;
+mod settle;
+mod time;
+
+const TABLES: &[&[Case]] = &[
+    publish::CASES,
+    batch::CASES,
+    deliver::CASES,
+    priority::CASES,
+    delay::CASES,
+    time::CASES,
+    retry::CASES,
+    attempts::CASES,
+    dead_letter::CASES,
+    redrive::CASES,
+    lease::CASES,
+    settle::CASES,
+    content::CASES,
+    admin::CASES,
+    lifecycle::CASES,
+];
+
+/// Every case, in the order of the tables.
+pub fn all() -> Vec<&'static Case> {
+    TABLES.iter().copied().flatten().collect()
+}

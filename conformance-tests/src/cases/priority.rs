@@ -1,0 +1,5 @@
+//! Cases: priority.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

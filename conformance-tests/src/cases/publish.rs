@@ -1,0 +1,5 @@
+//! Cases: publish.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: redrive.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

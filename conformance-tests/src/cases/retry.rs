@@ -1,0 +1,5 @@
+//! Cases: retry.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: settle.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Cases: time.
+
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[];

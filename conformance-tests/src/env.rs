@@ -1,0 +1,298 @@
+//! What a case is given: a namespace of its own, recorded handles, the unit of time and the seed.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Subscription};
+
+use crate::broker::Proxy;
+use crate::history::Recorder;
+use crate::recorded::Recorded;
+use crate::{Child, Fail, Faults, Garbage, Harness, NoFaults, Outcome, Rng, Time};
+
+/// What a case is given. A clone is the same environment.
+#[derive(Clone)]
+pub struct Env(Arc<Inner>);
+
+struct Inner {
+    harness: Arc<dyn Harness>,
+    namespace: String,
+    seed: u64,
+    forks: AtomicU64,
+    lateness: Duration,
+    info: Info,
+    recorder: Arc<Recorder>,
+    opened: Mutex<Vec<Arc<dyn Queue>>>,
+}
+
+/// What an [`Env`] is made of.
+pub(crate) struct Setting {
+    pub(crate) namespace: String,
+    pub(crate) seed: u64,
+    pub(crate) lateness: Duration,
+    pub(crate) info: Info,
+}
+
+impl Env {
+    pub(crate) fn new(harness: Arc<dyn Harness>, setting: Setting) -> Self {
+        Self(Arc::new(Inner {
+            harness,
+            namespace: setting.namespace,
+            seed: setting.seed,
+            forks: AtomicU64::new(0),
+            lateness: setting.lateness,
+            info: setting.info,
+            recorder: Arc::default(),
+            opened: Mutex::default(),
+        }))
+    }
+
+    /// The same run on the same broker in another namespace, with a history of its own: for generators, which go through
+    /// many. Whoever asks for it cleans it up.
+    pub(crate) fn fork(&self, suffix: &str, seed: u64) -> Self {
+        let room = 32 - suffix.len() - 1;
+        let stem: String = self.0.namespace.chars().take(room).collect();
+        let setting = Setting {
+            namespace: format!("{stem}-{suffix}"),
+            seed,
+            lateness: self.0.lateness,
+            info: self.0.info.clone(),
+        };
+        Self::new(self.0.harness.clone(), setting)
+    }
+
+    /// T, the unit of all waits.
+    pub fn tick(&self) -> Duration {
+        self.0.harness.tick()
+    }
+
+    /// `ticks` × T.
+    pub fn t(&self, ticks: f64) -> Duration {
+        self.tick().mul_f64(ticks)
+    }
+
+    /// L: how late "in time" may be, as calibrated when the run began.
+    pub fn lateness(&self) -> Duration {
+        self.0.lateness
+    }
+
+    /// This case's seed, made from that of the run.
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// A generator; each call gives another, in an order that the seed decides.
+    pub fn rng(&self) -> Rng {
+        let nth = self.0.forks.fetch_add(1, Relaxed);
+        Rng::new(self.0.seed.wrapping_add(nth.wrapping_mul(0xA24B_AED4_963E_E407))).fork()
+    }
+
+    /// This case's own namespace: nothing else on the broker has it.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// A queue's name. Namespaces keep cases apart, names need not.
+    ///
+    /// # Panics
+    /// When it is not a valid name.
+    #[track_caller]
+    pub fn queue_name(&self, name: &str) -> QueueName {
+        match QueueName::new(name) {
+            Ok(name) => name,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A fresh client whose calls are recorded.
+    ///
+    /// # Errors
+    /// As the backend's own connect.
+    pub async fn open(&self) -> Result<Arc<dyn Queue>, Fail> {
+        self.open_with(|options| options).await
+    }
+
+    /// A fresh client with other options.
+    ///
+    /// # Errors
+    /// As the backend's own connect.
+    pub async fn open_with(
+        &self,
+        change: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> Result<Arc<dyn Queue>, Fail> {
+        Ok(self.try_open_with(change).await?)
+    }
+
+    /// The same, with the backend's own error, for cases about failing to open.
+    ///
+    /// # Errors
+    /// As the backend's own connect.
+    pub async fn try_open_with(
+        &self,
+        change: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> polyqueue::Result<Arc<dyn Queue>> {
+        let queue = self.open_unrecorded(change).await?;
+        let queue: Arc<dyn Queue> = Recorded::new(queue, self.0.recorder.clone());
+        self.0.opened.lock().push(queue.clone());
+        Ok(queue)
+    }
+
+    /// A client outside the history: for the runner's own looks at the broker.
+    pub(crate) async fn open_unrecorded(
+        &self,
+        change: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> polyqueue::Result<Arc<dyn Queue>> {
+        let options = ConnectOptions::new("").namespace(self.namespace());
+        self.0.harness.open(self, change(options)).await
+    }
+
+    /// A fresh client and a queue that is declared.
+    ///
+    /// # Errors
+    /// As [`Queue::declare`].
+    pub async fn declared(&self, name: &str) -> Result<(Arc<dyn Queue>, QueueName), Fail> {
+        let queue = self.open().await?;
+        let name = self.queue_name(name);
+        queue.declare(&name.clone().into()).await?;
+        Ok((queue, name))
+    }
+
+    /// The suite's usual subscription: lease 5T, 3 attempts, nothing held between calls.
+    pub fn subscription(&self, queue: &QueueName) -> Subscription {
+        Subscription::new(queue.clone())
+            .lease(self.t(5.0))
+            .max_attempts(self.policy().max_attempts())
+            .consumer("conformance")
+    }
+
+    /// The suite's usual policy: waits of 1T, 2T, 4T, 4T …, 3 attempts.
+    pub fn policy(&self) -> RetryPolicy {
+        let backoff = Backoff::new(self.t(1.0), 2.0, self.t(4.0));
+        let policy = backoff.and_then(|backoff| RetryPolicy::new(3, backoff));
+        policy.unwrap_or_else(|error| unreachable!("constants are valid: {error}"))
+    }
+
+    /// Control over the broker's process. From here on the history may hold duplicates.
+    ///
+    /// # Errors
+    /// When the harness has none; [`Need::Faults`](crate::Need) keeps a case from being run then.
+    pub async fn faults(&self) -> Result<Arc<dyn Faults>, Fail> {
+        self.note_fault();
+        self.0.harness.faults().await.map_err(|none| match none {
+            NoFaults::NotApplicable(reason) => Fail::new(reason),
+            NoFaults::Missing => Fail::new("the harness offers no faults"),
+        })
+    }
+
+    /// A fresh recorded client that reaches the broker through a proxy of its own. From here on the history may hold
+    /// duplicates.
+    ///
+    /// # Errors
+    /// When there are no sockets; [`Need::Proxy`](crate::Need) keeps a case from being run then.
+    pub async fn proxy(&self) -> Result<ProxiedQueue, Fail> {
+        self.note_fault();
+        let broker = self.0.harness.broker().ok_or("the harness names no address of its broker")?;
+        let proxy = Proxy::start(broker.port()).map_err(|error| Fail::new(error.to_string()))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, proxy.port()));
+        let url = self.0.harness.through(address).ok_or("the harness gives no URL through a proxy")?;
+        let queue = self.open_at(&url).await?;
+        Ok(ProxiedQueue { queue, proxy, url })
+    }
+
+    /// One more fresh recorded client, for this URL.
+    ///
+    /// # Errors
+    /// As the backend's own connect.
+    pub async fn open_at(&self, url: &str) -> Result<Arc<dyn Queue>, Fail> {
+        let url = url.to_owned();
+        self.open_with(|mut options| {
+            options.url = url;
+            options
+        })
+        .await
+    }
+
+    /// Puts something unreadable into a queue.
+    ///
+    /// # Errors
+    /// As the harness.
+    pub async fn garbage(&self, queue: &QueueName, raw: Garbage) -> Outcome {
+        self.0.recorder.note_outsider();
+        Ok(self.0.harness.garbage(self, queue, raw).await?)
+    }
+
+    /// Publishes as a client that knows nothing of this library.
+    ///
+    /// # Errors
+    /// As the harness.
+    pub async fn foreign(&self, queue: &QueueName, payload: impl Into<Bytes>) -> Outcome {
+        self.0.recorder.note_outsider();
+        Ok(self.0.harness.foreign(self, queue, payload.into()).await?)
+    }
+
+    /// What the backend says of itself.
+    pub fn info(&self) -> &Info {
+        &self.0.info
+    }
+
+    /// Whether time is virtual in this run: waits cost nothing then.
+    pub fn virtual_time(&self) -> bool {
+        self.0.harness.time() == Time::Virtual
+    }
+
+    /// Starts another process of this test binary that runs the [role](crate::roles) with these arguments in this
+    /// namespace, on the same broker.
+    ///
+    /// # Errors
+    /// When no other process can join, or it does not start.
+    pub async fn child(&self, role: &str, args: &[(&str, &str)]) -> Result<Child, Fail> {
+        let spec = self.0.harness.child().ok_or_else(|| Fail::new("no other process can join"))?;
+        self.0.recorder.note_outsider();
+        self.0.recorder.note_fault();
+        Child::start(self, spec, role, args)
+    }
+
+    /// Tells the checkers of the history that from here on calls may have had hidden effects.
+    pub fn note_fault(&self) {
+        self.0.recorder.note_fault();
+    }
+
+    pub(crate) fn harness(&self) -> &Arc<dyn Harness> {
+        &self.0.harness
+    }
+
+    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
+        &self.0.recorder
+    }
+
+    /// Ends every client that was opened here.
+    pub(crate) fn take_opened(&self) -> Vec<Arc<dyn Queue>> {
+        std::mem::take(&mut *self.0.opened.lock())
+    }
+}
+
+/// A client that reaches the broker through a proxy.
+#[derive(Debug)]
+pub struct ProxiedQueue {
+    /// The client, recorded.
+    pub queue: Arc<dyn Queue>,
+    /// The proxy, for as long as this value lives.
+    pub proxy: Proxy,
+    /// The URL through the proxy, for more clients on it.
+    pub url: String,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env")
+            .field("harness", &self.0.harness.name())
+            .field("namespace", &self.0.namespace)
+            .field("seed", &self.0.seed)
+            .finish_non_exhaustive()
+    }
+}

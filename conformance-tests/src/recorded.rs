@@ -1,0 +1,219 @@
+//! The wrapper that every handle of a case has around it: it writes down each call and changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{
+    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Info,
+    Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Receipt, Result, Settled,
+    Subscription, Verdict, async_trait,
+};
+
+use crate::history::{Answer, Call, Dead, Handout, Pending, Reader, Recorder, Sent};
+
+/// A queue whose calls are written down.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    inner: Arc<dyn Queue>,
+    recorder: Arc<Recorder>,
+    client: u64,
+}
+
+impl Recorded {
+    pub(crate) fn new(inner: Arc<dyn Queue>, recorder: Arc<Recorder>) -> Arc<Self> {
+        let client = recorder.fresh_id();
+        Arc::new(Self { inner, recorder, client })
+    }
+
+    fn begin(&self, call: Call) -> Pending {
+        self.recorder.begin(self.client, call)
+    }
+}
+
+fn answer<T, U>(result: &Result<T>, note: impl FnOnce(&T) -> U) -> Answer<U> {
+    Some(result.as_ref().map(note).map_err(Error::certainty))
+}
+
+fn each<T, U>(
+    results: &[Result<T>],
+    note: impl Fn(&T) -> U,
+) -> Vec<std::result::Result<U, polyqueue::Certainty>> {
+    results.iter().map(|result| result.as_ref().map(&note).map_err(Error::certainty)).collect()
+}
+
+/// Finishes `pending`, putting what was noted into the call's `answer`.
+macro_rules! finish {
+    ($pending:expr, $kind:ident, $noted:expr) => {{
+        let noted = $noted;
+        $pending.finish(|call| {
+            if let Call::$kind { answer, .. } = call {
+                *answer = noted;
+            }
+        });
+    }};
+}
+
+#[async_trait]
+impl Queue for Recorded {
+    fn info(&self) -> Info {
+        self.inner.info()
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        let pending = self.begin(Call::Declare { queue: spec.name.clone(), answer: None });
+        let result = self.inner.declare(spec).await;
+        finish!(pending, Declare, answer(&result, |()| ()));
+        result
+    }
+
+    async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        let Destination::Queue(queue) = to;
+        let sent = batch.iter().map(Sent::from).collect();
+        let pending = self.begin(Call::Publish { queue: queue.clone(), sent, answer: None });
+        let result = self.inner.publish(to, batch).await;
+        finish!(pending, Publish, answer(&result, |all| each(all, |published| published.id.clone())));
+        result
+    }
+
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        let consumer = self.recorder.fresh_id();
+        let reader = Reader {
+            consumer,
+            lease: subscription.lease,
+            max_attempts: subscription.max_attempts,
+            prefetch: subscription.prefetch,
+        };
+        let queue = subscription.queue.clone();
+        let pending = self.begin(Call::Subscribe { queue: queue.clone(), reader, answer: None });
+        let result = self.inner.subscribe(subscription).await;
+        finish!(pending, Subscribe, answer(&result, |_| ()));
+        let (recorder, client) = (self.recorder.clone(), self.client);
+        Ok(Box::new(RecordedConsumer { inner: result?, recorder, client, consumer, queue }))
+    }
+
+    async fn close(&self) -> Result<()> {
+        let pending = self.begin(Call::EndClient);
+        let result = self.inner.close().await;
+        pending.finish(|_| ());
+        result
+    }
+}
+
+#[async_trait]
+impl Admin for Recorded {
+    async fn queues(&self) -> Result<Vec<QueueSpec>> {
+        let pending = self.begin(Call::Look);
+        let result = self.inner.queues().await;
+        pending.finish(|_| ());
+        result
+    }
+
+    async fn delete(&self, queue: &QueueName) -> Result<()> {
+        let pending = self.begin(Call::Delete { queue: queue.clone(), answer: None });
+        let result = self.inner.delete(queue).await;
+        finish!(pending, Delete, answer(&result, |()| ()));
+        result
+    }
+
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+        let pending = self.begin(Call::Look);
+        let result = self.inner.stats(queue).await;
+        pending.finish(|_| ());
+        result
+    }
+
+    async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
+        let pending = self.begin(Call::Purge { queue: queue.clone(), what, answer: None });
+        let result = self.inner.purge(queue, what).await;
+        finish!(pending, Purge, answer(&result, |&removed| removed));
+        result
+    }
+
+    async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
+        let pending = self.begin(Call::DeadLetters { queue: queue.clone(), answer: None });
+        let result = self.inner.dead_letters(queue, filter, page).await;
+        finish!(pending, DeadLetters, answer(&result, |page| page.letters.iter().map(Dead::from).collect()));
+        result
+    }
+
+    async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        let call = Call::Redrive { queue: queue.clone(), ids: ids.to_vec(), answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.redrive(queue, ids).await;
+        finish!(pending, Redrive, answer(&result, Clone::clone));
+        result
+    }
+
+    async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        let call = Call::Discard { queue: queue.clone(), ids: ids.to_vec(), answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.discard(queue, ids).await;
+        finish!(pending, Discard, answer(&result, Clone::clone));
+        result
+    }
+
+    async fn health(&self) -> Health {
+        let pending = self.begin(Call::Look);
+        let health = self.inner.health().await;
+        pending.finish(|_| ());
+        health
+    }
+}
+
+#[derive(Debug)]
+struct RecordedConsumer {
+    inner: Box<dyn Consumer>,
+    recorder: Arc<Recorder>,
+    client: u64,
+    consumer: u64,
+    queue: QueueName,
+}
+
+impl RecordedConsumer {
+    fn begin(&self, call: Call) -> Pending {
+        self.recorder.begin(self.client, call)
+    }
+}
+
+#[async_trait]
+impl Consumer for RecordedConsumer {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let (queue, consumer) = (self.queue.clone(), self.consumer);
+        let pending = self.begin(Call::Receive { queue, consumer, max, wait, answer: None });
+        let result = self.inner.receive(max, wait).await;
+        finish!(pending, Receive, answer(&result, |all| all.iter().map(Handout::from).collect()));
+        result
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        let (queue, consumer) = (self.queue.clone(), self.consumer);
+        let call = Call::Settle { queue, consumer, verdicts: verdicts.to_vec(), answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.settle(verdicts).await;
+        finish!(pending, Settle, answer(&result, |all| each(all, |&settled| settled)));
+        result
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
+        let (queue, consumer) = (self.queue.clone(), self.consumer);
+        let call = Call::Extend { queue, consumer, receipts: receipts.to_vec(), answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.extend(receipts).await;
+        finish!(pending, Extend, answer(&result, |all| each(all, |&extended| extended)));
+        result
+    }
+
+    async fn close(&self) -> Result<()> {
+        let pending = self.begin(Call::EndConsumer { queue: self.queue.clone(), consumer: self.consumer });
+        let result = self.inner.close().await;
+        pending.finish(|_| ());
+        result
+    }
+}
+
+impl Drop for RecordedConsumer {
+    fn drop(&mut self) {
+        let call = Call::EndConsumer { queue: self.queue.clone(), consumer: self.consumer };
+        self.recorder.note(self.client, call);
+    }
+}
