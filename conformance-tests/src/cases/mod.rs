@@ -5,11 +5,15 @@ use crate::Case;
 mod admin;
 mod attempts;
 mod batch;
+mod burial;
 mod content;
 mod dead_letter;
 mod delay;
 mod deliver;
+mod hand;
+mod interrupt;
 mod lease;
+mod lease_race;
 mod lifecycle;
 mod priority;
 mod publish;
@@ -28,8 +32,10 @@ const TABLES: &[&[Case]] = &[
     retry::CASES,
     attempts::CASES,
     dead_letter::CASES,
+    burial::CASES,
     redrive::CASES,
     lease::CASES,
+    lease_race::CASES,
     settle::CASES,
     content::CASES,
     admin::CASES,

@@ -1,0 +1,171 @@
+//! Steps with messages in hand, which several groups of cases share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{
+    Consumer, Delivery, Message, MessageId, Priority, Queue, QueueName, QueueStats, Receipt, Result, Settled,
+    Verdict,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::verbs::{dead_all, publish_all, publish_one, receive_one, settle_one};
+use crate::{Env, Fail, Outcome, ensure, ensure_eq};
+
+/// How long a message that must be there is waited for where its lateness is not what is being judged.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Messages whose payloads are their numbers.
+pub(super) fn numbered(n: usize) -> Vec<Message> {
+    (0..n).map(|i| Message::new(i.to_string())).collect()
+}
+
+/// The number that a message of [`numbered`] carries.
+pub(super) fn number(message: &Message) -> Result<usize, Fail> {
+    let text = std::str::from_utf8(message.payload()).map_err(|e| e.to_string())?;
+    Ok(text.parse().map_err(|_| format!("payload {text:?} is no number"))?)
+}
+
+/// A priority that is within 1 to 10.
+pub(super) fn level(priority: u8) -> Priority {
+    Priority::new(priority).unwrap_or_default()
+}
+
+/// The ids of deliveries, in their order.
+pub(super) fn ids(deliveries: &[Delivery]) -> Vec<MessageId> {
+    deliveries.iter().map(|delivery| delivery.message.id().clone()).collect()
+}
+
+/// The ids as a set; fails when one is there twice.
+pub(super) fn once_each(ids: impl IntoIterator<Item = MessageId>) -> Result<BTreeSet<MessageId>, Fail> {
+    let mut set = BTreeSet::new();
+    for id in ids {
+        ensure!(set.insert(id.clone()), "{id} is there twice");
+    }
+    Ok(set)
+}
+
+/// Receives until `n` messages are in hand, and settles none.
+pub(super) async fn hold(consumer: &dyn Consumer, n: usize) -> Result<Vec<Delivery>, Fail> {
+    let mut held = Vec::with_capacity(n);
+    while held.len() < n {
+        let more = consumer.receive(n - held.len(), PATIENCE).await?;
+        ensure!(!more.is_empty(), "only {} of {n} messages came within {PATIENCE:?}", held.len());
+        held.extend(more);
+    }
+    Ok(held)
+}
+
+/// Gives one verdict each in a single call; all answers must be `expected`.
+pub(super) async fn settle_all(
+    consumer: &dyn Consumer,
+    deliveries: &[Delivery],
+    verdict: impl Fn(&Delivery) -> Verdict,
+    expected: Settled,
+) -> Outcome {
+    let verdicts: Vec<(Receipt, Verdict)> =
+        deliveries.iter().map(|delivery| (delivery.receipt.clone(), verdict(delivery))).collect();
+    let answers = consumer.settle(&verdicts).await?;
+    ensure_eq!(answers.len(), verdicts.len(), "answers to {} verdicts", verdicts.len());
+    for (answer, delivery) in answers.into_iter().zip(deliveries) {
+        ensure_eq!(answer?, expected, "verdict on {}", delivery.message.id());
+    }
+    Ok(())
+}
+
+/// Publishes messages and refuses each of them, with its number as the error text: that many dead letters.
+pub(super) async fn bury(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+    messages: Vec<Message>,
+) -> Result<Vec<MessageId>, Fail> {
+    let n = messages.len();
+    let ids = publish_all(queue, name, messages).await?;
+    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let held = hold(&*consumer, n).await?;
+    let error = |delivery: &Delivery| format!("no {}", String::from_utf8_lossy(delivery.message.payload()));
+    settle_all(&*consumer, &held, |delivery| Verdict::reject(error(delivery)), Settled::Died).await?;
+    consumer.close().await?;
+    Ok(ids)
+}
+
+/// A lease that does not end while a case runs.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+/// Proves that nothing else is ready: a message of the lowest priority, published last, is the next one.
+pub(super) async fn nothing_else_is_ready(
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+    consumer: &dyn Consumer,
+) -> Outcome {
+    let sentinel = Message::new("sentinel").with_priority(Priority::LOWEST);
+    let id = publish_one(queue, name, sentinel).await?;
+    let next = receive_one(consumer, PATIENCE).await?;
+    ensure_eq!(next.message.id(), &id, "the next message, attempt {}; expected the sentinel", next.attempt);
+    ensure_eq!(
+        settle_one(consumer, &next.receipt, Verdict::Ack).await?,
+        Settled::Applied,
+        "ack of the sentinel"
+    );
+    Ok(())
+}
+
+/// Acks everything that is ready and returns the ids as they came.
+pub(super) async fn drain_to_sentinel(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+) -> Result<Vec<MessageId>, Fail> {
+    let consumer = queue.subscribe(&env.subscription(name)).await?;
+    let last = publish_one(queue, name, Message::new("last").with_priority(Priority::LOWEST)).await?;
+    let mut copies = Vec::new();
+    loop {
+        let held = hold(&*consumer, 1).await?;
+        settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
+        if held[0].message.id() == &last {
+            return Ok(copies);
+        }
+        copies.extend(ids(&held));
+    }
+}
+
+/// Makes every dead letter of a queue ready again.
+pub(super) async fn redrive_all(queue: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
+    let letters: Vec<_> = dead_all(queue, name).await?.into_iter().map(|letter| letter.id).collect();
+    let answers = queue.redrive(name, &letters).await?;
+    ensure!(answers.iter().all(|&ready| ready), "of {} listed letters some were not there", letters.len());
+    Ok(())
+}
+
+/// Sleeps until `end`, for what must not have happened before it, or must have by then.
+pub(super) async fn until(end: Instant) {
+    sleep_until(end).await;
+}
+
+/// The grain of the clocks that leases are measured with: broker time comes in whole milliseconds.
+pub(super) const GRAIN: Duration = Duration::from_millis(2);
+
+/// The instant by which the lease of something that has just been received is over by any clock.
+pub(super) fn lease_over(received: Instant, lease: Duration) -> Instant {
+    received + lease + GRAIN
+}
+
+/// Compares counts; what a backend cannot know (`None`) is not compared.
+pub(super) fn counts(stats: &QueueStats, expected: Counts, when: &str) -> Outcome {
+    ensure_eq!(stats.ready, expected.ready, "{when}: ready");
+    ensure_eq!(stats.dead, expected.dead, "{when}: dead");
+    ensure_eq!(stats.delayed.unwrap_or(expected.delayed), expected.delayed, "{when}: delayed");
+    ensure_eq!(stats.in_flight.unwrap_or(expected.in_flight), expected.in_flight, "{when}: in flight");
+    Ok(())
+}
+
+/// How many messages must be where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) ready: u64,
+    pub(super) delayed: u64,
+    pub(super) in_flight: u64,
+    pub(super) dead: u64,
+}

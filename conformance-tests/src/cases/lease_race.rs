@@ -1,0 +1,240 @@
+//! Leases under races: acks at the very end, thousands that end at once, and whoever looks with stale eyes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use polyqueue::{
+    Consumer, Delivery, Extended, Message, MessageId, Queue, QueueName, Receipt, Settled, Verdict,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::hand::{
+    LONG, PATIENCE, drain_to_sentinel, hold, ids, level, nothing_else_is_ready, numbered, once_each,
+    settle_all,
+};
+use super::interrupt::{Hold, Victim};
+use crate::verbs::{publish_all, publish_one, receive_one, settle_one};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
+
+const RACES: usize = 1000;
+
+async fn an_ack_that_races_the_end_wins_or_loses(env: Env) -> Outcome {
+    let (queue, name) = env.declared("photo finish").await?;
+    let other = env.open().await?;
+    let consumer = queue.subscribe(&env.subscription(&name).lease(env.t(4.0))).await?;
+    publish_all(&queue, &name, numbered(RACES)).await?;
+    let held = hold(&*consumer, RACES).await?;
+    let (won, lost) = race(&env, &*consumer, &held).await?;
+    ensure_eq!(won.len() + lost.len(), RACES, "answers");
+    ensure!(
+        !env.virtual_time() || won.len().min(lost.len()) > 100,
+        "no race: {} won, {} lost",
+        won.len(),
+        lost.len()
+    );
+    let over = held.iter().map(|it| it.lease_until).max().unwrap_or_else(Instant::now);
+    sleep_until(over + env.lateness()).await;
+    let again = drain_to_sentinel(&env, &other, &name).await?;
+    let (twice, never): (Vec<_>, Vec<_>) = (
+        again.iter().filter(|&id| won.contains(id)).collect(),
+        lost.iter().filter(|&id| !again.contains(id)).collect(),
+    );
+    ensure!(twice.is_empty(), "acked Ok and handed out again: {twice:?}");
+    ensure!(never.is_empty(), "LeaseLost and not handed out again: {never:?}");
+    once_each(again)?;
+    Ok(())
+}
+
+/// Acks each message within a few milliseconds of the end of its lease; who won and who lost.
+async fn race(
+    env: &Env,
+    consumer: &dyn Consumer,
+    held: &[Delivery],
+) -> Result<(BTreeSet<MessageId>, BTreeSet<MessageId>), Fail> {
+    let mut rng = env.rng();
+    let spread = if env.virtual_time() { 3 } else { 20 };
+    let acks = held.iter().map(|it| {
+        let early = Duration::from_millis(spread);
+        let at = it.lease_until - early + Duration::from_millis(rng.below(2 * spread + 1));
+        async move {
+            sleep_until(at).await;
+            Ok((it.message.id().clone(), settle_one(consumer, &it.receipt, Verdict::Ack).await?))
+        }
+    });
+    let (mut won, mut lost) = (BTreeSet::new(), BTreeSet::new());
+    for answer in join_all(acks).await {
+        match answer {
+            Ok((id, Settled::Applied)) => won.insert(id),
+            Ok((id, Settled::LeaseLost)) => lost.insert(id),
+            Ok((id, other)) => return Err(format!("the only ack of {id} answered {other:?}").into()),
+            Err(fail) => return Err(fail),
+        };
+    }
+    Ok((won, lost))
+}
+
+const CROWD: usize = 5000;
+
+async fn a_crowd_of_ends_does_not_hold_up_the_fresh(env: Env) -> Outcome {
+    let (queue, name) = env.declared("crowd").await?;
+    let (holder, feeder) = (env.open().await?, env.open().await?);
+    let lease = env.t(10.0).max(Duration::from_secs(2));
+    let a = holder.subscribe(&env.subscription(&name).lease(lease)).await?;
+    let low = numbered(CROWD).into_iter().map(|message| message.with_priority(level(1))).collect();
+    publish_all(&queue, &name, low).await?;
+    let held = hold(&*a, CROWD).await?;
+    let receipts: Vec<Receipt> = held.iter().map(|it| it.receipt.clone()).collect();
+    for answer in a.extend(&receipts).await? {
+        ensure!(matches!(answer?, Extended::Until(_)), "a lease was lost before the crowd had gathered");
+    }
+    let end = Instant::now() + lease;
+    let back = AtomicUsize::new(0);
+    let (fresh, seen) =
+        tokio::join!(feed(&env, &feeder, &name, end, &back), take_all(&env, &queue, &name, &back));
+    let (fresh, seen) = (fresh?, seen?);
+    let mut crowd = BTreeSet::new();
+    for (delivery, returned) in &seen {
+        let Some((_, published)) = fresh.iter().find(|(id, _)| id == delivery.message.id()) else {
+            ensure_eq!(delivery.attempt, 2, "attempt after the end of a lease");
+            ensure!(crowd.insert(delivery.message.id().clone()), "{} came twice", delivery.message.id());
+            continue;
+        };
+        let late = returned.saturating_duration_since(*published);
+        ensure!(late <= 4 * env.lateness(), "a fresh message came {late:?} after it was published");
+    }
+    ensure_eq!(crowd, ids(&held).into_iter().collect(), "the crowd");
+    ensure_eq!(seen.len(), CROWD + fresh.len(), "hand-outs, with {} fresh ones", fresh.len());
+    Ok(())
+}
+
+/// A fresh message of usual priority every few milliseconds, from the end of the leases until all are back.
+async fn feed(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+    end: Instant,
+    back: &AtomicUsize,
+) -> Result<Vec<(MessageId, Instant)>, Fail> {
+    let mut fresh = Vec::new();
+    sleep_until(end - env.t(0.5)).await;
+    while back.load(SeqCst) < CROWD {
+        ensure!(Instant::now() < end + 2 * PATIENCE, "{} of {CROWD} are back", back.load(SeqCst));
+        let id = publish_one(queue, name, Message::new("fresh")).await?;
+        fresh.push((id, Instant::now()));
+        tokio::time::sleep(env.lateness() / 4).await;
+    }
+    publish_one(queue, name, Message::new("end").with_priority(level(1)).with_kind("end")).await?;
+    Ok(fresh)
+}
+
+/// Receives and acks until the message of kind `end`; tells when each came.
+async fn take_all(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+    back: &AtomicUsize,
+) -> Result<Vec<(Delivery, Instant)>, Fail> {
+    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let mut seen = Vec::new();
+    loop {
+        let came = consumer.receive(50, 4 * PATIENCE).await?;
+        let returned = Instant::now();
+        ensure!(!came.is_empty(), "nothing came any more after {} hand-outs", seen.len());
+        settle_all(&*consumer, &came, |_| Verdict::Ack, Settled::Applied).await?;
+        back.fetch_add(came.iter().filter(|it| it.message.priority() == level(1)).count(), SeqCst);
+        let ended = came.iter().any(|it| it.message.kind() == "end");
+        seen.extend(came.into_iter().filter(|it| it.message.kind() != "end").map(|it| (it, returned)));
+        if ended {
+            return Ok(seen);
+        }
+    }
+}
+
+async fn a_stale_look_resurrects_nothing(env: Env) -> Outcome {
+    for hold in [Hold::Request, Hold::Answer] {
+        acked_while_the_reaper_is_held_up(&env, hold).await?;
+        ack_is_held_up_over_the_end(&env, hold).await?;
+    }
+    Ok(())
+}
+
+/// Who would take over is held up across the end of the lease, while the holder acks in time: it gets nothing.
+async fn acked_while_the_reaper_is_held_up(env: &Env, hold: Hold) -> Outcome {
+    let (queue, name) = env.declared(&format!("reaper {hold:?}")).await?;
+    let lease = env.t(2.0);
+    let a = queue.subscribe(&env.subscription(&name).lease(lease)).await?;
+    let victim = Victim::open(env).await?;
+    let b = victim.queue.subscribe(&env.subscription(&name)).await?;
+    publish_one(&queue, &name, Message::new("once")).await?;
+    let held = receive_one(&*a, PATIENCE).await?;
+    let ack = async {
+        sleep_until(held.lease_until - lease / 4).await;
+        let answer = settle_one(&*a, &held.receipt, Verdict::Ack).await;
+        sleep_until(held.lease_until + env.lateness()).await;
+        answer
+    };
+    let (came, ack) = victim.held_up(hold, b.receive(1, lease + env.t(1.0)), ack).await;
+    ensure_eq!(ack?, Settled::Applied, "ack in time");
+    ensure!(came.is_ok_and(|came| came.is_empty()), "{hold:?}: what was acked came again");
+    nothing_else_is_ready(&queue, &name, &*a).await
+}
+
+/// The ack is held up beyond the end of the lease: it has an effect or the message comes again, never both.
+async fn ack_is_held_up_over_the_end(env: &Env, hold: Hold) -> Outcome {
+    let (queue, name) = env.declared(&format!("ack {hold:?}")).await?;
+    let lease = env.t(2.0);
+    let victim = Victim::open(env).await?;
+    let a = victim.queue.subscribe(&env.subscription(&name).lease(lease)).await?;
+    let b = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    publish_one(&queue, &name, Message::new("once")).await?;
+    let held = receive_one(&*a, PATIENCE).await?;
+    sleep_until(held.lease_until - lease / 4).await;
+    let meanwhile = b.receive(1, lease / 4 + env.t(1.0));
+    let verdict = [(held.receipt.clone(), Verdict::Ack)];
+    let (answer, mut came) = victim.held_up(hold, a.settle(&verdict), async { meanwhile.await }).await;
+    let mut came = std::mem::take(came.as_mut().map_err(|e| e.clone())?);
+    let late = b.receive(1, env.t(1.0)).await?;
+    came.extend(late);
+    for delivery in &came {
+        ensure_eq!(delivery.message.payload().as_ref(), b"once", "payload of what came again");
+    }
+    ensure!(came.len() <= 1, "{hold:?}: it came {} times", came.len());
+    match answer.map(|mut answers| answers.pop()) {
+        Ok(Some(Ok(Settled::Applied))) => ensure!(came.is_empty(), "{hold:?}: acked Ok, and came again"),
+        Ok(Some(Ok(Settled::LeaseLost))) => ensure_eq!(came.len(), 1, "{hold:?}: hand-outs after LeaseLost"),
+        Ok(Some(Err(_))) | Err(_) => {}
+        other => return Err(format!("{hold:?}: the ack answered {other:?}").into()),
+    }
+    settle_all(&*b, &came, |_| Verdict::Ack, Settled::Applied).await?;
+    nothing_else_is_ready(&queue, &name, &*b).await
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case!(
+        "C-LSE-05",
+        "an ack that races the end of its lease wins or loses, never both, never neither",
+        ["S-LSE-1", "S-LSE-3", "S-SET-2", "S-DEL-2"],
+        Safety,
+        [],
+        an_ack_that_races_the_end_wins_or_loses
+    ),
+    case!(
+        "C-LSE-08",
+        "5,000 leases that end at once all come back, once each, and hold up nobody",
+        ["S-LSE-2", "S-STV-1", "S-PRI-4"],
+        Safety,
+        [],
+        a_crowd_of_ends_does_not_hold_up_the_fresh
+    ),
+    case!(
+        "C-LSE-09",
+        "neither a stale reaper nor a delayed ack resurrects a message",
+        ["S-LSE-3", "S-DEL-2", "S-SET-2"],
+        Safety,
+        [],
+        a_stale_look_resurrects_nothing
+    ),
+];
