@@ -129,11 +129,11 @@ async fn a_listing_has_no_gaps(env: Env) -> Outcome {
     let pick =
         |rule: fn(usize) -> bool| (0..36).filter(|&i| rule(i)).map(|i| sent[i].clone()).collect::<Vec<_>>();
     for (filter, expected) in [
-        (DeadFilter::default().reason(DeadReason::Undecodable), pick(|i| i % 3 == 0)),
+        (DeadFilter::default().reason(DeadReason::Undecodable), pick(|i| i.is_multiple_of(3))),
         (DeadFilter::default().error("no. 1"), pick(|i| i == 1 || (10..20).contains(&i))),
         (
             DeadFilter::default().reason(DeadReason::Rejected).error("no. 1"),
-            pick(|i| i % 3 != 0 && (i == 1 || (10..20).contains(&i))),
+            pick(|i| !i.is_multiple_of(3) && (i == 1 || (10..20).contains(&i))),
         ),
         (DeadFilter::default().reason(DeadReason::MaxAttempts), vec![]),
     ] {
@@ -144,7 +144,7 @@ async fn a_listing_has_no_gaps(env: Env) -> Outcome {
 
 fn refusal(message: &Message) -> Verdict {
     let i = number(message).unwrap_or_default();
-    let reason = if i % 3 == 0 { Refusal::Undecodable } else { Refusal::Rejected };
+    let reason = if i.is_multiple_of(3) { Refusal::Undecodable } else { Refusal::Rejected };
     Verdict::DeadLetter { reason, error: format!("no. {i}!") }
 }
 

@@ -194,7 +194,7 @@ async fn ack_is_held_up_over_the_end(env: &Env, hold: Hold) -> Outcome {
     sleep_until(held.lease_until - lease / 4).await;
     let meanwhile = b.receive(1, lease / 4 + env.t(1.0));
     let verdict = [(held.receipt.clone(), Verdict::Ack)];
-    let (answer, mut came) = victim.held_up(hold, a.settle(&verdict), async { meanwhile.await }).await;
+    let (answer, mut came) = victim.held_up(hold, a.settle(&verdict), meanwhile).await;
     let mut came = std::mem::take(came.as_mut().map_err(|e| e.clone())?);
     let late = b.receive(1, env.t(1.0)).await?;
     came.extend(late);
