@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The in-memory backend of [`polyqueue`]: a broker inside the process, for tests, for development and for queues
+//! that need not outlive their process.
+//!
+//! `memory://NAME?max_bytes=…`: handles with one `NAME` in a process share a broker, which dies with its last open handle.
+//! It holds at most `max_bytes` (1 GiB unless set); beyond that a publish answers a definite
+//! [`Full`](polyqueue::Error::Full). It knows only tokio's clock: under a paused one it is deterministic.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `line` | one queue's data and rules, pure and synchronous |
+//! | `cell` | the lock around it, and the wakers of those who wait |
+//! | `receive` | one receive under way: the only future that waits |
+//! | `queue`, `consumer` | the contract's verbs |
+//! | `broker`, `handle`, `address` | who shares what |
+
+mod address;
+mod broker;
+mod budget;
+mod cell;
+mod clock;
+mod consumer;
+mod handle;
+mod line;
+#[cfg(not(polyqueue_mutants))]
+mod mutants;
+#[cfg(polyqueue_mutants)]
+#[doc(hidden)]
+pub mod mutants;
+mod queue;
+mod receipt;
+mod receive;
+
+use std::sync::Arc;
+
+use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
+
+pub use queue::MemoryQueue;
+
+/// Chosen by `memory` or by the scheme `memory://`; the URL stands in `MEMORY_URL`, `memory://default` unless set.
+pub const PROVIDER: Provider =
+    Provider::new("memory", &["memory"], "MEMORY_URL", "memory://default", connect);
+
+fn connect(options: ConnectOptions) -> Connecting {
+    Box::pin(async move { Ok(Arc::new(MemoryQueue::connect(&options)?) as Arc<dyn Queue>) })
+}

@@ -1,0 +1,91 @@
+//! How many bytes a broker may hold: each message keeps the room that it takes until it is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use polyqueue::{Error, Message, Result};
+
+/// What a message counts beyond its own bytes: the envelope and the places where it is remembered.
+const OVERHEAD: u64 = 256;
+
+/// The bytes of one broker.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(max: u64) -> Arc<Self> {
+        Arc::new(Self { max, used: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Room for a message, or a definite `Full`.
+    pub(crate) fn reserve(self: &Arc<Self>, message: &Message) -> Result<Room> {
+        let bytes = size(message);
+        let add = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.max);
+        match self.used.fetch_update(Relaxed, Relaxed, add) {
+            Ok(_) => Ok(Room { budget: self.clone(), bytes }),
+            Err(_) => Err(Error::full("the memory broker (bytes, max_bytes in its URL)", self.max)),
+        }
+    }
+}
+
+fn size(message: &Message) -> u64 {
+    let headers: usize = message.headers().iter().map(|(key, value)| key.len() + value.len() + 64).sum();
+    let error = message.last_error().map_or(0, str::len);
+    let texts = message.id().as_str().len() + message.kind().len() + error;
+    OVERHEAD + (message.payload().len() + headers + texts) as u64
+}
+
+/// The bytes that one message takes; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Room {
+    /// Room for one more of the same: only bugs need it.
+    #[cfg(polyqueue_mutants)]
+    pub(crate) fn another(&self, message: &Message) -> Option<Self> {
+        self.budget.reserve(message).ok()
+    }
+
+    /// The message changed, or `beside` it stands a text now. A verdict is never refused for want of room: it may pass the
+    /// maximum.
+    pub(crate) fn refit(&mut self, message: &Message, beside: &str) {
+        let bytes = size(message) + beside.len() as u64;
+        self.budget.used.fetch_add(bytes, Relaxed);
+        self.budget.used.fetch_sub(self.bytes, Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let budget = Budget::new(2 * (OVERHEAD + 136));
+        let message = Message::new(vec![0; 100]);
+        let first = budget.reserve(&message).unwrap();
+        let mut second = budget.reserve(&message).unwrap();
+        second.refit(&message, "an error");
+        let full = budget.reserve(&message).unwrap_err();
+        assert!(matches!(full, Error::Full { limit, .. } if limit == budget.max()), "{full}");
+        drop((first, second));
+        assert_eq!(budget.used.load(Relaxed), 0);
+    }
+}

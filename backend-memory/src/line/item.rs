@@ -1,0 +1,48 @@
+//! A stored message and what the queue knows about it.
+
+use std::sync::Arc;
+
+use polyqueue::Message;
+
+use crate::budget::Room;
+use crate::clock::At;
+#[cfg(polyqueue_mutants)]
+use crate::receipt::Token;
+
+/// A stored message and what the queue knows about it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) message: Message,
+    /// Hand-outs of this life that count.
+    pub(super) attempts: u32,
+    /// Attempts of the lives before the last redrive.
+    pub(super) earlier: u32,
+    pub(super) redriven: u32,
+    /// The name of the consumer that held it last.
+    pub(super) holder: Option<Arc<str>>,
+    /// Its place among the ready ones of its priority, and since when it has had it.
+    pub(super) place: u64,
+    pub(super) ready_since: At,
+    pub(super) room: Room,
+    /// The tokens of its earlier hand-outs: only bugs need them.
+    #[cfg(polyqueue_mutants)]
+    pub(super) past: Vec<Token>,
+}
+
+impl Item {
+    /// A message that was never handed out.
+    pub(crate) fn new(message: Message, room: Room) -> Box<Self> {
+        Box::new(Self {
+            message,
+            attempts: 0,
+            earlier: 0,
+            redriven: 0,
+            holder: None,
+            place: 0,
+            ready_since: At::default(),
+            room,
+            #[cfg(polyqueue_mutants)]
+            past: Vec::new(),
+        })
+    }
+}

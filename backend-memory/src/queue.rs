@@ -1,0 +1,205 @@
+//! The contract's two halves over a broker in this process.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use polyqueue::{
+    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Info, Message,
+    Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
+};
+
+use crate::PROVIDER;
+use crate::address::{Address, DEFAULT_MAX_BYTES};
+use crate::broker::Broker;
+use crate::cell::Cell;
+use crate::clock::whole_millis;
+use crate::consumer::MemoryConsumer;
+use crate::handle::Handle;
+use crate::line::Item;
+
+/// A handle to a broker in this process.
+///
+/// [`MemoryQueue::new`] makes a broker of its own, for unit tests; [`PROVIDER`] joins one by its name. The broker dies
+/// with its last open handle.
+///
+/// ```
+/// use std::time::Duration;
+/// use polyqueue::{Message, Queue, QueueName, Subscription};
+/// use polyqueue_memory::MemoryQueue;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> polyqueue::Result<()> {
+/// const MAIL: QueueName = QueueName::from_static("mail");
+/// let queue = MemoryQueue::new();
+/// queue.declare(&MAIL.into()).await?;
+/// queue.publish(&MAIL.into(), vec![Message::new("hello")]).await?;
+/// let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
+/// let delivery = &consumer.receive(1, Duration::ZERO).await?[0];
+/// assert_eq!(delivery.message.payload(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub struct MemoryQueue {
+    handle: Arc<Handle>,
+}
+
+impl MemoryQueue {
+    /// A handle to a new broker that nobody else can join, with room for 1 GiB.
+    pub fn new() -> Self {
+        Self::with_max_bytes(DEFAULT_MAX_BYTES)
+    }
+
+    /// The same with room for `bytes`: payloads, headers and texts, and 256 bytes for each message.
+    pub fn with_max_bytes(bytes: u64) -> Self {
+        let options = ConnectOptions::new(PROVIDER.default_url());
+        Self::open(Broker::private(bytes), &options.namespace, options.clock_offset)
+    }
+
+    pub(crate) fn connect(options: &ConnectOptions) -> Result<Self> {
+        let broker = Broker::at(&Address::parse(&options.url)?)?;
+        Ok(Self::open(broker, &options.namespace, options.clock_offset))
+    }
+
+    fn open(broker: Arc<Broker>, namespace: &str, clock_offset: TimeDelta) -> Self {
+        Self { handle: Arc::new(Handle::new(broker, namespace, clock_offset)) }
+    }
+
+    fn queue(&self, name: &QueueName) -> Result<Arc<Cell>> {
+        self.handle.check_open()?;
+        self.handle.queue(name)
+    }
+
+    /// What is stored of a message: it knows when it was published, and takes room.
+    fn item(&self, message: Message) -> Result<Box<Item>> {
+        let at = message
+            .published_at()
+            .map_or_else(|| self.handle.wall(), |at| whole_millis(at.timestamp_millis()));
+        let message = message.with_published_at(at);
+        let room = self.handle.budget.reserve(&message)?;
+        Ok(Item::new(message, room))
+    }
+}
+
+impl Default for MemoryQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryQueue").field("open", &self.handle.check_open().is_ok()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    fn info(&self) -> Info {
+        Info::new(PROVIDER.name())
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.handle.check_open()?;
+        let clock = self.handle.clock;
+        self.handle.queues.write().entry(spec.name.clone()).or_insert_with(|| {
+            tracing::debug!(queue = %spec.name, "memory.queue_declared");
+            Arc::new(Cell::new(spec.name.clone(), clock))
+        });
+        Ok(())
+    }
+
+    async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        self.handle.limits.check(&batch)?;
+        self.handle.check_open()?;
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Before anything happens: a publish that is dropped here was never stored.
+        tokio::task::coop::consume_budget().await;
+        let Destination::Queue(name) = to;
+        let queue = self.queue(name)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut items = Vec::with_capacity(batch.len());
+        for message in batch {
+            let id = message.id().clone();
+            answers.push(self.item(message).map(|item| {
+                items.push(item);
+                Published { id }
+            }));
+        }
+        let stored = items.len() as u64;
+        queue.call(|line| {
+            if line.is_deleted() {
+                return Err(Error::NotFound(name.clone()));
+            }
+            line.publish(items);
+            Ok(())
+        })?;
+        self.handle.meter.of(name).published(stored);
+        Ok(answers)
+    }
+
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        self.handle.check_open()?;
+        self.handle.limits.check_subscription(subscription)?;
+        let queue = self.queue(&subscription.queue)?;
+        Ok(Box::new(MemoryConsumer::join(&self.handle, queue, subscription)?))
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.handle.close() {
+            tracing::debug!("memory.handle_closed");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Admin for MemoryQueue {
+    async fn queues(&self) -> Result<Vec<QueueSpec>> {
+        self.handle.check_open()?;
+        Ok(self.handle.queues.read().keys().cloned().map(QueueSpec::new).collect())
+    }
+
+    async fn delete(&self, queue: &QueueName) -> Result<()> {
+        self.handle.check_open()?;
+        let cell = self.handle.queues.write().remove(queue);
+        cell.ok_or_else(|| Error::NotFound(queue.clone()))?.call(|line| line.delete());
+        tracing::debug!(queue = %queue, "memory.queue_deleted");
+        Ok(())
+    }
+
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+        let stats = self.queue(queue)?.call(|line| line.stats());
+        Ok(QueueStats { counters: self.handle.meter.of(queue).snapshot(), ..stats })
+    }
+
+    async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
+        let removed = self.queue(queue)?.call(|line| line.purge(what));
+        tracing::debug!(queue = %queue, ?what, removed, "memory.queue_purged");
+        Ok(removed)
+    }
+
+    async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
+        self.handle.check_open()?;
+        page.check()?;
+        self.queue(queue)?.call(|line| line.dead_letters(filter, &page))
+    }
+
+    async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        Ok(self.queue(queue)?.call(|line| ids.iter().map(|id| line.redrive(id)).collect()))
+    }
+
+    async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        Ok(self.queue(queue)?.call(|line| ids.iter().map(|id| line.discard(id)).collect()))
+    }
+
+    async fn health(&self) -> Health {
+        match self.handle.check_open() {
+            Ok(()) => Health::good(PROVIDER.name()),
+            Err(closed) => Health::bad(PROVIDER.name(), closed.to_string()),
+        }
+    }
+}
