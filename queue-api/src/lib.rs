@@ -6,6 +6,7 @@ mod admin;
 mod counters;
 mod dead_letter;
 mod error;
+mod ext;
 mod layer;
 mod limits;
 mod message;
@@ -14,11 +15,13 @@ mod provider;
 mod queue;
 mod retry;
 mod spec;
+mod worker;
 
 pub use admin::{Admin, Health, Purge, QueueStats};
 pub use counters::{Counters, Meter, QueueMeter};
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
 pub use error::{BoxError, Certainty, Error, Result, Source};
+pub use ext::{QueueExt, RedriveOptions};
 pub use layer::Layer;
 pub use limits::Limits;
 pub use message::{MAX_ERROR_BYTES, MAX_ID_BYTES, Message, MessageId, Parts, Payload, Priority, cut_error};
@@ -30,6 +33,7 @@ pub use provider::{
 pub use queue::{Consumer, Delivery, Extended, Published, Queue, Receipt, Refusal, Settled, Verdict};
 pub use retry::{Backoff, Failure, RetryPolicy};
 pub use spec::{DEFAULT_MAX_ATTEMPTS, Info, QueueSpec, Subscription};
+pub use worker::{DeadLetterHook, Death, Handler, Job, Lease, Report, Versions, With, Worker, with};
 
 pub use async_trait::async_trait;
 pub use bytes::Bytes;

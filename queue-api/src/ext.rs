@@ -1,0 +1,195 @@
+//! What stands above every queue, written once: sending one message, and dead letters by filter.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    Certainty, DeadFilter, DeadId, Destination, Error, Message, Page, Payload, Published, Queue, QueueName,
+    Result,
+};
+
+/// The most dead letters that one call to the broker redrives or discards.
+const CHUNK: usize = 100;
+
+/// Conveniences for every [`Queue`], which no backend implements and no layer overrides.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use polyqueue::{Payload, QueueExt, QueueName, QueueSpec};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Welcome { user: String }
+/// impl Payload for Welcome { const KIND: &'static str = "welcome"; }
+///
+/// const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue::connect_from_env(&[polyqueue_memory::PROVIDER]).await?;
+/// queue.declare(&QueueSpec::new(MAIL)).await?;
+/// let published = queue.send(MAIL, &Welcome { user: "Ada".into() }).await?;
+/// println!("{} is on its way", published.id);
+/// # Ok(()) }
+/// ```
+pub trait QueueExt: Queue {
+    /// Publishes a typed payload as JSON, with its kind and schema version.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when it cannot be written as JSON; else as [`QueueExt::put`].
+    fn send<T: Payload>(
+        &self,
+        to: impl Into<Destination>,
+        payload: &T,
+    ) -> impl Future<Output = Result<Published>> + Send {
+        let (to, message) = (to.into(), Message::of(payload));
+        async move { put(self, to, message?).await }
+    }
+
+    /// Publishes one message.
+    ///
+    /// # Errors
+    /// As [`Queue::publish`]. After one whose [certainty](Error::certainty) is `Unknown` the message may be there.
+    fn put(
+        &self,
+        to: impl Into<Destination>,
+        message: Message,
+    ) -> impl Future<Output = Result<Published>> + Send {
+        put(self, to.into(), message)
+    }
+
+    /// Makes the dead letters that match ready again, oldest first, and answers how many were.
+    ///
+    /// Only letters that were there when the call began: they are all listed before the first is redriven, so that one
+    /// which dies again meanwhile is not redriven again, and no clock is compared. Its memory: one id a letter. After
+    /// an error the same call goes on where this one ended, for what was redriven is no dead letter any more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a rate of 0; else as [`Admin::dead_letters`](crate::Admin::dead_letters) and
+    /// [`Admin::redrive`](crate::Admin::redrive).
+    fn redrive_where(
+        &self,
+        queue: &QueueName,
+        filter: &DeadFilter,
+        options: RedriveOptions,
+    ) -> impl Future<Output = Result<u64>> + Send {
+        async move {
+            let pace = Pace::new(options.per_second)?;
+            let ids = snapshot(self, queue, filter, options.limit).await?;
+            let mut redriven = 0;
+            for (nth, chunk) in ids.chunks(pace.chunk).enumerate() {
+                pace.wait(nth).await;
+                redriven += count(&self.redrive(queue, chunk).await?);
+            }
+            Ok(redriven)
+        }
+    }
+
+    /// Removes the dead letters that match for good, oldest first, `limit` at most, and answers how many were removed.
+    /// Only letters that were there when the call began; after an error the same call goes on.
+    ///
+    /// # Errors
+    /// As [`Admin::dead_letters`](crate::Admin::dead_letters) and [`Admin::discard`](crate::Admin::discard).
+    fn discard_where(
+        &self,
+        queue: &QueueName,
+        filter: &DeadFilter,
+        limit: Option<usize>,
+    ) -> impl Future<Output = Result<u64>> + Send {
+        async move {
+            let mut discarded = 0;
+            for chunk in snapshot(self, queue, filter, limit).await?.chunks(CHUNK) {
+                discarded += count(&self.discard(queue, chunk).await?);
+            }
+            Ok(discarded)
+        }
+    }
+}
+
+impl<Q: Queue + ?Sized> QueueExt for Q {}
+
+/// How [`QueueExt::redrive_where`] goes about it. The default: all that match, as fast as the broker takes them.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RedriveOptions {
+    /// The most letters to redrive; `None`: all.
+    pub limit: Option<usize>,
+    /// The most letters to redrive in a second; `None`: no bound.
+    pub per_second: Option<u32>,
+}
+
+impl RedriveOptions {
+    /// The same for the oldest `letters` only.
+    #[must_use]
+    pub fn limit(mut self, letters: usize) -> Self {
+        self.limit = Some(letters);
+        self
+    }
+
+    /// The same at no more than `letters` a second, at least 1.
+    #[must_use]
+    pub fn per_second(mut self, letters: u32) -> Self {
+        self.per_second = Some(letters);
+        self
+    }
+}
+
+async fn put<Q: Queue + ?Sized>(queue: &Q, to: Destination, message: Message) -> Result<Published> {
+    let mut answers = queue.publish(&to, vec![message]).await?;
+    let silent = || Error::backend(queue.info().provider, Certainty::Unknown, "no answer to a publish");
+    answers.pop().unwrap_or_else(|| Err(silent()))
+}
+
+/// The ids of the oldest letters that match and were there when the call began, at most `limit`.
+///
+/// No more than there were letters at the start, so that it ends however fast others die meanwhile.
+async fn snapshot<Q: Queue + ?Sized>(
+    queue: &Q,
+    name: &QueueName,
+    filter: &DeadFilter,
+    limit: Option<usize>,
+) -> Result<Vec<DeadId>> {
+    let there = usize::try_from(queue.stats(name).await?.dead).unwrap_or(usize::MAX);
+    let most = limit.unwrap_or(usize::MAX).min(there);
+    let mut ids = Vec::new();
+    let mut after = None;
+    while ids.len() < most {
+        let page = Page { after, limit: Page::MAX.min(most - ids.len()) };
+        let found = queue.dead_letters(name, filter, page).await?;
+        ids.extend(found.letters.into_iter().map(|letter| letter.id));
+        match found.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    Ok(ids)
+}
+
+fn count(answers: &[bool]) -> u64 {
+    answers.iter().filter(|&&done| done).count() as u64
+}
+
+/// Chunks of a size, at instants that keep a rate.
+struct Pace {
+    chunk: usize,
+    every: Duration,
+    start: Instant,
+}
+
+impl Pace {
+    fn new(per_second: Option<u32>) -> Result<Self> {
+        let start = Instant::now();
+        match per_second {
+            None => Ok(Self { chunk: CHUNK, every: Duration::ZERO, start }),
+            Some(0) => Err(Error::invalid("redrive rate", "0 a second given, allowed are 1 or more")),
+            Some(rate) => {
+                let chunk = CHUNK.min(rate as usize);
+                Ok(Self { chunk, every: Duration::from_secs(chunk as u64) / rate, start })
+            }
+        }
+    }
+
+    async fn wait(&self, nth: usize) {
+        if !self.every.is_zero() {
+            sleep_until(self.start + self.every * u32::try_from(nth).unwrap_or(u32::MAX)).await;
+        }
+    }
+}

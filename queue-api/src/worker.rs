@@ -1,0 +1,274 @@
+//! A worker: fetches messages, gives each to the handler of its kind, and sees that every one gets its verdict.
+
+mod death;
+mod drain;
+mod execute;
+mod fetch;
+mod handler;
+mod job;
+mod lease;
+mod patience;
+mod report;
+mod run;
+mod settle;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::Either;
+
+pub use death::{DeadLetterHook, Death};
+pub use execute::Versions;
+pub use handler::{Handler, With, with};
+pub use job::Job;
+pub use lease::Lease;
+pub use report::Report;
+
+use death::Hook;
+use execute::Executor;
+use handler::{Any, Route, Typed};
+use run::Plan;
+
+use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
+
+/// Handles the messages of one or more queues.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use polyqueue::{Failure, Job, Payload, QueueExt, QueueName, QueueSpec, Worker};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Welcome { user: String }
+/// impl Payload for Welcome { const KIND: &'static str = "welcome"; }
+///
+/// async fn welcome(job: Job<Welcome>) -> Result<(), Failure> {
+///     println!("welcome, {}, attempt {}", job.payload.user, job.attempt);
+///     Ok(())
+/// }
+///
+/// const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue::connect_from_env(&[polyqueue_memory::PROVIDER]).await?;
+/// queue.declare(&QueueSpec::new(MAIL)).await?;
+/// queue.send(MAIL, &Welcome { user: "Ada".into() }).await?;
+///
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let worker = tokio::spawn(Worker::new(queue.clone()).on(welcome).run([MAIL], stopped));
+/// # while queue.stats(&MAIL).await?.counters.acked == 0 { tokio::task::yield_now().await; }
+/// drop(stop);
+/// assert_eq!(worker.await??.acked, 1);
+/// # Ok(()) }
+/// ```
+///
+/// # What becomes of a message
+/// | its handler | verdict |
+/// |---|---|
+/// | returns `Ok` | acknowledged |
+/// | returns an error by `?`, panics, times out, aborts | tried again after the [policy](Worker::retry)'s wait; after the last attempt a dead letter |
+/// | returns [`Failure::fatal`](crate::Failure::fatal) | a dead letter, `rejected` |
+/// | returns [`Failure::Snooze`](crate::Failure::Snooze) | handed out again later, no attempt counted |
+/// | is not there: no handler for this kind, and no [`on_any`](Worker::on_any) | a dead letter, `rejected` |
+/// | cannot be called: the payload does not decode | a dead letter, `undecodable` |
+/// | loses the [lease](Worker::lease) | none: somebody else is handed it; the handler's future is dropped |
+/// | still runs at the [stop deadline](Worker::stop_deadline) | given back, no attempt counted; the handler's future is dropped |
+///
+/// Each handler runs in a task of its own. One that blocks its thread delays neither the heartbeats nor the verdicts of
+/// others, as long as the runtime has another thread; it cannot be dropped before it yields.
+pub struct Worker {
+    queue: Arc<dyn Queue>,
+    routes: HashMap<&'static str, Arc<dyn Route>>,
+    any: Option<Arc<dyn Route>>,
+    hook: Option<Arc<dyn Hook>>,
+    consumer: String,
+    concurrency: usize,
+    prefetch: Option<usize>,
+    lease: Duration,
+    timeout: Option<Duration>,
+    retry: RetryPolicy,
+    stop_deadline: Duration,
+    versions: Versions,
+    fault: Option<Error>,
+}
+
+impl Worker {
+    /// A worker without handlers: 16 at a time for each queue, leases of 30 s, no timeout, 4 attempts with waits of
+    /// 1 s, 2 s and 4 s, 30 s to stop.
+    pub fn new(queue: Arc<dyn Queue>) -> Self {
+        Self {
+            queue,
+            routes: HashMap::new(),
+            any: None,
+            hook: None,
+            consumer: "polyqueue".into(),
+            concurrency: 16,
+            prefetch: None,
+            lease: Duration::from_secs(30),
+            timeout: None,
+            retry: RetryPolicy::default(),
+            stop_deadline: Duration::from_secs(30),
+            versions: Versions::default(),
+            fault: None,
+        }
+    }
+
+    /// Gives the messages of kind `T::KIND` to `handler`. A second handler for a kind is refused by [`Worker::run`].
+    #[must_use]
+    pub fn on<T: Payload>(mut self, handler: impl Handler<T>) -> Self {
+        match self.routes.entry(T::KIND) {
+            Entry::Vacant(free) => {
+                free.insert(Arc::new(Typed::new(handler)));
+            }
+            Entry::Occupied(_) => {
+                self.refuse("handlers", format!("two given for kind {:?}, allowed is one", T::KIND))
+            }
+        }
+        self
+    }
+
+    /// Gives the messages of all other kinds to `handler`, as bytes. Without it they become dead letters, `rejected`.
+    #[must_use]
+    pub fn on_any(mut self, handler: impl Handler<Bytes>) -> Self {
+        if self.any.replace(Arc::new(Any(Arc::new(handler)))).is_some() {
+            self.refuse("handlers", "two given for any kind, allowed is one");
+        }
+        self
+    }
+
+    /// Calls `hook` for each message that becomes a dead letter by this worker's verdict, after the record can be read. A
+    /// process that dies in between may not call it. A second hook is refused by [`Worker::run`].
+    #[must_use]
+    pub fn on_dead_letter(mut self, hook: impl DeadLetterHook) -> Self {
+        if self.hook.replace(Arc::new(hook)).is_some() {
+            self.refuse("dead letter hook", "two given, allowed is one");
+        }
+        self
+    }
+
+    /// How many handlers run at a time for each queue, at least 1; 16 unless set. Each queue has its own consumer, so that a
+    /// full one never starves another.
+    #[must_use]
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.concurrency = handlers;
+        self
+    }
+
+    /// How long a message is ours without a sign of life, 1 ms to 24 h; 30 s unless set. Leases are extended every third of
+    /// this while the handler runs, so it bounds how soon another takes over from a process that hangs.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long a handler may take; its future is then dropped, which counts as a failure. No bound unless set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How many messages the consumer of each queue may hold, those in the hands of handlers counted. Unless set, the
+    /// concurrency: then nothing waits here that no handler has, and priority is strict. More is faster, and up to as many
+    /// more messages may be overtaken by less urgent ones. 0 asks the broker for each; 1 to below the concurrency is
+    /// refused by [`Worker::run`].
+    #[must_use]
+    pub fn prefetch(mut self, messages: usize) -> Self {
+        self.prefetch = Some(messages);
+        self
+    }
+
+    /// How often and when a failed message is tried again. A message's own maximum of attempts wins.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// How long running handlers may take after the stop, before they are dropped and their messages given back; 30 s
+    /// unless set.
+    #[must_use]
+    pub fn stop_deadline(mut self, deadline: Duration) -> Self {
+        self.stop_deadline = deadline;
+        self
+    }
+
+    /// What to do with a payload of another major schema version than [`Payload::VERSION`]; [`Versions::Warn`] unless set.
+    /// A message without a version is taken as it is.
+    #[must_use]
+    pub fn versions(mut self, versions: Versions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// The name, for people, that dead letters give the consumer; at most 200 bytes; `polyqueue` unless set.
+    #[must_use]
+    pub fn consumer(mut self, name: impl Into<String>) -> Self {
+        self.consumer = name.into();
+        self
+    }
+
+    /// Works on `queues` until `stop` completes, whatever its output, and then in order: no new hand-outs, running handlers
+    /// finish or are dropped at the stop deadline, what was not finished is given back without counting an attempt. Ends
+    /// 2 s after the stop deadline at the latest.
+    ///
+    /// A broker that is away is waited for, also at the start. The future owns all it needs and can be spawned; dropping
+    /// it drops every handler, whose messages come back at the end of their leases.
+    ///
+    /// # Errors
+    /// Before anything is fetched: [`Error::Invalid`] for two handlers of one kind, no handler at all, no queue or one twice,
+    /// or a setting out of its range; [`Error::NotFound`] for an unknown queue. Later: any error of the broker that does
+    /// not pass by itself, after an orderly stop.
+    pub fn run(
+        self,
+        queues: impl IntoIterator<Item = QueueName>,
+        stop: impl Future + Send + 'static,
+    ) -> impl Future<Output = Result<Report>> + Send + 'static {
+        let queues = queues.into_iter().collect();
+        match self.plan() {
+            Ok(plan) => Either::Left(plan.run(queues, stop)),
+            Err(fault) => Either::Right(ready(Err(fault))),
+        }
+    }
+
+    fn refuse(&mut self, field: &'static str, allowed: impl Into<String>) {
+        self.fault.get_or_insert_with(|| Error::invalid(field, allowed));
+    }
+
+    fn plan(self) -> Result<Plan> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let executor = Executor {
+            routes: self.routes,
+            any: self.any,
+            versions: self.versions,
+            timeout: self.timeout,
+            retry: self.retry,
+            limits: self.queue.info().limits,
+        };
+        Ok(Plan {
+            queue: self.queue,
+            executor,
+            hook: self.hook,
+            consumer: self.consumer,
+            concurrency: self.concurrency,
+            prefetch: self.prefetch.unwrap_or(self.concurrency),
+            lease: self.lease,
+            stop_deadline: self.stop_deadline,
+        })
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<&str> = self.routes.keys().copied().collect();
+        f.debug_struct("Worker")
+            .field("kinds", &kinds)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}

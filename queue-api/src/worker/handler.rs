@@ -1,0 +1,137 @@
+//! Handlers: what an application writes, and how the worker holds handlers of different payloads side by side.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::{Failure, Payload};
+
+use super::job::Job;
+
+/// What handles the jobs of one payload type.
+///
+/// Every `async fn(Job<T>) -> Result<(), Failure>` is one, every closure `|job: Job<T>| async move { … }`, and every
+/// `Arc` of a handler. The closure's argument needs its type. Its future must be `Send`.
+///
+/// The compiler refuses an *async closure that captures* (`async |job: Job<T>| …` using a variable from outside), because
+/// its future borrows from the closure; [`with`] hands such a state to one that captures nothing. It also refuses a
+/// handler whose future is not `Send` ("future cannot be sent between threads safely"), for example one that keeps an
+/// `Rc` over an await.
+pub trait Handler<T>: Send + Sync + 'static {
+    /// Does the work. `Ok` acknowledges the message; `?` on any error tries again later; see [`Failure`].
+    fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+impl<T, F, Fut> Handler<T> for F
+where
+    F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send,
+{
+    fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send {
+        self(job)
+    }
+}
+
+impl<T, H: Handler<T>> Handler<T> for Arc<H> {
+    fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send {
+        H::handle(self, job)
+    }
+}
+
+/// A handler that gets a state beside the job: a clone for each, so a pool, a client or an `Arc`.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU32, Ordering::Relaxed}};
+/// use polyqueue::{Bytes, Handler, Job, QueueName, with};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let seen = Arc::new(AtomicU32::new(0));
+/// let handler = with(seen.clone(), async |seen, _job: Job<Bytes>| {
+///     seen.fetch_add(1, Relaxed);
+///     Ok(())
+/// });
+/// handler.handle(Job::of(QueueName::from_static("mail"), Bytes::new())).await.unwrap();
+/// assert_eq!(seen.load(Relaxed), 1);
+/// # }
+/// ```
+pub fn with<S, T, F, Fut>(state: S, handler: F) -> With<S, F>
+where
+    S: Clone + Send + Sync + 'static,
+    F: Fn(S, Job<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send,
+{
+    With { state, handler }
+}
+
+/// A handler and its state; made by [`with`].
+#[derive(Clone, Debug)]
+pub struct With<S, F> {
+    state: S,
+    handler: F,
+}
+
+impl<S, T, F, Fut> Handler<T> for With<S, F>
+where
+    S: Clone + Send + Sync + 'static,
+    F: Fn(S, Job<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send,
+{
+    fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send {
+        (self.handler)(self.state.clone(), job)
+    }
+}
+
+/// A handler whose payload type is hidden: what the worker keeps by kind.
+pub(super) trait Route: Send + Sync {
+    /// The version of the schema that it reads; `None` when it reads none.
+    fn version(&self) -> Option<&'static str>;
+    /// Decodes and handles.
+    fn run(&self, job: Job<()>) -> BoxFuture<'static, Result<(), Failure>>;
+}
+
+/// The route of one payload type.
+pub(super) struct Typed<T, H> {
+    handler: Arc<H>,
+    payload: PhantomData<fn() -> T>,
+}
+
+impl<T, H> Typed<T, H> {
+    pub(super) fn new(handler: H) -> Self {
+        Self { handler: Arc::new(handler), payload: PhantomData }
+    }
+}
+
+impl<T: Payload, H: Handler<T>> Route for Typed<T, H> {
+    fn version(&self) -> Option<&'static str> {
+        Some(T::VERSION)
+    }
+
+    fn run(&self, job: Job<()>) -> BoxFuture<'static, Result<(), Failure>> {
+        let handler = self.handler.clone();
+        Box::pin(async move {
+            let payload =
+                job.message.decode().map_err(|error| Failure::Undecodable { error: error.to_string() })?;
+            handler.handle(job.carrying(payload)).await
+        })
+    }
+}
+
+/// The route of everything else: the bytes as they are.
+pub(super) struct Any<H>(pub(super) Arc<H>);
+
+impl<H: Handler<Bytes>> Route for Any<H> {
+    fn version(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn run(&self, job: Job<()>) -> BoxFuture<'static, Result<(), Failure>> {
+        let handler = self.0.clone();
+        Box::pin(async move {
+            let payload = job.message.payload().clone();
+            handler.handle(job.carrying(payload)).await
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! What stands above the contract, tested against a broker that does as a test says, and against the memory broker.
+
+mod scripted;
+mod worker_failures;
+mod worker_handlers;
+mod worker_lease;
+mod worker_settle;
+mod worker_stop;
