@@ -1,5 +1,7 @@
 //! What stands above the contract, tested against a broker that does as a test says, and against the memory broker.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod scripted;
 mod worker_failures;
 mod worker_handlers;

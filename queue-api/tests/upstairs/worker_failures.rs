@@ -77,7 +77,7 @@ async fn a_panic_harms_nobody_else() {
         broker.ready(&n.to_string(), ping(n));
     }
     let worker = Worker::new(broker.queue()).concurrency(2).on(async |job: Job<Ping>| {
-        assert!(job.payload.0 % 2 == 0, "odd");
+        assert!(job.payload.0.is_multiple_of(2), "odd");
         Ok(())
     });
     let report = run_until_settled(&broker, worker, 40).await;
