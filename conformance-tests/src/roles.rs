@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 
-use crate::{Env, Outcome};
+use crate::{Env, Outcome, cases};
 
 /// The arguments of a role, by name.
 pub type Args = BTreeMap<String, String>;
@@ -13,7 +13,7 @@ pub type Args = BTreeMap<String, String>;
 pub type Role = fn(Env, Args) -> BoxFuture<'static, Outcome>;
 
 /// All roles, by name.
-const ROLES: &[(&str, Role)] = &[];
+const ROLES: &[(&str, Role)] = &[("crash_on_receipt", |env, args| Box::pin(cases::attempts::crash_on_receipt(env, args)))];
 
 pub(crate) fn find(name: &str) -> Option<Role> {
     ROLES.iter().find(|(role, _)| *role == name).map(|(_, body)| *body)

@@ -1,5 +1,353 @@
-//! Cases: delay.
+//! DLY: never early, whatever happens, and in time when somebody waits.
 
-use crate::Case;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) const CASES: &[Case] = &[];
+use chrono::{TimeDelta, Utc};
+use futures_util::future::try_join_all;
+use polyqueue::{Consumer, Error, Message, MessageId, Purge, Queue, QueueName, Worker};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::arrival::{Arrival, Span, ack, patience, timed};
+use super::crew::{Running, Starts};
+use super::crowd::{ack_all, drain_in_batches, in_tasks};
+use super::fault::{fault_and_heal, next_after_fault};
+use super::publish::refused;
+use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq, publish_all, publish_one, receive_one};
+
+/// What was published with which delay, and when.
+type Waits = BTreeMap<MessageId, (Span, Duration)>;
+
+/// Publishes a message for each delay, one after the other.
+async fn publish_delayed(queue: &Arc<dyn Queue>, q: &QueueName, delays: &[Duration]) -> Result<Waits, Fail> {
+    let mut waits = Waits::new();
+    for &delay in delays {
+        let (id, published) = timed(publish_one(queue, q, Message::new("delayed").with_delay(delay))).await;
+        waits.insert(id?, (published, delay));
+    }
+    Ok(waits)
+}
+
+/// Acks `n` messages as they come.
+async fn arrivals(env: &Env, consumer: &dyn Consumer, n: usize) -> Result<Vec<Arrival>, Fail> {
+    let mut came = Vec::with_capacity(n);
+    while came.len() < n {
+        came.push(Arrival::acked(env, consumer).await?);
+    }
+    Ok(came)
+}
+
+/// Each came once, not early and not late.
+fn each_in_time(env: &Env, mut waits: Waits, came: &[Arrival]) -> Outcome {
+    for arrival in came {
+        let id = arrival.delivery.message.id();
+        let (published, delay) = waits.remove(id).ok_or_else(|| format!("{id} came twice, or nobody sent it"))?;
+        arrival.waited(env, published, delay)?;
+    }
+    ensure_eq!(waits.len(), 0, "messages that did not come");
+    Ok(())
+}
+
+async fn sixty_delays_are_kept(env: Env) -> Outcome {
+    let (queue, q) = env.declared("sixty").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let mut delays: Vec<Duration> = (0..60).map(|n| env.t(0.3 + 4.7 * f64::from(n) / 59.0)).collect();
+    env.rng().shuffle(&mut delays);
+    let (waits, came) =
+        tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, delays.len()))?;
+    each_in_time(&env, waits, &came)
+}
+
+async fn no_delay_and_the_past_are_now(env: Env) -> Outcome {
+    let (queue, q) = env.declared("now").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let zero = Message::new("zero").with_delay(Duration::ZERO);
+    let past = Message::new("past").not_before(Utc::now() - TimeDelta::hours(1));
+    for message in [zero, past] {
+        let id = publish_one(&queue, &q, message).await?;
+        let delivery = receive_one(&*consumer, Duration::ZERO).await?;
+        ensure_eq!(delivery.message.id(), &id, "what is ready at once");
+        ack(&*consumer, &delivery).await?;
+    }
+    Ok(())
+}
+
+async fn a_lone_delayed_message_comes_without_other_traffic(env: Env) -> Outcome {
+    let (queue, q) = env.declared("lone").await?;
+    let reader = env.open().await?;
+    let consumer = reader.subscribe(&env.subscription(&q)).await?;
+    let publish = async {
+        sleep(env.t(1.0)).await;
+        timed(publish_one(&queue, &q, Message::new("lone").with_delay(env.t(3.0)))).await
+    };
+    let (arrival, (id, published)) = tokio::join!(Arrival::next(&env, &*consumer), publish);
+    let (arrival, id) = (arrival?, id?);
+    ensure_eq!(arrival.delivery.message.id(), &id, "the message");
+    ensure!(arrival.receive.inv < published.inv, "the receive was not waiting before the publish");
+    arrival.waited(&env, published, env.t(3.0))?;
+    ack(&*consumer, &arrival.delivery).await
+}
+
+async fn a_message_becomes_due_without_a_consumer(env: Env) -> Outcome {
+    let (queue, q) = env.declared("unattended").await?;
+    let waits = publish_delayed(&queue, &q, &[env.t(1.0), env.t(2.0)]).await?;
+    sleep(env.t(2.0) + env.lateness()).await;
+    let late = env.open().await?;
+    let consumer = late.subscribe(&env.subscription(&q)).await?;
+    for _ in 0..waits.len() {
+        let delivery = receive_one(&*consumer, Duration::ZERO).await?;
+        ensure!(waits.contains_key(delivery.message.id()), "a message that nobody sent");
+        ack(&*consumer, &delivery).await?;
+    }
+    Ok(())
+}
+
+async fn a_long_delay_blocks_no_shorter_one(env: Env) -> Outcome {
+    let (queue, q) = env.declared("no-blocking").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let delays = [10.0, 1.0, 3.0, 0.5].map(|ticks| env.t(ticks));
+    let (waits, came) = tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 4))?;
+    let order: Vec<Duration> = came.iter().filter_map(|it| Some(waits.get(it.delivery.message.id())?.1)).collect();
+    ensure_eq!(order, [0.5, 1.0, 3.0, 10.0].map(|ticks| env.t(ticks)), "the order by delay");
+    each_in_time(&env, waits, &came)
+}
+
+async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
+    const HOUR: u64 = 3600;
+    let (queue, q) = env.declared("far").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let mut rng = env.rng();
+    let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
+    publish_all(&queue, &q, (0..5000).map(|_| Message::new("far").with_delay(far())).collect()).await?;
+    let delays: Vec<Duration> = (0..20).map(|n| env.t(0.5 + 0.1 * f64::from(n))).collect();
+    let (waits, came) = tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 20))?;
+    each_in_time(&env, waits, &came)
+}
+
+/// A broker that may undo young acks in a crash is restarted in order: what its crash does to delays is declared apart.
+async fn a_delay_survives_a_restart(env: Env) -> Outcome {
+    let (queue, q) = env.declared("restart").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let delay = env.t(15.0);
+    let (id, published) = timed(publish_one(&queue, &q, Message::new("delayed").with_delay(delay))).await;
+    let id = id?;
+    sleep_until(published.ret + env.t(5.0)).await;
+    let crash = env.info().ack_window.is_zero();
+    fault_and_heal(&env, if crash { Fault::Kill9 } else { Fault::StopGracefully }).await?;
+    let recovered = recovered(&env, &queue, &q).await?;
+    let arrival = next_after_fault(&env, &*consumer).await?;
+    ensure_eq!(arrival.delivery.message.id(), &id, "the message");
+    arrival.not_early(published, delay)?;
+    let due = (published.ret + delay).max(recovered);
+    let late = arrival.receive.ret.saturating_duration_since(due);
+    ensure!(late <= env.lateness(), "came {late:?} late");
+    ack(&*consumer, &arrival.delivery).await?;
+    publish_one(&queue, &q, Message::new("sentinel").with_delay(env.t(1.0))).await?;
+    let next = Arrival::acked(&env, &*consumer).await?;
+    ensure!(next.text() == "sentinel" || crash, "came twice");
+    Ok(())
+}
+
+/// When the open handle worked again.
+async fn recovered(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName) -> Result<Instant, Fail> {
+    let start = Instant::now();
+    while let Err(error) = queue.stats(q).await {
+        ensure!(error.is_transient(), "after the fault: {error}");
+        ensure!(start.elapsed() < patience(env), "the handle did not recover");
+        sleep(env.t(0.1)).await;
+    }
+    Ok(Instant::now())
+}
+
+async fn a_delay_outlives_workers(env: Env) -> Outcome {
+    let (queue, q) = env.declared("outlives").await?;
+    let delay = env.t(20.0);
+    let (id, published) = timed(publish_one(&queue, &q, Message::new("delayed").with_delay(delay))).await;
+    let (id, mut starts) = (id?, Starts::new());
+    let crew = |starts: &Starts| -> Vec<Running> {
+        let worker = || Worker::new(queue.clone()).concurrency(2).lease(env.t(5.0)).retry(env.policy());
+        (0..3).map(|_| Running::start(starts.of(worker()), &[q.clone()])).collect()
+    };
+    for restart in [7.0, 14.0] {
+        let running = crew(&starts);
+        sleep_until(published.inv + env.t(restart)).await;
+        ensure_eq!(stopped(running).await?, 0, "handlers that ran before the delay was over");
+    }
+    let running = crew(&starts);
+    let started = starts.next(&env).await?;
+    ensure!(Instant::now() >= published.inv + delay, "early");
+    ensure_eq!((started.job.message.id(), started.job.attempt), (&id, 1), "the hand-out");
+    drop(started);
+    publish_one(&queue, &q, Message::new("sentinel")).await?;
+    let sentinel = starts.next(&env).await?;
+    ensure_eq!(&*sentinel.job.payload, b"sentinel", "what was handed out next");
+    drop(sentinel);
+    ensure_eq!(stopped(running).await?, 2, "handlers that ran");
+    Ok(())
+}
+
+/// Stops them all; how many handlers they started.
+async fn stopped(running: Vec<Running>) -> Result<u64, Fail> {
+    let reports = try_join_all(running.into_iter().map(Running::stop)).await?;
+    Ok(reports.iter().map(|report| report.handled).sum())
+}
+
+async fn delays_have_limits_and_never_wrap_around(env: Env) -> Outcome {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (queue, q) = env.declared("limits").await?;
+    let limit = env.info().limits.delay;
+    ensure!(limit >= 365 * DAY, "delays of 365 days must be accepted, the limit is {limit:?}");
+    // 2^32 ms are 49.7 days: what is counted in 32 bits wraps around between these two.
+    let far = [49 * DAY, 50 * DAY, limit];
+    publish_delayed(&queue, &q, &far).await?;
+    let delayed = queue.stats(&q).await?.delayed;
+    ensure!(delayed.is_none_or(|n| n == 3), "{delayed:?} delayed");
+    for beyond in [limit + Duration::from_millis(1), Duration::MAX] {
+        let error = refused(queue.publish(&(&q).into(), vec![Message::new("beyond").with_delay(beyond)]).await)?;
+        ensure!(matches!(&error, Error::Invalid { field, .. } if field == "delay"), "{beyond:?}: {error}");
+    }
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let waits = publish_delayed(&queue, &q, &[Duration::from_millis(1)]).await?;
+    let came = arrivals(&env, &*consumer, 1).await?;
+    each_in_time(&env, waits, &came)?;
+    publish_one(&queue, &q, Message::new("sentinel").with_delay(env.t(1.0))).await?;
+    ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "sentinel", "what comes before days have passed");
+    let purged = queue.purge(&q, Purge::Waiting).await?;
+    ensure_eq!(purged, delayed.unwrap_or(0), "purged");
+    Ok(())
+}
+
+async fn equal_delays_keep_their_order(env: Env) -> Outcome {
+    let (queue, q) = env.declared("equal").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let batch = (0..50).map(|n| Message::new(n.to_string()).with_delay(env.t(1.0))).collect();
+    publish_all(&queue, &q, batch).await?;
+    let drained = drain_in_batches(&env, &*consumer, 50, 1).await?;
+    let came: Vec<String> = drained.iter().map(super::arrival::text).collect();
+    ensure_eq!(came, (0..50).map(|n| n.to_string()).collect::<Vec<_>>(), "the order");
+    Ok(())
+}
+
+async fn two_thousand_due_at_once_come_at_once(env: Env) -> Outcome {
+    const N: usize = 2000;
+    let (queue, q) = env.declared("burst").await?;
+    let batch = (0..N).map(|n| Message::new(n.to_string()).with_delay(env.t(5.0))).collect();
+    let (ids, published) = timed(publish_all(&queue, &q, batch)).await;
+    let due = published.ret + env.t(5.0);
+    let consumers = (0..4).map(|_| take_until(env.clone(), q.clone(), due + Duration::from_secs(1) + env.lateness()));
+    let came: Vec<(MessageId, Instant)> = in_tasks(consumers).await?.into_iter().flatten().collect();
+    let early = came.iter().filter(|(_, at)| *at < published.inv + env.t(5.0)).count();
+    ensure_eq!(early, 0, "early hand-outs");
+    let mut came: Vec<MessageId> = came.into_iter().map(|(id, _)| id).collect();
+    came.sort_unstable();
+    let mut ids = ids?;
+    ids.sort_unstable();
+    ensure!(came == ids, "{} hand-outs of {N} messages in the second after they were due", came.len());
+    Ok(())
+}
+
+/// Acks all that is handed out until then, with the time at which it came.
+async fn take_until(env: Env, q: QueueName, end: Instant) -> Result<Vec<(MessageId, Instant)>, Fail> {
+    let queue = env.open().await?;
+    let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
+    let mut came = Vec::new();
+    while Instant::now() < end {
+        let batch = consumer.receive(100, end - Instant::now()).await?;
+        let at = Instant::now();
+        ack_all(&*consumer, &batch).await?;
+        came.extend(batch.iter().map(|delivery| (delivery.message.id().clone(), at)));
+    }
+    Ok(came)
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case!(
+        "C-DLY-01",
+        "sixty delays are each kept: never early, and in time",
+        ["S-DLY-1", "S-DLY-2", "S-DLY-3"],
+        Both,
+        [],
+        sixty_delays_are_kept
+    ),
+    case!(
+        "C-DLY-02",
+        "no delay is now, and so is a time in the past",
+        ["S-DLY-5"],
+        Safety,
+        [],
+        no_delay_and_the_past_are_now
+    ),
+    case!(
+        "C-DLY-03",
+        "a lone delayed message comes in time without any other traffic",
+        ["S-DLY-1", "S-DLY-2"],
+        Liveness,
+        [],
+        a_lone_delayed_message_comes_without_other_traffic
+    ),
+    case!(
+        "C-DLY-04",
+        "a message becomes due though no consumer is there",
+        ["S-DLY-2"],
+        Liveness,
+        [],
+        a_message_becomes_due_without_a_consumer
+    ),
+    case!(
+        "C-DLY-05",
+        "a long delay blocks no shorter one behind it",
+        ["S-DLY-1", "S-DLY-2", "S-DLY-3"],
+        Liveness,
+        [],
+        a_long_delay_blocks_no_shorter_one
+    ),
+    case!(
+        "C-DLY-06",
+        "5,000 far delays hold up no short one",
+        ["S-DLY-2", "S-DLY-3"],
+        Liveness,
+        [],
+        thousands_of_far_delays_hold_up_no_short_one
+    ),
+    case!(
+        "C-DLY-07",
+        "a delay goes on through a restart of the broker and does not begin again",
+        ["S-DLY-1", "S-DLY-4"],
+        Both,
+        [Durable, Faults],
+        a_delay_survives_a_restart
+    ),
+    case!(
+        "C-DLY-08",
+        "a delay longer than leases and workers is one hand-out, attempt 1",
+        ["S-DLY-4", "S-DEL-3", "S-ATT-1"],
+        Safety,
+        [],
+        a_delay_outlives_workers
+    ),
+    case!(
+        "C-DLY-09",
+        "delays of 1 ms to 365 days are accepted, longer ones refused, none wraps around to now",
+        ["S-DLY-1", "S-DLY-5", "S-ADM-2"],
+        Safety,
+        [],
+        delays_have_limits_and_never_wrap_around
+    ),
+    case!(
+        "C-DLY-10",
+        "messages that are due together come in the order of their publish",
+        ["S-ORD-2", "S-BAT-3"],
+        Safety,
+        [],
+        equal_delays_keep_their_order
+    ),
+    case!(
+        "C-DLY-11",
+        "2,000 messages due at once all come within a second, once each",
+        ["S-DLY-2", "S-DEL-3"],
+        Liveness,
+        [],
+        two_thousand_due_at_once_come_at_once
+    ),
+];

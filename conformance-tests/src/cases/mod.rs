@@ -3,13 +3,17 @@
 use crate::Case;
 
 mod admin;
-mod attempts;
+mod arrival;
+pub(crate) mod attempts;
 mod batch;
 mod burial;
 mod content;
+mod crew;
+mod crowd;
 mod dead_letter;
 mod delay;
 mod deliver;
+mod fault;
 mod hand;
 mod interrupt;
 mod lease;
@@ -20,6 +24,7 @@ mod publish;
 mod redrive;
 mod retry;
 mod settle;
+mod starvation;
 mod time;
 
 const TABLES: &[&[Case]] = &[
@@ -27,6 +32,7 @@ const TABLES: &[&[Case]] = &[
     batch::CASES,
     deliver::CASES,
     priority::CASES,
+    starvation::CASES,
     delay::CASES,
     time::CASES,
     retry::CASES,

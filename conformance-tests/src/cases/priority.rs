@@ -1,5 +1,306 @@
-//! Cases: priority.
+//! PRI: the highest priority first, always; inside one priority the oldest.
 
-use crate::Case;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
-pub(crate) const CASES: &[Case] = &[];
+use polyqueue::{Certainty, Consumer, Error, Message, MessageId, Priority, Queue, QueueName, Verdict, Worker};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::arrival::{Arrival, ack, apply, patience, text};
+use super::crew::{Running, Started, Starts};
+use super::crowd::{drain_in_batches, in_tasks};
+use super::fault::{fault_and_heal, next_after_fault};
+use crate::{
+    Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq, publish_all, publish_one, receive_one,
+};
+
+const NINE: NonZeroU32 = NonZeroU32::new(9).unwrap();
+
+/// `n` messages of one priority; the payload says which.
+pub(super) fn level(n: usize, level: u8) -> Vec<Message> {
+    let priority = Priority::new(level).expect("1 to 10");
+    (0..n).map(|_| Message::new(format!("p{level}")).with_priority(priority)).collect()
+}
+
+async fn ten_priorities_come_in_order(env: Env) -> Outcome {
+    let (queue, q) = env.declared("ten").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let mut levels: Vec<u8> = (1..=10).flat_map(|level| [level; 10]).collect();
+    env.rng().shuffle(&mut levels);
+    let batch = levels.iter().flat_map(|&at| level(1, at)).collect();
+    let ids = publish_all(&queue, &q, batch).await?;
+    let drained = drain_in_batches(&env, &*consumer, 100, 1).await?;
+    let came: Vec<MessageId> = drained.iter().map(|delivery| delivery.message.id().clone()).collect();
+    let came_as: Vec<String> = drained.iter().map(text).collect();
+    ensure!(came == by_priority(&levels, &ids), "came as {came_as:?}");
+    Ok(())
+}
+
+async fn five_is_the_default_and_ten_the_highest(env: Env) -> Outcome {
+    for wrong in [0_i64, 11, -1, 255] {
+        let Err(error) = Priority::new(wrong) else { return Err(format!("priority {wrong} was accepted").into()) };
+        ensure!(matches!(&error, Error::Invalid { field, .. } if field == "priority"), "{wrong}: {error}");
+        ensure_eq!(error.certainty(), Certainty::Definite, "whether {wrong} is certainly refused");
+    }
+    let (queue, q) = env.declared("default").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    publish_all(&queue, &q, level(1, 4)).await?;
+    publish_one(&queue, &q, Message::new("default")).await?;
+    publish_all(&queue, &q, level(1, 6)).await?;
+    for (text, priority) in [("p6", 6), ("default", 5), ("p4", 4)] {
+        let arrival = Arrival::acked(&env, &*consumer).await?;
+        ensure_eq!((&*arrival.text(), arrival.delivery.message.priority().get()), (text, priority));
+    }
+    Ok(())
+}
+
+async fn an_urgent_message_is_next(env: Env) -> Outcome {
+    for prefetch in [0, 1] {
+        let (queue, q) = env.declared(&format!("urgent-{prefetch}")).await?;
+        publish_all(&queue, &q, level(100, 1)).await?;
+        let consumer = queue.subscribe(&env.subscription(&q).prefetch(prefetch)).await?;
+        for _ in 0..10 {
+            let busy = Arrival::next(&env, &*consumer).await?;
+            ensure_eq!(busy.text(), "p1", "what was ready");
+            publish_all(&queue, &q, level(1, 10)).await?;
+            ack(&*consumer, &busy.delivery).await?;
+            ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "p10", "the next with prefetch {prefetch}");
+        }
+    }
+    Ok(())
+}
+
+/// The order is judged by the checkers of the history, which know when each call began and ended.
+async fn a_crowd_sees_no_inversion(env: Env) -> Outcome {
+    const N: usize = 1500;
+    let (queue, q) = env.declared("crowd").await?;
+    let producers = (0..3).map(|_| publish_mixed(env.clone(), queue.clone(), q.clone(), N / 3));
+    let left = Arc::new(AtomicUsize::new(N));
+    let consumers = (0..4).map(|_| work(env.clone(), q.clone(), left.clone()));
+    let (_, came) = tokio::try_join!(in_tasks(producers), in_tasks(consumers))?;
+    ensure_eq!(came.into_iter().sum::<usize>(), N, "hand-outs");
+    Ok(())
+}
+
+async fn publish_mixed(env: Env, queue: Arc<dyn Queue>, q: QueueName, n: usize) -> Outcome {
+    let mut rng = env.rng();
+    for _ in 0..n {
+        publish_all(&queue, &q, level(1, 1 + rng.below(10) as u8)).await?;
+    }
+    Ok(())
+}
+
+/// Receives, works up to 6 ms and acks, until none is left; answers how many came here.
+async fn work(env: Env, q: QueueName, left: Arc<AtomicUsize>) -> Result<usize, Fail> {
+    let queue = env.open().await?;
+    let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
+    let (mut rng, mut came, start) = (env.rng(), 0, Instant::now());
+    while left.load(SeqCst) > 0 {
+        ensure!(start.elapsed() < 4 * patience(&env), "{} did not come", left.load(SeqCst));
+        for delivery in consumer.receive(1, env.t(0.5)).await? {
+            left.fetch_sub(1, SeqCst);
+            came += 1;
+            sleep(Duration::from_micros(rng.below(6001))).await;
+            ack(&*consumer, &delivery).await?;
+        }
+    }
+    Ok(came)
+}
+
+async fn a_busy_worker_parks_nothing(env: Env) -> Outcome {
+    let (queue, q) = env.declared("parks-nothing").await?;
+    publish_all(&queue, &q, level(200, 1)).await?;
+    let mut starts = Starts::new();
+    let worker = starts.of(Worker::new(queue.clone()).concurrency(4).lease(env.t(100.0)));
+    let running = Running::start(worker, &[q.clone()]);
+    let busy = four_starts(&env, &mut starts).await?;
+    publish_all(&queue, &q, level(4, 10)).await?;
+    drop(busy);
+    let next = four_starts(&env, &mut starts).await?;
+    let levels: Vec<u8> = next.iter().map(|started| started.job.message.priority().get()).collect();
+    ensure_eq!(levels, [10; 4], "the next four starts");
+    drop((next, starts));
+    running.stop().await?;
+    Ok(())
+}
+
+async fn four_starts(env: &Env, starts: &mut Starts) -> Result<Vec<Started>, Fail> {
+    let mut four = Vec::new();
+    for _ in 0..4 {
+        four.push(starts.next(env).await?);
+    }
+    Ok(four)
+}
+
+async fn a_buffer_is_sorted_and_overtakes_at_most_its_size(env: Env) -> Outcome {
+    const PREFETCH: usize = 10;
+    let (queue, q) = env.declared("buffer").await?;
+    let consumer = queue.subscribe(&env.subscription(&q).prefetch(PREFETCH).lease(env.t(100.0))).await?;
+    publish_all(&queue, &q, level(1, 5)).await?;
+    let in_hand = receive_one(&*consumer, patience(&env)).await?;
+    for at in [2, 7, 4, 9, 1, 3, 8, 5, 6] {
+        publish_all(&queue, &q, level(1, at)).await?;
+    }
+    buffered(&env, &queue, &q).await?;
+    publish_all(&queue, &q, level(1, 10)).await?;
+    ack(&*consumer, &in_hand).await?;
+    let mut came = Vec::new();
+    for _ in 0..PREFETCH {
+        came.push(Arrival::acked(&env, &*consumer).await?.delivery.message.priority().get());
+    }
+    let urgent = came.iter().position(|&at| at == 10).ok_or("the urgent one did not come")?;
+    ensure!(urgent < PREFETCH, "{urgent} came before the urgent one");
+    came.remove(urgent);
+    ensure_eq!(came, [9, 8, 7, 6, 5, 4, 3, 2, 1], "the nine that the buffer may have held");
+    Ok(())
+}
+
+/// Waits until the consumer has taken what it takes ahead, which may be nothing, and L for it to arrive.
+async fn buffered(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName) -> Outcome {
+    let end = Instant::now() + env.lateness();
+    while queue.stats(q).await?.ready > 0 && Instant::now() < end {
+        sleep(env.t(0.05)).await;
+    }
+    sleep(env.lateness()).await;
+    Ok(())
+}
+
+async fn a_returning_message_keeps_its_priority(env: Env) -> Outcome {
+    let (queue, q) = env.declared("returning").await?;
+    publish_all(&queue, &q, level(10, 8)).await?;
+    publish_all(&queue, &q, level(1, 9)).await?;
+    let consumer = queue.subscribe(&env.subscription(&q).max_attempts(NINE)).await?;
+    let first = expect(&env, &*consumer, "p9", 1).await?;
+    let retried = apply(&*consumer, &first.delivery, Verdict::retry(env.t(1.0), "again")).await?;
+    sleep_until(retried.ret + env.t(1.0) + env.lateness()).await;
+    let second = expect(&env, &*consumer, "p9", 2).await?;
+    sleep_until(second.receive.ret + env.t(5.0) + env.lateness()).await;
+    let third = expect(&env, &*consumer, "p9", 3).await?;
+    let released = apply(&*consumer, &third.delivery, Verdict::Release { after: Duration::ZERO }).await?;
+    sleep_until(released.ret + env.lateness()).await;
+    let last = expect(&env, &*consumer, "p9", 3).await?;
+    ack(&*consumer, &last.delivery).await?;
+    ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "p8", "what was ready all the time");
+    Ok(())
+}
+
+async fn expect(env: &Env, consumer: &dyn Consumer, text: &str, attempt: u32) -> Result<Arrival, Fail> {
+    let arrival = Arrival::next(env, consumer).await?;
+    ensure_eq!((&*arrival.text(), arrival.delivery.attempt), (text, attempt), "the next hand-out");
+    Ok(arrival)
+}
+
+async fn a_due_message_keeps_its_priority(env: Env) -> Outcome {
+    let (queue, q) = env.declared("due").await?;
+    publish_all(&queue, &q, level(50, 8)).await?;
+    let urgent = level(1, 9).into_iter().map(|message| message.with_delay(env.t(3.0))).collect();
+    publish_all(&queue, &q, urgent).await?;
+    let due = Instant::now() + env.t(3.0);
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    sleep_until(due + env.lateness()).await;
+    ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "p9", "the first hand-out");
+    ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "p8", "the second hand-out");
+    Ok(())
+}
+
+async fn a_restart_keeps_the_order(env: Env) -> Outcome {
+    let (queue, q) = env.declared("restarted").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let mut levels: Vec<u8> = (1..=10).flat_map(|at| [at; 4]).collect();
+    env.rng().shuffle(&mut levels);
+    let batch = levels.iter().flat_map(|&at| level(1, at)).collect();
+    let ids = publish_all(&queue, &q, batch).await?;
+    fault_and_heal(&env, Fault::StopGracefully).await?;
+    let mut came = Vec::new();
+    for _ in 0..ids.len() {
+        let arrival = next_after_fault(&env, &*consumer).await?;
+        ack(&*consumer, &arrival.delivery).await?;
+        came.push(arrival.delivery.message.id().clone());
+    }
+    ensure_eq!(came, by_priority(&levels, &ids), "the order afterwards");
+    Ok(())
+}
+
+/// The ids in the order that is promised: by priority, then as they were published.
+fn by_priority(levels: &[u8], ids: &[MessageId]) -> Vec<MessageId> {
+    let mut order: Vec<(u8, usize)> = levels.iter().map(|&at| 10 - at).zip(0..).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, place)| ids[place].clone()).collect()
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case!(
+        "C-PRI-01",
+        "ten priorities come in order, equal ones as they were published",
+        ["S-PRI-1", "S-ORD-1"],
+        Safety,
+        [],
+        ten_priorities_come_in_order
+    ),
+    case!(
+        "C-PRI-02",
+        "priorities are 1 to 10, 5 by default, all others are refused",
+        ["S-PRI-1", "S-VAL-4"],
+        Safety,
+        [],
+        five_is_the_default_and_ten_the_highest
+    ),
+    case!(
+        "C-PRI-03",
+        "an urgent message that was published is the next hand-out",
+        ["S-PRI-1", "S-PRI-2"],
+        Safety,
+        [],
+        an_urgent_message_is_next
+    ),
+    case!(
+        "C-PRI-04",
+        "a crowd of producers and consumers sees no inversion",
+        ["S-PRI-1", "S-PRI-2", "S-ORD-1"],
+        Safety,
+        [],
+        a_crowd_sees_no_inversion
+    ),
+    case!(
+        "C-PRI-05",
+        "a busy worker parks nothing: urgent messages are its next starts",
+        ["S-PRI-2"],
+        Safety,
+        [],
+        a_busy_worker_parks_nothing
+    ),
+    case!(
+        "C-PRI-06",
+        "a buffer that was asked for is sorted and overtakes at most its size",
+        ["S-PRI-3"],
+        Safety,
+        [],
+        a_buffer_is_sorted_and_overtakes_at_most_its_size
+    ),
+    case!(
+        "C-PRI-07",
+        "retried, expired and released, a message keeps its priority",
+        ["S-PRI-4", "S-ORD-2", "S-ATT-1"],
+        Safety,
+        [],
+        a_returning_message_keeps_its_priority
+    ),
+    case!(
+        "C-PRI-08",
+        "a delayed message that is due keeps its priority",
+        ["S-PRI-4", "S-ORD-2"],
+        Safety,
+        [],
+        a_due_message_keeps_its_priority
+    ),
+    case!(
+        "C-PRI-09",
+        "a restart of the broker keeps the order",
+        ["S-PRI-4", "S-ORD-1"],
+        Safety,
+        [Durable, Faults],
+        a_restart_keeps_the_order
+    ),
+];

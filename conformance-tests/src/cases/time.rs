@@ -1,5 +1,114 @@
-//! Cases: time.
+//! TIM: time belongs to the server; no client's wall clock decides.
 
-use crate::Case;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) const CASES: &[Case] = &[];
+use chrono::TimeDelta;
+use polyqueue::{Consumer, Message, Queue, QueueName, QueueSpec, Verdict};
+use tokio::time::sleep_until;
+
+use super::arrival::{Arrival, Span, ack, apply, timed};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq, publish_one};
+
+async fn skewed(env: &Env, offset: TimeDelta) -> Result<Arc<dyn Queue>, Fail> {
+    env.open_with(|options| options.clock_offset(offset)).await
+}
+
+async fn skewed_clocks_change_nothing(env: Env) -> Outcome {
+    let fast = skewed(&env, TimeDelta::minutes(5)).await?;
+    let slow = skewed(&env, TimeDelta::minutes(-5)).await?;
+    let q = env.queue_name("skewed");
+    fast.declare(&QueueSpec::new(q.clone())).await?;
+    let from_fast = delay_and_lease_and_retry(&env, &fast, &slow, &q).await?;
+    let from_slow = delay_and_lease_and_retry(&env, &slow, &fast, &q).await?;
+    // The one thing that a sender's clock says is when it sent.
+    let published_at = |arrival: &Arrival| arrival.delivery.message.published_at().ok_or("no published_at");
+    let apart = published_at(&from_fast)? - published_at(&from_slow)?;
+    let apart = apart + TimeDelta::from_std(from_slow.receive.ret - from_fast.receive.ret).unwrap_or_default();
+    let off = (apart - TimeDelta::minutes(10)).abs();
+    ensure!(off < TimeDelta::minutes(1), "the senders' clocks are 10 minutes apart, their messages {apart}");
+    Ok(())
+}
+
+/// A delayed message of one client waits at the other for its delay, then for a lease that nobody ends, then for a retry.
+async fn delay_and_lease_and_retry(
+    env: &Env,
+    sender: &Arc<dyn Queue>,
+    reader: &Arc<dyn Queue>,
+    q: &QueueName,
+) -> Result<Arrival, Fail> {
+    let holder = sender.subscribe(&env.subscription(q)).await?;
+    let waiter = reader.subscribe(&env.subscription(q)).await?;
+    let published = publish_delayed(env, sender, q, 2.0).await?;
+    let first = Arrival::next(env, &*holder).await?;
+    first.waited(env, published, env.t(2.0))?;
+    let second = Arrival::next(env, &*waiter).await?;
+    ensure_eq!(second.delivery.attempt, 2, "the attempt after the end of the lease");
+    second.waited(env, first.receive, env.t(5.0))?;
+    let retried = apply(&*waiter, &second.delivery, Verdict::retry(env.t(1.0), "again")).await?;
+    let third = Arrival::acked(env, &*holder).await?;
+    third.waited(env, retried, env.t(1.0))?;
+    Ok(third)
+}
+
+async fn publish_delayed(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName, ticks: f64) -> Result<Span, Fail> {
+    let message = Message::new("by the server's clock").with_delay(env.t(ticks));
+    let (id, published) = timed(publish_one(queue, q, message)).await;
+    id?;
+    Ok(published)
+}
+
+/// The clock of the clients jumps while something waits: before it they are an hour behind, after it an hour ahead, and
+/// the other way round.
+async fn a_jumping_clock_neither_hastens_nor_stalls(env: Env) -> Outcome {
+    let right = env.declared("jump").await?.0;
+    let q = env.queue_name("jump");
+    for hours in [-1, 1] {
+        let before = skewed(&env, TimeDelta::hours(hours)).await?;
+        let after = skewed(&env, TimeDelta::hours(-hours)).await?;
+        let published = publish_delayed(&env, &before, &q, 4.0).await?;
+        let first = after_the_jump(&env, [&before, &after], &q, published, 4.0).await?;
+        let retried = apply(&*first.1, &first.0.delivery, Verdict::retry(env.t(4.0), "again")).await?;
+        let second = after_the_jump(&env, [&after, &before], &q, retried, 4.0).await?;
+        ack(&*second.1, &second.0.delivery).await?;
+    }
+    let stats = right.stats(&q).await?;
+    ensure_eq!((stats.ready, stats.dead), (0, 0), "what is left");
+    Ok(())
+}
+
+/// Waits for half of `ticks` at the first client, which must get nothing, then at the second, which must get it in time.
+async fn after_the_jump(
+    env: &Env,
+    [before, after]: [&Arc<dyn Queue>; 2],
+    q: &QueueName,
+    call: Span,
+    ticks: f64,
+) -> Result<(Arrival, Box<dyn Consumer>), Fail> {
+    let early = before.subscribe(&env.subscription(q)).await?;
+    crate::receive_none(&*early, env.t(ticks / 2.0)).await?;
+    early.close().await?;
+    let consumer = after.subscribe(&env.subscription(q)).await?;
+    let arrival = Arrival::next(env, &*consumer).await?;
+    arrival.waited(env, call, env.t(ticks))?;
+    Ok((arrival, consumer))
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case!(
+        "C-TIM-01",
+        "clients whose clocks are ten minutes apart see the same delays, leases and retries",
+        ["S-DLY-1", "S-DLY-2", "S-LSE-2", "S-RET-1", "S-DEL-5"],
+        Both,
+        [],
+        skewed_clocks_change_nothing
+    ),
+    case!(
+        "C-TIM-02",
+        "a client's clock that jumps by an hour neither hastens nor stalls a wait",
+        ["S-DLY-1", "S-DLY-2", "S-RET-1"],
+        Both,
+        [],
+        a_jumping_clock_neither_hastens_nor_stalls
+    ),
+];

@@ -1,0 +1,96 @@
+//! When a message came: the one place where "never early" and "not late" are judged.
+
+use std::time::Duration;
+
+use polyqueue::{Consumer, Delivery, Settled, Verdict};
+use tokio::time::Instant;
+
+use crate::{Env, Fail, Outcome, ensure, ensure_eq, receive_one, settle_one};
+
+/// How long a case waits for what must come. Nothing is judged by it: it only ends a case that has failed.
+pub(super) fn patience(env: &Env) -> Duration {
+    env.t(20.0).max(Duration::from_secs(10))
+}
+
+/// When a call began and when it ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) inv: Instant,
+    pub(super) ret: Instant,
+}
+
+impl Span {
+    pub(super) fn took(self) -> Duration {
+        self.ret - self.inv
+    }
+}
+
+/// Awaits a call and notes when it began and ended.
+pub(super) async fn timed<F: Future>(call: F) -> (F::Output, Span) {
+    let inv = Instant::now();
+    let output = call.await;
+    (output, Span { inv, ret: Instant::now() })
+}
+
+/// A hand-out and the `receive` that brought it.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) delivery: Delivery,
+    pub(super) receive: Span,
+}
+
+impl Arrival {
+    /// The next message, whoever must have it; fails when none comes.
+    pub(super) async fn next(env: &Env, consumer: &dyn Consumer) -> Result<Self, Fail> {
+        let (delivery, receive) = timed(receive_one(consumer, patience(env))).await;
+        Ok(Self { delivery: delivery?, receive })
+    }
+
+    /// The next message, acked.
+    pub(super) async fn acked(env: &Env, consumer: &dyn Consumer) -> Result<Self, Fail> {
+        let arrival = Self::next(env, consumer).await?;
+        ack(consumer, &arrival.delivery).await?;
+        Ok(arrival)
+    }
+
+    /// Its payload as text.
+    pub(super) fn text(&self) -> String {
+        text(&self.delivery)
+    }
+
+    /// Never early: not handed out before `wait` has passed since the call that asked for the wait began. And not late: by
+    /// L after the wait that began when the call ended, or after somebody asked for the message, if that was later.
+    pub(super) fn waited(&self, env: &Env, call: Span, wait: Duration) -> Outcome {
+        self.not_early(call, wait)?;
+        let due = (call.ret + wait).max(self.receive.inv);
+        let late = self.receive.ret.saturating_duration_since(due);
+        ensure!(late <= env.lateness(), "{:?} came {late:?} late, its wait was {wait:?}", self.delivery.message);
+        Ok(())
+    }
+
+    /// The first half of [`Arrival::waited`].
+    pub(super) fn not_early(&self, call: Span, wait: Duration) -> Outcome {
+        let after = self.receive.ret - call.inv;
+        ensure!(after >= wait, "{:?} came after {after:?}, its wait was {wait:?}", self.delivery.message);
+        Ok(())
+    }
+}
+
+/// The payload as text.
+pub(super) fn text(delivery: &Delivery) -> String {
+    String::from_utf8_lossy(delivery.message.payload()).into_owned()
+}
+
+/// Acks what is surely still ours.
+pub(super) async fn ack(consumer: &dyn Consumer, delivery: &Delivery) -> Outcome {
+    let settled = settle_one(consumer, &delivery.receipt, Verdict::Ack).await?;
+    ensure_eq!(settled, Settled::Applied, "the answer to an ack");
+    Ok(())
+}
+
+/// Gives a verdict that must take effect, answering when the call began and ended.
+pub(super) async fn apply(consumer: &dyn Consumer, delivery: &Delivery, verdict: Verdict) -> Result<Span, Fail> {
+    let (settled, span) = timed(settle_one(consumer, &delivery.receipt, verdict)).await;
+    ensure_eq!(settled?, Settled::Applied, "the answer to a verdict");
+    Ok(span)
+}

@@ -1,0 +1,31 @@
+//! Breaking the broker and going on with the handles that were open.
+
+use super::arrival::{Arrival, patience, timed};
+use crate::{Env, Fail, Fault, Outcome, ensure};
+use polyqueue::Consumer;
+use tokio::time::{Instant, sleep};
+
+/// The broker goes and comes again; the clients stay.
+pub(super) async fn fault_and_heal(env: &Env, fault: Fault) -> Outcome {
+    let faults = env.faults().await?;
+    faults.apply(fault).await?;
+    faults.heal().await
+}
+
+/// The next message at a handle that may still be reconnecting: passing errors are waited out.
+pub(super) async fn next_after_fault(env: &Env, consumer: &dyn Consumer) -> Result<Arrival, Fail> {
+    let start = Instant::now();
+    loop {
+        let (came, receive) = timed(consumer.receive(1, env.t(1.0))).await;
+        match came {
+            Ok(mut came) => {
+                if let Some(delivery) = came.pop() {
+                    return Ok(Arrival { delivery, receive });
+                }
+            }
+            Err(error) if error.is_transient() => sleep(env.t(0.2)).await,
+            Err(error) => return Err(error.into()),
+        }
+        ensure!(start.elapsed() < 2 * patience(env), "nothing came after the fault");
+    }
+}
