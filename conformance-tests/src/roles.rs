@@ -13,7 +13,8 @@ pub type Args = BTreeMap<String, String>;
 pub type Role = fn(Env, Args) -> BoxFuture<'static, Outcome>;
 
 /// All roles, by name.
-const ROLES: &[(&str, Role)] = &[("crash_on_receipt", |env, args| Box::pin(cases::attempts::crash_on_receipt(env, args)))];
+const ROLES: &[(&str, Role)] =
+    &[("crash_on_receipt", |env, args| Box::pin(cases::attempts::crash_on_receipt(env, args)))];
 
 pub(crate) fn find(name: &str) -> Option<Role> {
     ROLES.iter().find(|(role, _)| *role == name).map(|(_, body)| *body)

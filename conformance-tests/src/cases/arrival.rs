@@ -5,7 +5,8 @@ use std::time::Duration;
 use polyqueue::{Consumer, Delivery, Settled, Verdict};
 use tokio::time::Instant;
 
-use crate::{Env, Fail, Outcome, ensure, ensure_eq, receive_one, settle_one};
+use crate::verbs::{receive_one, settle_one};
+use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
 /// How long a case waits for what must come. Nothing is judged by it: it only ends a case that has failed.
 pub(super) fn patience(env: &Env) -> Duration {
@@ -64,7 +65,11 @@ impl Arrival {
         self.not_early(call, wait)?;
         let due = (call.ret + wait).max(self.receive.inv);
         let late = self.receive.ret.saturating_duration_since(due);
-        ensure!(late <= env.lateness(), "{:?} came {late:?} late, its wait was {wait:?}", self.delivery.message);
+        ensure!(
+            late <= env.lateness(),
+            "{:?} came {late:?} late, its wait was {wait:?}",
+            self.delivery.message
+        );
         Ok(())
     }
 
@@ -89,7 +94,11 @@ pub(super) async fn ack(consumer: &dyn Consumer, delivery: &Delivery) -> Outcome
 }
 
 /// Gives a verdict that must take effect, answering when the call began and ended.
-pub(super) async fn apply(consumer: &dyn Consumer, delivery: &Delivery, verdict: Verdict) -> Result<Span, Fail> {
+pub(super) async fn apply(
+    consumer: &dyn Consumer,
+    delivery: &Delivery,
+    verdict: Verdict,
+) -> Result<Span, Fail> {
     let (settled, span) = timed(settle_one(consumer, &delivery.receipt, verdict)).await;
     ensure_eq!(settled?, Settled::Applied, "the answer to a verdict");
     Ok(span)

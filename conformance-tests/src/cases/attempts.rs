@@ -11,13 +11,11 @@ use tokio::time::Instant;
 use super::arrival::{Arrival, ack, apply, patience};
 use super::crew::{Ending, Running, Starts};
 use super::fault::{fault_and_heal, next_after_fault};
-use super::hand::{PATIENCE, hold, nothing_else_is_ready, numbered};
+use super::hand::{hold, nothing_else_is_ready};
 use super::priority::level;
 use crate::roles::Args;
-use crate::{
-    Case, Env, Fail, Fault, Outcome, case, dead_all, ensure, ensure_eq, eventually, publish_all, publish_one,
-    receive_none, receive_one, settle_one,
-};
+use crate::verbs::{dead_all, publish_all, publish_one, receive_none, receive_one, settle_one};
+use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 fn max(attempts: u32) -> NonZeroU32 {
     NonZeroU32::new(attempts).unwrap_or(NonZeroU32::MIN)
@@ -80,7 +78,9 @@ pub(crate) async fn crash_on_receipt(env: Env, args: Args) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let delivery = receive_one(&*consumer, patience(&env)).await?;
     let mut out = std::io::stdout();
-    writeln!(out, "attempt {}", delivery.attempt).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
+    writeln!(out, "attempt {}", delivery.attempt)
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())?;
     std::process::abort()
 }
 
@@ -90,7 +90,10 @@ async fn a_message_that_kills_its_consumers_dies(env: Env) -> Outcome {
     for n in 1..=3 {
         let mut child = env.child("crash_on_receipt", &[("queue", q.as_str())]).await?;
         let said = loop {
-            let line = child.line().await?.ok_or_else(|| format!("crash {n}: the child ended without a hand-out"))?;
+            let line = child
+                .line()
+                .await?
+                .ok_or_else(|| format!("crash {n}: the child ended without a hand-out"))?;
             if line.starts_with("attempt ") {
                 break line;
             }

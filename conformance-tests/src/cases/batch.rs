@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Error, Message, MessageId, Priority, Settled, Verdict};
+use polyqueue::{
+    Certainty, Consumer, Error, Message, MessageId, Priority, Published, Queue, QueueName, Settled, Verdict,
+};
 use tokio::time::Instant;
 
-use super::arrival::{Arrival, Span, ack, timed};
+use super::arrival::{Arrival, ack, patience, timed};
+use super::crowd::ack_all;
 use super::crowd::drain_in_batches;
-use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq, publish_all, publish_one, settle_one};
+use crate::verbs::{publish_all, publish_one, settle_one};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 /// What an item of the mixed batch asks for.
 type Options = (Priority, Duration);
@@ -53,11 +58,7 @@ fn mixed(env: &Env) -> Result<(Vec<Message>, Vec<Options>), Fail> {
     Ok((batch, options))
 }
 
-async fn settle_as_its_maximum_says(
-    consumer: &dyn polyqueue::Consumer,
-    arrival: &Arrival,
-    place: usize,
-) -> Outcome {
+async fn settle_as_its_maximum_says(consumer: &dyn Consumer, arrival: &Arrival, place: usize) -> Outcome {
     if place % 10 != 7 {
         return ack(consumer, &arrival.delivery).await;
     }
@@ -124,7 +125,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn add(&mut self, ids: Vec<MessageId>, answer: polyqueue::Result<Vec<polyqueue::Result<polyqueue::Published>>>) {
+    fn add(&mut self, ids: Vec<MessageId>, answer: polyqueue::Result<Vec<polyqueue::Result<Published>>>) {
         let items = match answer {
             Ok(items) => items.into_iter().map(|item| item.map(drop)).collect(),
             Err(error) => vec![Err(error); ids.len()],
@@ -132,8 +133,8 @@ impl Answers {
         for (id, item) in ids.into_iter().zip(items) {
             match item.map_err(|error| error.certainty()) {
                 Ok(()) => self.ok.insert(id),
-                Err(polyqueue::Certainty::Definite) => self.refused.insert(id),
-                Err(polyqueue::Certainty::Unknown) => self.unknown.insert(id),
+                Err(Certainty::Definite) => self.refused.insert(id),
+                Err(Certainty::Unknown) => self.unknown.insert(id),
             };
         }
     }
@@ -177,19 +178,14 @@ async fn a_cut_batch_tells_the_truth_of_each_item(env: Env) -> Outcome {
     answers.are_true_of(&all_until_quiet(&env, &*consumer, &last).await?)
 }
 
-async fn publish_fifty(queue: &std::sync::Arc<dyn polyqueue::Queue>, q: &polyqueue::QueueName, answers: &mut Answers) {
+async fn publish_fifty(queue: &Arc<dyn Queue>, q: &QueueName, answers: &mut Answers) {
     let batch: Vec<Message> = (0..50).map(|n| Message::new(n.to_string())).collect();
     let ids = batch.iter().map(|message| message.id().clone()).collect();
     answers.add(ids, queue.publish(&q.into(), batch).await);
 }
 
 /// Publishes until one is answered: the handle is connected again, so that the cut falls into a batch, not a handshake.
-async fn connected(
-    env: &Env,
-    queue: &std::sync::Arc<dyn polyqueue::Queue>,
-    q: &polyqueue::QueueName,
-    answers: &mut Answers,
-) -> Outcome {
+async fn connected(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName, answers: &mut Answers) -> Outcome {
     let begin = Instant::now();
     loop {
         let probe = Message::new("probe");
@@ -198,7 +194,7 @@ async fn connected(
         if answers.ok.len() > ok {
             return Ok(());
         }
-        ensure!(begin.elapsed() < super::arrival::patience(env), "the handle did not reconnect");
+        ensure!(begin.elapsed() < patience(env), "the handle did not reconnect");
         tokio::time::sleep(env.t(0.1)).await;
     }
 }
@@ -206,17 +202,17 @@ async fn connected(
 /// Acks until `last` came and then nothing for 2T: what was on its way when a connection was cut has arrived by then.
 async fn all_until_quiet(
     env: &Env,
-    consumer: &dyn polyqueue::Consumer,
+    consumer: &dyn Consumer,
     last: &MessageId,
 ) -> Result<Vec<MessageId>, Fail> {
     let mut came: Vec<MessageId> = Vec::new();
     loop {
-        let wait = if came.contains(last) { env.t(2.0) } else { super::arrival::patience(env) };
+        let wait = if came.contains(last) { env.t(2.0) } else { patience(env) };
         let batch = consumer.receive(100, wait).await?;
         if batch.is_empty() {
             return Ok(came);
         }
-        super::crowd::ack_all(consumer, &batch).await?;
+        ack_all(consumer, &batch).await?;
         came.extend(batch.iter().map(|delivery| delivery.message.id().clone()));
     }
 }

@@ -14,7 +14,8 @@ use super::crew::{Running, Starts};
 use super::crowd::{ack_all, drain_in_batches, in_tasks};
 use super::fault::{fault_and_heal, next_after_fault};
 use super::publish::refused;
-use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq, publish_all, publish_one, receive_one};
+use crate::verbs::{publish_all, publish_one, receive_one};
+use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 /// What was published with which delay, and when.
 type Waits = BTreeMap<MessageId, (Span, Duration)>;
@@ -42,7 +43,8 @@ async fn arrivals(env: &Env, consumer: &dyn Consumer, n: usize) -> Result<Vec<Ar
 fn each_in_time(env: &Env, mut waits: Waits, came: &[Arrival]) -> Outcome {
     for arrival in came {
         let id = arrival.delivery.message.id();
-        let (published, delay) = waits.remove(id).ok_or_else(|| format!("{id} came twice, or nobody sent it"))?;
+        let (published, delay) =
+            waits.remove(id).ok_or_else(|| format!("{id} came twice, or nobody sent it"))?;
         arrival.waited(env, published, delay)?;
     }
     ensure_eq!(waits.len(), 0, "messages that did not come");
@@ -107,8 +109,10 @@ async fn a_long_delay_blocks_no_shorter_one(env: Env) -> Outcome {
     let (queue, q) = env.declared("no-blocking").await?;
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let delays = [10.0, 1.0, 3.0, 0.5].map(|ticks| env.t(ticks));
-    let (waits, came) = tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 4))?;
-    let order: Vec<Duration> = came.iter().filter_map(|it| Some(waits.get(it.delivery.message.id())?.1)).collect();
+    let (waits, came) =
+        tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 4))?;
+    let order: Vec<Duration> =
+        came.iter().filter_map(|it| Some(waits.get(it.delivery.message.id())?.1)).collect();
     ensure_eq!(order, [0.5, 1.0, 3.0, 10.0].map(|ticks| env.t(ticks)), "the order by delay");
     each_in_time(&env, waits, &came)
 }
@@ -121,7 +125,8 @@ async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
     let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
     publish_all(&queue, &q, (0..5000).map(|_| Message::new("far").with_delay(far())).collect()).await?;
     let delays: Vec<Duration> = (0..20).map(|n| env.t(0.5 + 0.1 * f64::from(n))).collect();
-    let (waits, came) = tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 20))?;
+    let (waits, came) =
+        tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 20))?;
     each_in_time(&env, waits, &came)
 }
 
@@ -167,7 +172,7 @@ async fn a_delay_outlives_workers(env: Env) -> Outcome {
     let (id, mut starts) = (id?, Starts::new());
     let crew = |starts: &Starts| -> Vec<Running> {
         let worker = || Worker::new(queue.clone()).concurrency(2).lease(env.t(5.0)).retry(env.policy());
-        (0..3).map(|_| Running::start(starts.of(worker()), &[q.clone()])).collect()
+        (0..3).map(|_| Running::start(starts.of(worker()), std::slice::from_ref(&q))).collect()
     };
     for restart in [7.0, 14.0] {
         let running = crew(&starts);
@@ -204,7 +209,8 @@ async fn delays_have_limits_and_never_wrap_around(env: Env) -> Outcome {
     let delayed = queue.stats(&q).await?.delayed;
     ensure!(delayed.is_none_or(|n| n == 3), "{delayed:?} delayed");
     for beyond in [limit + Duration::from_millis(1), Duration::MAX] {
-        let error = refused(queue.publish(&(&q).into(), vec![Message::new("beyond").with_delay(beyond)]).await)?;
+        let error =
+            refused(queue.publish(&(&q).into(), vec![Message::new("beyond").with_delay(beyond)]).await)?;
         ensure!(matches!(&error, Error::Invalid { field, .. } if field == "delay"), "{beyond:?}: {error}");
     }
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
@@ -212,7 +218,11 @@ async fn delays_have_limits_and_never_wrap_around(env: Env) -> Outcome {
     let came = arrivals(&env, &*consumer, 1).await?;
     each_in_time(&env, waits, &came)?;
     publish_one(&queue, &q, Message::new("sentinel").with_delay(env.t(1.0))).await?;
-    ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "sentinel", "what comes before days have passed");
+    ensure_eq!(
+        Arrival::acked(&env, &*consumer).await?.text(),
+        "sentinel",
+        "what comes before days have passed"
+    );
     let purged = queue.purge(&q, Purge::Waiting).await?;
     ensure_eq!(purged, delayed.unwrap_or(0), "purged");
     Ok(())
@@ -235,7 +245,8 @@ async fn two_thousand_due_at_once_come_at_once(env: Env) -> Outcome {
     let batch = (0..N).map(|n| Message::new(n.to_string()).with_delay(env.t(5.0))).collect();
     let (ids, published) = timed(publish_all(&queue, &q, batch)).await;
     let due = published.ret + env.t(5.0);
-    let consumers = (0..4).map(|_| take_until(env.clone(), q.clone(), due + Duration::from_secs(1) + env.lateness()));
+    let consumers =
+        (0..4).map(|_| take_until(env.clone(), q.clone(), due + Duration::from_secs(1) + env.lateness()));
     let came: Vec<(MessageId, Instant)> = in_tasks(consumers).await?.into_iter().flatten().collect();
     let early = came.iter().filter(|(_, at)| *at < published.inv + env.t(5.0)).count();
     ensure_eq!(early, 0, "early hand-outs");

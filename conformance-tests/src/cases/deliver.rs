@@ -10,10 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::arrival::{Arrival, ack, patience, text, timed};
 use super::crowd::{ack_all, in_tasks};
-use crate::{
-    Case, Env, Fail, Outcome, Rng, case, ensure, ensure_eq, poll_then_drop, publish_all, publish_one, receive_one,
-    settle_one,
-};
+use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one, settle_one};
+use crate::{Case, Env, Fail, Outcome, Rng, case, ensure, ensure_eq};
 
 const MANY: usize = 5000;
 
@@ -103,7 +101,10 @@ async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
     ack(&*other, &next.delivery).await?;
     let settled = settle_one(&*holder, &held.receipt, Verdict::Ack).await?;
     let in_time = Instant::now() < held.lease_until;
-    ensure!(settled == Settled::Applied || !in_time, "the holder's ack within its lease answered {settled:?}");
+    ensure!(
+        settled == Settled::Applied || !in_time,
+        "the holder's ack within its lease answered {settled:?}"
+    );
     Ok(())
 }
 
@@ -124,7 +125,10 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (arrival, (id, published)) = tokio::join!(Arrival::acked(&env, &*consumer), publish);
     let arrival = arrival?;
     ensure_eq!(arrival.delivery.message.id(), &id?, "the message");
-    ensure!(arrival.receive.inv < published.inv, "the receive was not waiting when the message was published");
+    ensure!(
+        arrival.receive.inv < published.inv,
+        "the receive was not waiting when the message was published"
+    );
     arrival.waited(&env, published, Duration::ZERO)
 }
 
@@ -195,7 +199,7 @@ async fn drop_at_every_poll(
             Some(came) => {
                 let came = came?;
                 ack_all(consumer, &came).await?;
-                came.iter().for_each(|delivery| drop(left.remove(delivery.message.id())));
+                left.retain(|id| came.iter().all(|delivery| delivery.message.id() != id));
                 polls = 0;
             }
         }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use polyqueue::{Certainty, Consumer, Error, Message, MessageId, Priority, Queue, QueueName, Verdict, Worker};
+use polyqueue::{
+    Certainty, Consumer, Error, Message, MessageId, Priority, Queue, QueueName, Verdict, Worker,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, ack, apply, patience, text};
 use super::crew::{Running, Started, Starts};
 use super::crowd::{drain_in_batches, in_tasks};
 use super::fault::{fault_and_heal, next_after_fault};
-use crate::{
-    Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq, publish_all, publish_one, receive_one,
-};
+use crate::verbs::{publish_all, publish_one, receive_one};
+use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 const NINE: NonZeroU32 = NonZeroU32::new(9).unwrap();
 
@@ -40,7 +41,9 @@ async fn ten_priorities_come_in_order(env: Env) -> Outcome {
 
 async fn five_is_the_default_and_ten_the_highest(env: Env) -> Outcome {
     for wrong in [0_i64, 11, -1, 255] {
-        let Err(error) = Priority::new(wrong) else { return Err(format!("priority {wrong} was accepted").into()) };
+        let Err(error) = Priority::new(wrong) else {
+            return Err(format!("priority {wrong} was accepted").into());
+        };
         ensure!(matches!(&error, Error::Invalid { field, .. } if field == "priority"), "{wrong}: {error}");
         ensure_eq!(error.certainty(), Certainty::Definite, "whether {wrong} is certainly refused");
     }
@@ -66,7 +69,11 @@ async fn an_urgent_message_is_next(env: Env) -> Outcome {
             ensure_eq!(busy.text(), "p1", "what was ready");
             publish_all(&queue, &q, level(1, 10)).await?;
             ack(&*consumer, &busy.delivery).await?;
-            ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "p10", "the next with prefetch {prefetch}");
+            ensure_eq!(
+                Arrival::acked(&env, &*consumer).await?.text(),
+                "p10",
+                "the next with prefetch {prefetch}"
+            );
         }
     }
     Ok(())
@@ -114,7 +121,7 @@ async fn a_busy_worker_parks_nothing(env: Env) -> Outcome {
     publish_all(&queue, &q, level(200, 1)).await?;
     let mut starts = Starts::new();
     let worker = starts.of(Worker::new(queue.clone()).concurrency(4).lease(env.t(100.0)));
-    let running = Running::start(worker, &[q.clone()]);
+    let running = Running::start(worker, std::slice::from_ref(&q));
     let busy = four_starts(&env, &mut starts).await?;
     publish_all(&queue, &q, level(4, 10)).await?;
     drop(busy);

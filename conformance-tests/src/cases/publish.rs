@@ -9,14 +9,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use polyqueue::{
-    Certainty, Destination, Error, Message, MessageId, Parts, Priority, Published, Queue, QueueName, QueueSpec,
+    Certainty, Consumer, Destination, Error, Message, MessageId, Parts, Priority, Published, Queue,
+    QueueName, QueueSpec,
 };
 
 use super::arrival::{Arrival, ack, patience};
 use super::crowd::{drain_in_batches, in_tasks};
-use crate::{
-    Case, Env, Fail, Outcome, case, ensure, ensure_eq, poll_then_drop, publish_all, publish_one, receive_one,
-};
+use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 async fn every_field_arrives(env: Env) -> Outcome {
     let (queue, q) = env.declared("fields").await?;
@@ -32,7 +32,8 @@ async fn every_field_arrives(env: Env) -> Outcome {
     }
     publish_one(&queue, &q, Message::new("plain")).await?;
     let plain = Arrival::acked(&env, &*consumer).await?;
-    let published_at = plain.delivery.message.published_at().ok_or("nobody filled in published_at".to_owned())?;
+    let published_at =
+        plain.delivery.message.published_at().ok_or("nobody filled in published_at".to_owned())?;
     let off = (Utc::now() - published_at).abs();
     ensure!(off < TimeDelta::minutes(1), "published_at is {off} off the sender's clock");
     Ok(())
@@ -153,11 +154,7 @@ async fn a_dropped_publish_delivers_once_or_never(env: Env) -> Outcome {
 }
 
 /// Acks until `last` came, then what else is ready; answers all ids as they came.
-async fn until(
-    env: &Env,
-    consumer: &dyn polyqueue::Consumer,
-    last: &MessageId,
-) -> Result<Vec<MessageId>, Fail> {
+async fn until(env: &Env, consumer: &dyn Consumer, last: &MessageId) -> Result<Vec<MessageId>, Fail> {
     let mut ids = Vec::new();
     loop {
         let wait = if ids.contains(last) { Duration::ZERO } else { patience(env) };

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::arrival::{Arrival, Span, ack, apply, patience, timed};
 use super::crowd::drain_in_batches;
-use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq, publish_all, publish_one, settle_one};
+use crate::verbs::{publish_all, publish_one, settle_one};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 const SIX: NonZeroU32 = NonZeroU32::new(6).unwrap();
 
@@ -36,7 +37,11 @@ async fn presets_are_tables(_: Env) -> Outcome {
     let immediate = [0, 0, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30];
     for (policy, table) in [(RetryPolicy::default(), default), (RetryPolicy::immediate_first(), immediate)] {
         ensure_eq!(policy.max_attempts().get(), 4, "attempts");
-        ensure_eq!(waits_before_attempts(&policy), table.map(Duration::from_secs), "waits before each attempt");
+        ensure_eq!(
+            waits_before_attempts(&policy),
+            table.map(Duration::from_secs),
+            "waits before each attempt"
+        );
     }
     Ok(())
 }
@@ -62,7 +67,8 @@ async fn jitter_shortens_at_random(env: Env) -> Outcome {
     let (least, most) = (draws[0], draws[draws.len() - 1]);
     ensure!(least >= four / 2 && most <= four, "waits of {least:?} to {most:?}");
     let mean = draws.iter().sum::<Duration>().as_secs_f64() / 10_000.0;
-    ensure!((mean - 3.0).abs() <= 0.05, "a mean of {mean} s");
+    let close = (mean - 3.0).abs() <= 0.05;
+    ensure!(close, "a mean of {mean} s");
     draws.dedup();
     ensure!(draws.len() >= 100, "{} distinct waits", draws.len());
     Ok(())
@@ -88,7 +94,12 @@ async fn full_jitter_spreads_a_herd(env: Env) -> Outcome {
 }
 
 /// Receives `n` and retries them all in one call, each with its own throw of the dice.
-async fn fail_together(env: &Env, consumer: &dyn Consumer, n: usize, backoff: &Backoff) -> Result<Span, Fail> {
+async fn fail_together(
+    env: &Env,
+    consumer: &dyn Consumer,
+    n: usize,
+    backoff: &Backoff,
+) -> Result<Span, Fail> {
     let (mut held, mut rng) = (Vec::new(), env.rng());
     while held.len() < n {
         let some = consumer.receive(n - held.len(), patience(env)).await?;

@@ -11,7 +11,8 @@ use super::arrival::{Arrival, Span, ack, apply, timed};
 use super::crew::{Running, Starts};
 use super::hand::numbered;
 use super::priority::level;
-use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq, publish_all, publish_one};
+use crate::verbs::{publish_all, publish_one};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 /// A feed that never ends: for each message that is handed out a fresh one is published before the ack.
 struct Feed<'a> {
@@ -49,7 +50,6 @@ impl<'a> Feed<'a> {
     }
 }
 
-
 async fn a_retry_waits_behind_its_equals_not_for_ever(env: Env) -> Outcome {
     let (mut feed, retried) = Feed::behind_a_retry(&env, "equals", 5).await?;
     let due = retried.ret + env.t(1.0) + env.lateness();
@@ -77,10 +77,17 @@ async fn a_low_priority_waits_while_a_higher_one_is_ready(env: Env) -> Outcome {
     if let Some(oldest) = stats?.oldest {
         let (least, most) = (asked.inv - ready.ret, asked.ret - ready.inv);
         let grain = Duration::from_millis(1);
-        ensure!(oldest + grain >= least && oldest <= most + grain, "{oldest:?} old, not {least:?} to {most:?}");
+        ensure!(
+            oldest + grain >= least && oldest <= most + grain,
+            "{oldest:?} old, not {least:?} to {most:?}"
+        );
     }
     for text in ["p10", "p10", "p10", "p10", "p10", "victim"] {
-        ensure_eq!(Arrival::acked(&env, &*feed.consumer).await?.text(), text, "what comes when the feed ends");
+        ensure_eq!(
+            Arrival::acked(&env, &*feed.consumer).await?.text(),
+            text,
+            "what comes when the feed ends"
+        );
     }
     Ok(())
 }

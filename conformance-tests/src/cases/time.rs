@@ -1,14 +1,13 @@
 //! TIM: time belongs to the server; no client's wall clock decides.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use polyqueue::{Consumer, Message, Queue, QueueName, QueueSpec, Verdict};
-use tokio::time::sleep_until;
 
 use super::arrival::{Arrival, Span, ack, apply, timed};
-use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq, publish_one};
+use crate::verbs::{publish_one, receive_none};
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 async fn skewed(env: &Env, offset: TimeDelta) -> Result<Arc<dyn Queue>, Fail> {
     env.open_with(|options| options.clock_offset(offset)).await
@@ -24,7 +23,8 @@ async fn skewed_clocks_change_nothing(env: Env) -> Outcome {
     // The one thing that a sender's clock says is when it sent.
     let published_at = |arrival: &Arrival| arrival.delivery.message.published_at().ok_or("no published_at");
     let apart = published_at(&from_fast)? - published_at(&from_slow)?;
-    let apart = apart + TimeDelta::from_std(from_slow.receive.ret - from_fast.receive.ret).unwrap_or_default();
+    let apart =
+        apart + TimeDelta::from_std(from_slow.receive.ret - from_fast.receive.ret).unwrap_or_default();
     let off = (apart - TimeDelta::minutes(10)).abs();
     ensure!(off < TimeDelta::minutes(1), "the senders' clocks are 10 minutes apart, their messages {apart}");
     Ok(())
@@ -86,7 +86,7 @@ async fn after_the_jump(
     ticks: f64,
 ) -> Result<(Arrival, Box<dyn Consumer>), Fail> {
     let early = before.subscribe(&env.subscription(q)).await?;
-    crate::receive_none(&*early, env.t(ticks / 2.0)).await?;
+    receive_none(&*early, env.t(ticks / 2.0)).await?;
     early.close().await?;
     let consumer = after.subscribe(&env.subscription(q)).await?;
     let arrival = Arrival::next(env, &*consumer).await?;
