@@ -1,6 +1,118 @@
 //! One message queue contract for several brokers.
 //!
-//! A handler is `async fn(Job<T>) -> Result<(), Failure>`.
+//! A handler is `async fn(Job<T>) -> Result<(), Failure>`:
+//!
+//! ```
+//! use polyqueue::{Failure, Job, Payload, QueueExt, QueueName, QueueSpec, Worker, connect_from_env};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Welcome { user: String }
+//!
+//! impl Payload for Welcome { const KIND: &'static str = "welcome"; }
+//!
+//! async fn welcome(job: Job<Welcome>) -> Result<(), Failure> {
+//!     println!("welcome, {}", job.payload.user);
+//!     Ok(())
+//! }
+//!
+//! const MAIL: QueueName = QueueName::from_static("mail");
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // memory, unless MESSAGE_QUEUE_PROVIDER says otherwise; beside it stand polyqueue_redis::PROVIDER and others.
+//!     let queue = connect_from_env(&[polyqueue_memory::PROVIDER]).await?;
+//!     queue.declare(&QueueSpec::new(MAIL)).await?;
+//!     queue.send(MAIL, &Welcome { user: "Ada".into() }).await?;
+//!
+//!     let stop = async { /* tokio::signal::ctrl_c() */ };
+//!     Worker::new(queue).on(welcome).run([MAIL], stop).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Urgent, later, again
+//! A [`Message`] is an envelope around opaque bytes. [`Message::of`] makes one of a typed [`Payload`]; what the
+//! sender may choose has a `with_…` method. [`QueueExt::send`] is for a payload as it is, [`QueueExt::put`] for a message
+//! of your own, [`Queue::publish`] for many at once.
+//!
+//! ```
+//! # use polyqueue::*;
+//! # use std::time::Duration;
+//! # const MAIL: QueueName = QueueName::from_static("mail");
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! # let queue = connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://tour")).await?;
+//! # queue.declare(&QueueSpec::new(MAIL)).await?;
+//! queue.put(MAIL, Message::new("whenever").with_priority(Priority::LOWEST)).await?;
+//! queue.put(MAIL, Message::new("in an hour").with_delay(Duration::from_secs(3600))).await?;
+//! queue.put(MAIL, Message::new("now").with_priority(Priority::HIGHEST)).await?;
+//!
+//! let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
+//! let first = consumer.receive(1, Duration::ZERO).await?.remove(0);
+//! assert_eq!(first.message.payload(), "now");
+//!
+//! // Whoever receives owes a verdict, before the lease ends.
+//! let busy = Verdict::retry(Duration::from_secs(1), "mail server down");
+//! consumer.settle(&[(first.receipt, busy)]).await?;
+//! assert_eq!(queue.stats(&MAIL).await?.delayed, Some(2));
+//! # Ok(()) }
+//! ```
+//!
+//! # When it fails
+//! A [`Worker`] makes verdicts of what handlers return: see the table there, [`Failure`] for what a handler can say, and
+//! [`RetryPolicy`] for the waits. After its last attempt a message becomes a [`DeadLetter`], which is kept until somebody
+//! redrives or discards it:
+//!
+//! ```
+//! # use polyqueue::*;
+//! # use std::time::Duration;
+//! # const MAIL: QueueName = QueueName::from_static("mail");
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! # let queue = connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://dead")).await?;
+//! # queue.declare(&QueueSpec::new(MAIL)).await?;
+//! # queue.put(MAIL, Message::new("hello")).await?;
+//! # let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
+//! # let first = consumer.receive(1, Duration::ZERO).await?.remove(0);
+//! # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;
+//! let rejected = DeadFilter::all().reason(DeadReason::Rejected);
+//! for letter in queue.dead_letters(&MAIL, &rejected, Page::first(10)).await?.letters {
+//!     println!("{} died of {:?} after {} attempts", letter.id, letter.error, letter.attempts);
+//! }
+//! let redriven = queue.redrive_where(&MAIL, &rejected, RedriveOptions::default().per_second(100)).await?;
+//! assert_eq!(redriven, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # Promises
+//! Delivery is *at least once*: a message for which `publish` said Ok ends acknowledged, or as a dead letter, or by an
+//! operator's hand; handlers may see it more than once. Priority is strict: what a consumer holds is in the hands of a
+//! handler. Time is the broker's. Every call ends by a deadline. An error says
+//! [whether to try again](Error::is_transient) and [whether the effect may have happened](Error::certainty). All backends
+//! promise the same; an option that one cannot honour is refused, never ignored.
+//!
+//! # Two floors
+//! The **contract** is what a backend implements and all that it needs to read: two traits without default methods,
+//! [`Queue`] with its [`Consumer`] for applications and [`Admin`] for operators, and the values that they exchange.
+//! **Upstairs** stands what is written once, above any backend. The ground floor never uses the upper one.
+//!
+//! | concept | file |
+//! |---|---|
+//! | publish, subscribe, receive, settle, extend | `queue.rs` |
+//! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
+//! | the envelope, ids, priority, typed payloads | `message.rs` |
+//! | dead letters, filters, pages | `dead_letter.rs` |
+//! | names and destinations | `name.rs` |
+//! | what is declared and subscribed to, what a backend says of itself | `spec.rs` |
+//! | the largest values | `limits.rs` |
+//! | waits between attempts, and what a handler can say | `retry.rs` |
+//! | errors | `error.rs` |
+//! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
+//! | the worker's settings | `worker.rs` |
+//! | handlers, jobs, leases, deaths | `worker/{handler,job,lease,death}.rs` |
+//! | look up, decode, handle, judge | `worker/execute.rs` |
+//! | fetch while there is room; stop in order | `worker/{run,fetch,drain}.rs` |
+//! | verdicts in batches, again after a failure | `worker/settle.rs` |
+//! | choosing a backend | `provider.rs` |
+//! | wrapping a queue | `layer.rs` |
 
 mod admin;
 mod counters;

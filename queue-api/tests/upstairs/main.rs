@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod ext;
+mod forward;
 mod scripted;
 mod worker_failures;
 mod worker_handlers;
 mod worker_lease;
+mod worker_memory;
 mod worker_settle;
 mod worker_stop;
