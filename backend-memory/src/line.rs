@@ -11,6 +11,8 @@ mod flight;
 mod hand_out;
 mod item;
 mod ready;
+#[cfg(test)]
+mod tests;
 mod verdicts;
 mod waiting;
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use polyqueue::{
-    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Info, Message,
-    Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
+    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Info,
+    Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
 };
 
 use crate::PROVIDER;
@@ -17,7 +17,7 @@ use crate::cell::Cell;
 use crate::clock::whole_millis;
 use crate::consumer::MemoryConsumer;
 use crate::handle::Handle;
-use crate::line::Item;
+use crate::line::{Item, Line};
 
 /// A handle to a broker in this process.
 ///
@@ -57,7 +57,11 @@ impl MemoryQueue {
         Self::open(Broker::private(bytes), &options.namespace, options.clock_offset)
     }
 
-    pub(crate) fn connect(options: &ConnectOptions) -> Result<Self> {
+    /// A handle to the broker that the URL names, as [`PROVIDER`] makes it. Calls end at once, within any deadline.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, or when that broker is open with another maximum.
+    pub fn connect(options: &ConnectOptions) -> Result<Self> {
         let broker = Broker::at(&Address::parse(&options.url)?)?;
         Ok(Self::open(broker, &options.namespace, options.clock_offset))
     }
@@ -71,15 +75,33 @@ impl MemoryQueue {
         self.handle.queue(name)
     }
 
+    /// Puts bytes where a message would be, as a broken client of another broker might: to see what an application does
+    /// about the dead letter, `undecodable`, that a receive makes of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown queue, [`Error::Full`] beyond the budget, [`Error::Closed`].
+    pub fn publish_unreadable(&self, queue: &QueueName, bytes: impl Into<Bytes>) -> Result<()> {
+        let bytes = bytes.into();
+        let cell = self.queue(queue)?;
+        let room = self.handle.budget.reserve(&Message::new(bytes.clone()))?;
+        cell.call(|line| store(line, queue, [Item::unreadable(bytes, room)]))
+    }
+
     /// What is stored of a message: it knows when it was published, and takes room.
-    fn item(&self, message: Message) -> Result<Box<Item>> {
-        let at = message
-            .published_at()
-            .map_or_else(|| self.handle.wall(), |at| whole_millis(at.timestamp_millis()));
+    fn item(&self, message: Message, now: DateTime<Utc>) -> Result<Box<Item>> {
+        let at = message.published_at().map_or(now, |at| whole_millis(at.timestamp_millis()));
         let message = message.with_published_at(at);
         let room = self.handle.budget.reserve(&message)?;
         Ok(Item::new(message, room))
     }
+}
+
+fn store(line: &mut Line, queue: &QueueName, items: impl IntoIterator<Item = Box<Item>>) -> Result<()> {
+    if line.is_deleted() {
+        return Err(Error::NotFound(queue.clone()));
+    }
+    line.publish(items);
+    Ok(())
 }
 
 impl Default for MemoryQueue {
@@ -120,23 +142,18 @@ impl Queue for MemoryQueue {
         tokio::task::coop::consume_budget().await;
         let Destination::Queue(name) = to;
         let queue = self.queue(name)?;
+        let now = self.handle.wall();
         let mut answers = Vec::with_capacity(batch.len());
         let mut items = Vec::with_capacity(batch.len());
         for message in batch {
             let id = message.id().clone();
-            answers.push(self.item(message).map(|item| {
+            answers.push(self.item(message, now).map(|item| {
                 items.push(item);
                 Published { id }
             }));
         }
         let stored = items.len() as u64;
-        queue.call(|line| {
-            if line.is_deleted() {
-                return Err(Error::NotFound(name.clone()));
-            }
-            line.publish(items);
-            Ok(())
-        })?;
+        queue.call(|line| store(line, name, items))?;
         self.handle.meter.of(name).published(stored);
         Ok(answers)
     }

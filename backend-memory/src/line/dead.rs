@@ -54,7 +54,7 @@ impl Dead {
 impl Line {
     /// Makes a dead letter of a message that is nowhere else.
     pub(super) fn bury(&mut self, item: Item, reason: DeadReason, error: String, at: At) {
-        let Item { message, attempts, earlier, redriven, holder, mut room, .. } = item;
+        let Item { message, readable, attempts, earlier, redriven, holder, mut room, .. } = item;
         let attempts = attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
         let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
         room.refit(&message, &error);
@@ -67,10 +67,13 @@ impl Line {
             attempts,
             total_attempts: earlier.saturating_add(attempts),
             redriven,
-            first_published_at: message.published_at(),
+            first_published_at: message.published_at().filter(|_| readable),
             died_at: self.clock.wall(at),
             consumer: holder.as_deref().map(str::to_owned),
-            body: DeadBody::Message(Box::new(message)),
+            body: match readable {
+                true => DeadBody::Message(Box::new(message)),
+                false => DeadBody::Raw(message.payload().clone()),
+            },
         };
         self.dead.0.insert(number, Record { letter, room });
     }
@@ -97,8 +100,10 @@ impl Line {
         let Some(Record { letter, room }) = self.unbury(id) else { return false };
         #[cfg(polyqueue_mutants)]
         self.keep_letter(&letter, &room);
-        let DeadBody::Message(message) = letter.body else { return false };
-        let mut item = Item::new(*message, room);
+        let mut item = match letter.body {
+            DeadBody::Message(message) => Item::new(*message, room),
+            DeadBody::Raw(bytes) => Item::unreadable(bytes, room),
+        };
         item.earlier = letter.total_attempts;
         item.redriven = letter.redriven.saturating_add(1);
         item.holder = letter.consumer.map(Into::into);

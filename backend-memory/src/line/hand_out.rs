@@ -16,6 +16,9 @@ use crate::mutants::rare;
 use crate::mutants::{Bug, planted};
 use crate::receipt::{ReaderId, Stub, Token};
 
+/// What the error of a dead letter says that was no message.
+const UNREADABLE: &str = "these bytes are no message";
+
 /// A message on its way into somebody's hands.
 #[derive(Debug)]
 pub(crate) struct Handed {
@@ -174,8 +177,12 @@ impl Line {
         handed
     }
 
-    /// `None` when the message has no attempt left under the maximum that holds here.
+    /// `None` when it dies instead: it is no message, or has no attempt left under the maximum that holds here.
     fn hand_out(&mut self, mut item: Box<Item>, id: ReaderId, reader: &Reader) -> Option<Handed> {
+        if !item.readable {
+            self.bury(*item, DeadReason::Undecodable, UNREADABLE.into(), self.now);
+            return None;
+        }
         let max = max_attempts(&item.message, reader);
         if item.attempts > 0 && is_used_up(item.attempts, max) {
             let error = item.message.last_error().unwrap_or("no attempt is left").to_owned();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polyqueue::Message;
+use polyqueue::{Bytes, Message};
 
 use crate::budget::Room;
 use crate::clock::At;
@@ -13,6 +13,8 @@ use crate::receipt::Token;
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) message: Message,
+    /// Whether it is a message at all; else only its payload counts: the bytes that stand where one should be.
+    pub(crate) readable: bool,
     /// Hand-outs of this life that count.
     pub(super) attempts: u32,
     /// Attempts of the lives before the last redrive.
@@ -34,6 +36,7 @@ impl Item {
     pub(crate) fn new(message: Message, room: Room) -> Box<Self> {
         Box::new(Self {
             message,
+            readable: true,
             attempts: 0,
             earlier: 0,
             redriven: 0,
@@ -44,5 +47,11 @@ impl Item {
             #[cfg(polyqueue_mutants)]
             past: Vec::new(),
         })
+    }
+    /// Bytes that stand where a message should be.
+    pub(crate) fn unreadable(bytes: Bytes, room: Room) -> Box<Self> {
+        let mut item = Self::new(Message::new(bytes), room);
+        item.readable = false;
+        item
     }
 }

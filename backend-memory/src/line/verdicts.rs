@@ -14,7 +14,8 @@ use crate::receipt::{ReaderId, Stub};
 impl Line {
     /// Applies a verdict of a consumer; also says how long the message was in its hands.
     pub(crate) fn settle(&mut self, reader: ReaderId, stub: Stub, verdict: &Verdict) -> (Settled, Duration) {
-        if stub.reader != reader && !planted(Bug::ForeignReceipt) {
+        let foreign = stub.reader != reader && !planted(Bug::ForeignReceipt);
+        if foreign || self.is_deleted() {
             return (Settled::LeaseLost, Duration::ZERO);
         }
         let held = self.flight.release(stub.token);
