@@ -14,7 +14,7 @@ use crate::{Env, Fail};
 /// A client of its own, to which things happen.
 pub(super) struct Victim {
     pub(super) queue: Arc<dyn Queue>,
-    proxy: Option<Proxy>,
+    wire: Option<(Proxy, String)>,
 }
 
 /// Where a call is cut off.
@@ -45,10 +45,18 @@ impl Victim {
     pub(super) async fn open(env: &Env) -> Result<Self, Fail> {
         env.note_fault();
         if env.virtual_time() {
-            return Ok(Self { queue: env.open().await?, proxy: None });
+            return Ok(Self { queue: env.open().await?, wire: None });
         }
         let proxied = env.proxy().await?;
-        Ok(Self { queue: proxied.queue, proxy: Some(proxied.proxy) })
+        Ok(Self { queue: proxied.queue, wire: Some((proxied.proxy, proxied.url)) })
+    }
+
+    /// One more client by the same way.
+    pub(super) async fn another(&self, env: &Env) -> Result<Arc<dyn Queue>, Fail> {
+        match &self.wire {
+            Some((_, url)) => env.open_at(url).await,
+            None => env.open().await,
+        }
     }
 
     /// Lets a call run to its end and tells where the same call of another victim may be cut.
@@ -56,7 +64,7 @@ impl Victim {
         let before = self.traffic();
         let answer = call.await;
         let after = self.traffic();
-        if self.proxy.is_none() {
+        if self.wire.is_none() {
             return (answer, (0..POLLS).map(Cut::Poll).collect());
         }
         let places =
@@ -68,10 +76,10 @@ impl Victim {
 
     /// Runs a call that is cut off; its answer, when there still was one.
     pub(super) async fn cut<F: Future>(&self, cut: Cut, call: F) -> Option<F::Output> {
-        match (cut, &self.proxy) {
+        match (cut, &self.wire) {
             (Cut::Poll(polls), _) => poll_then_drop(call, polls).await,
             (Cut::Wire(..), None) => Some(call.await),
-            (Cut::Wire(direction, bytes), Some(proxy)) => {
+            (Cut::Wire(direction, bytes), Some((proxy, _))) => {
                 proxy.cut_after(direction, bytes);
                 let answer = call.await;
                 proxy.heal();
@@ -88,7 +96,7 @@ impl Victim {
         meanwhile: M,
     ) -> (F::Output, M::Output) {
         let mut call = pin!(call);
-        let Some(proxy) = &self.proxy else {
+        let Some((proxy, _)) = &self.wire else {
             let mut early = None;
             if hold == Hold::Answer {
                 early = poll_once(call.as_mut()).await;
@@ -111,12 +119,17 @@ impl Victim {
     }
 
     fn traffic(&self) -> Traffic {
-        self.proxy.as_ref().map(Proxy::traffic).unwrap_or_default()
+        self.wire.as_ref().map(|(proxy, _)| proxy.traffic()).unwrap_or_default()
+    }
+
+    /// Bytes that it has sent so far; 0 where there are no sockets.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.traffic().to_broker
     }
 
     /// Connections that are open through the proxy; `None` where there are no sockets.
     pub(super) fn connections(&self) -> Option<u64> {
-        self.proxy.as_ref().map(|proxy| proxy.traffic().open)
+        self.wire.as_ref().map(|(proxy, _)| proxy.traffic().open)
     }
 }
 

@@ -15,6 +15,7 @@ mod delay;
 mod deliver;
 mod fault;
 mod hand;
+mod input;
 mod interrupt;
 mod lease;
 mod lease_race;
@@ -25,6 +26,7 @@ mod redrive;
 mod retry;
 mod settle;
 mod starvation;
+mod stats_under_load;
 mod time;
 
 const TABLES: &[&[Case]] = &[
@@ -44,7 +46,9 @@ const TABLES: &[&[Case]] = &[
     lease_race::CASES,
     settle::CASES,
     content::CASES,
+    input::CASES,
     admin::CASES,
+    stats_under_load::CASES,
     lifecycle::CASES,
 ];
 
