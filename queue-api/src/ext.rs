@@ -58,9 +58,10 @@ pub trait QueueExt: Queue {
 
     /// Makes the dead letters that match ready again, oldest first, and answers how many were.
     ///
-    /// Only letters that were there when the call began: they are all listed before the first is redriven, so that one
-    /// which dies again meanwhile is not redriven again, and no clock is compared. Its memory: one id a letter. After
-    /// an error the same call goes on where this one ended, for what was redriven is no dead letter any more.
+    /// Only letters of before: all are listed before the first is redriven, so that one which dies again meanwhile is not
+    /// redriven again. No clock is compared; one that dies by another hand during the listing may be among them. It
+    /// keeps one id a letter in memory. After an error the same call goes on where this one ended, for what was redriven
+    /// is no dead letter any more.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a rate of 0; else as [`Admin::dead_letters`](crate::Admin::dead_letters) and
@@ -84,7 +85,7 @@ pub trait QueueExt: Queue {
     }
 
     /// Removes the dead letters that match for good, oldest first, `limit` at most, and answers how many were removed.
-    /// Only letters that were there when the call began; after an error the same call goes on.
+    /// Only letters of before, as in [`QueueExt::redrive_where`]; after an error the same call goes on.
     ///
     /// # Errors
     /// As [`Admin::dead_letters`](crate::Admin::dead_letters) and [`Admin::discard`](crate::Admin::discard).
@@ -138,19 +139,15 @@ async fn put<Q: Queue + ?Sized>(queue: &Q, to: Destination, message: Message) ->
     answers.pop().unwrap_or_else(|| Err(silent()))
 }
 
-/// The ids of the oldest letters that match and were there when the call began, at most `limit`.
-///
-/// No more than there were letters at the start, so that it ends however fast others die meanwhile.
+/// The ids of the oldest letters that match, at most `limit`. All are listed before the first is touched.
 async fn snapshot<Q: Queue + ?Sized>(
     queue: &Q,
     name: &QueueName,
     filter: &DeadFilter,
     limit: Option<usize>,
 ) -> Result<Vec<DeadId>> {
-    let there = usize::try_from(queue.stats(name).await?.dead).unwrap_or(usize::MAX);
-    let most = limit.unwrap_or(usize::MAX).min(there);
-    let mut ids = Vec::new();
-    let mut after = None;
+    let most = limit.unwrap_or(usize::MAX);
+    let (mut ids, mut after) = (Vec::new(), None);
     while ids.len() < most {
         let page = Page { after, limit: Page::MAX.min(most - ids.len()) };
         let found = queue.dead_letters(name, filter, page).await?;

@@ -215,7 +215,7 @@ impl Worker {
     /// finish or are dropped at the stop deadline, what was not finished is given back without counting an attempt. Ends
     /// 2 s after the stop deadline at the latest.
     ///
-    /// A broker that is away is waited for, also at the start. The future owns all it needs and can be spawned; dropping
+    /// A broker that is away is waited for, also at the start: then a stop ends it with the broker's error. The future owns all it needs and can be spawned; dropping
     /// it drops every handler, whose messages come back at the end of their leases.
     ///
     /// # Errors

@@ -101,6 +101,7 @@ impl Lane {
             let at_once = self.call(receiving).await;
             self.flush();
             if let Some(got) = at_once {
+                self.breathe(&got);
                 self.received(got)?;
                 continue;
             }
@@ -131,6 +132,13 @@ impl Lane {
                 Some(got)
             }
             Poll::Pending => None,
+        }
+    }
+
+    /// Nothing, and at once: not what was asked for, and no reason to spin.
+    fn breathe(&mut self, got: &Result<Vec<Delivery>>) {
+        if got.as_ref().is_ok_and(Vec::is_empty) {
+            self.resume = Some(Instant::now() + patience(1));
         }
     }
 
@@ -249,7 +257,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Passes on a panic of the settler or the heartbeat, which is one of the backend.
+/// Passes on a panic of one of the worker's own tasks, which is one of the backend.
 pub(super) fn unbroken(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

@@ -17,9 +17,28 @@ use super::job::Job;
 /// `Arc` of a handler. The closure's argument needs its type. Its future must be `Send`.
 ///
 /// The compiler refuses an *async closure that captures* (`async |job: Job<T>| …` using a variable from outside), because
-/// its future borrows from the closure; [`with`] hands such a state to one that captures nothing. It also refuses a
-/// handler whose future is not `Send` ("future cannot be sent between threads safely"), for example one that keeps an
-/// `Rc` over an await.
+/// its future borrows from the closure; [`with`] hands such a state to one that captures nothing:
+///
+/// ```compile_fail
+/// # use polyqueue::{Bytes, Handler, Job};
+/// fn handler(_: impl Handler<Bytes>) {}
+/// let name = String::from("outside");
+/// handler(async move |_job: Job<Bytes>| { println!("{name}"); Ok(()) });
+/// ```
+///
+/// It also refuses a handler whose future is not `Send` ("future cannot be sent between threads safely"), for
+/// example one that keeps an `Rc` over an await:
+///
+/// ```compile_fail
+/// # use polyqueue::{Bytes, Handler, Job};
+/// fn handler(_: impl Handler<Bytes>) {}
+/// handler(async |_job: Job<Bytes>| {
+///     let kept = std::rc::Rc::new(1);
+///     tokio::task::yield_now().await;
+///     drop(kept);
+///     Ok(())
+/// });
+/// ```
 pub trait Handler<T>: Send + Sync + 'static {
     /// Does the work. `Ok` acknowledges the message; `?` on any error tries again later; see [`Failure`].
     fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -13,7 +13,7 @@ use crate::{Consumer, Error, Queue, QueueName, Result, Subscription};
 
 use super::death::Hook;
 use super::execute::Executor;
-use super::fetch::Lane;
+use super::fetch::{Lane, unbroken};
 use super::patience::patience;
 use super::report::{Report, Tally};
 
@@ -80,7 +80,10 @@ impl Plan {
         }
         let mut outcome = Ok(());
         while let Some(ended) = lanes.join_next().await {
-            let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            let ended = ended.unwrap_or_else(|error| {
+                unbroken(Err(error));
+                Ok(())
+            });
             // One queue less is not the worker that was asked for: the others stop as well.
             if ended.is_err() {
                 stop.cancel();

@@ -45,6 +45,8 @@ pub(crate) enum Answer<T> {
     Error(Error),
     /// Not at all.
     Never,
+    /// By a panic.
+    Panic,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,11 @@ impl Scripted {
         let delivery = delivery(&Q, id, message, attempt);
         self.0.script.lock().ready.entry(Q).or_default().push_back(delivery);
         self.0.changed.notify_waiters();
+    }
+
+    /// Receives end with nothing, and at once, as after a close.
+    pub(crate) fn at_once(&self) {
+        self.0.script.lock().closed.push(Q);
     }
 
     /// What the pending receive ends with when the consumer is closed.
@@ -313,6 +320,7 @@ impl Consumer for Reader {
             Some(Answer::Each(answer)) => Ok(vec![Ok(answer); verdicts.len()]),
             Some(Answer::Error(error)) => Err(error),
             Some(Answer::Never) => std::future::pending().await,
+            Some(Answer::Panic) => panic!("scripted"),
             None => {
                 let script = self.broker.0.script.lock();
                 let answer = |receipt: &Receipt| script.settled.get(receipt.as_str()).copied();
@@ -332,6 +340,7 @@ impl Consumer for Reader {
             Some(Answer::Each(answer)) => Ok(vec![Ok(answer); receipts.len()]),
             Some(Answer::Error(error)) => Err(error),
             Some(Answer::Never) => std::future::pending().await,
+            Some(Answer::Panic) => panic!("scripted"),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use polyqueue::{Backoff, Failure, Job, Refusal, Result, RetryPolicy, Verdict, Worker};
+use polyqueue::{Backoff, Error, Failure, Job, Refusal, Result, RetryPolicy, Verdict, Worker};
 
-use crate::scripted::{Ping, Scripted, away, ping};
+use crate::scripted::{Ping, Q, Scripted, away, ping};
 use crate::worker_handlers::run_until_settled;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -102,4 +102,24 @@ async fn a_broker_that_is_away_is_waited_for() {
     assert_eq!(run_until_settled(&broker, worker, 1).await.acked, 1);
     assert!(start.elapsed() >= Duration::from_millis(500), "it did not back off: {:?}", start.elapsed());
     assert!(start.elapsed() <= 5 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_answers_nothing_at_once_is_not_asked_without_end() {
+    let broker = Scripted::default();
+    broker.at_once();
+    let worker = Worker::new(broker.queue()).on(async |_: Job<Ping>| Ok(()));
+    worker.run([Q], tokio::time::sleep(SECOND)).await.unwrap();
+    assert!(broker.calls().len() < 30, "{}", broker.calls().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_while_it_waits_for_the_broker_it_says_why_it_never_began() {
+    let broker = Scripted::default();
+    broker.subscribe_fails(vec![away(); 1000]);
+    let worker = Worker::new(broker.queue()).on(async |_: Job<Ping>| Ok(()));
+    let start = tokio::time::Instant::now();
+    let error = worker.run([Q], tokio::time::sleep(7 * SECOND)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(start.elapsed() < 8 * SECOND, "{:?}", start.elapsed());
 }

@@ -179,3 +179,12 @@ fn a_handler_that_blocks_its_thread_cannot_hold_up_the_stop() {
     });
     drop(free);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_backend_is_passed_on() {
+    let broker = Scripted::default();
+    broker.settle_answers([Answer::Panic]);
+    broker.ready("a", ping(0));
+    let running = tokio::spawn(sleeper(&broker).run([Q], std::future::pending::<()>()));
+    assert!(running.await.unwrap_err().is_panic(), "a worker without a settler must not go on");
+}
