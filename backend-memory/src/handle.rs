@@ -1,6 +1,6 @@
 //! A handle: what one client of a broker has of its own.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,8 +24,8 @@ pub(crate) struct Handle {
     pub(crate) budget: Arc<Budget>,
     pub(crate) limits: Limits,
     pub(crate) meter: Meter,
-    /// Consumers that a close must wake.
-    pub(crate) consumers: Mutex<HashMap<ReaderId, Arc<Cell>>>,
+    /// Consumers that a close must wake, always in the same order.
+    pub(crate) consumers: Mutex<BTreeMap<ReaderId, Arc<Cell>>>,
     pub(crate) clock: Clock,
     clock_offset: TimeDelta,
     closed: AtomicBool,

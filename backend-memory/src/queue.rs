@@ -126,7 +126,7 @@ impl Queue for MemoryQueue {
         self.handle.check_open()?;
         let clock = self.handle.clock;
         self.handle.queues.write().entry(spec.name.clone()).or_insert_with(|| {
-            tracing::debug!(queue = %spec.name, "memory.queue_declared");
+            tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
             Arc::new(Cell::new(spec.name.clone(), clock))
         });
         Ok(())
@@ -167,7 +167,7 @@ impl Queue for MemoryQueue {
 
     async fn close(&self) -> Result<()> {
         if self.handle.close() {
-            tracing::debug!("memory.handle_closed");
+            tracing::debug!(name: "memory.handle_closed", "closed");
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Admin for MemoryQueue {
         self.handle.check_open()?;
         let cell = self.handle.queues.write().remove(queue);
         cell.ok_or_else(|| Error::NotFound(queue.clone()))?.call(|line| line.delete());
-        tracing::debug!(queue = %queue, "memory.queue_deleted");
+        tracing::debug!(name: "memory.queue_deleted", %queue);
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Admin for MemoryQueue {
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
         let removed = self.queue(queue)?.call(|line| line.purge(what));
-        tracing::debug!(queue = %queue, ?what, removed, "memory.queue_purged");
+        tracing::debug!(name: "memory.queue_purged", %queue, ?what, removed);
         Ok(removed)
     }
 

@@ -237,6 +237,24 @@ fn a_lease_ends_behind_those_that_are_ready_then() {
 }
 
 #[test]
+fn whatever_brings_a_message_back_keeps_its_priority() {
+    let mut bench = Bench::new();
+    bench.publish(Message::new("urgent").with_priority(level(9)).with_delay(seconds(1)));
+    bench.pass(1);
+    let one = bench.one(A);
+    bench.settle(A, one.stub, retry(1));
+    bench.pass(1);
+    let one = bench.one(A);
+    bench.settle(A, one.stub, Verdict::Release { after: seconds(1) });
+    bench.pass(1);
+    bench.one(A);
+    bench.publish(Message::new("less urgent").with_priority(level(8)));
+    bench.pass(LEASE);
+    let got = bench.take(B, 2);
+    assert_eq!((texts(&got), got[0].attempt), (vec!["urgent", "less urgent"], 3));
+}
+
+#[test]
 fn the_last_lease_ends_in_death_noticed_by_a_listing() {
     let mut bench = Bench::new();
     bench.publish(Message::new("x").with_max_attempts(NonZeroU32::MIN));
