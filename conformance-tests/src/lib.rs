@@ -12,6 +12,7 @@ pub mod env;
 pub mod fail;
 pub mod harness;
 pub mod history;
+pub mod model;
 pub mod rng;
 pub mod roles;
 pub mod verbs;
