@@ -54,6 +54,17 @@ impl Arrival {
         Ok(arrival)
     }
 
+    /// The next message, acked, awaited in a task of its own: in one task with what the case does meanwhile, a receive
+    /// that nothing wakes would be looked at all the same.
+    pub(super) fn awaited_aside(
+        env: &Env,
+        consumer: Box<dyn Consumer>,
+    ) -> impl Future<Output = Result<Self, Fail>> + use<> {
+        let env = env.clone();
+        let task = tokio::spawn(async move { Self::acked(&env, &*consumer).await });
+        async { task.await.map_err(|panic| panic.to_string())? }
+    }
+
     /// Its payload as text.
     pub(super) fn text(&self) -> String {
         text(&self.delivery)

@@ -161,7 +161,8 @@ async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outc
     let held = hold(&*holder, 3).await?;
     ensure!(held.iter().all(|it| it.attempt == 1), "a first hand-out is not attempt 1");
     fault_and_heal(&env, Fault::Kill9).await?;
-    let consumer = env.open().await?.subscribe(&env.subscription(&q).max_attempts(max(9))).await?;
+    let fresh = env.open().await?;
+    let consumer = fresh.subscribe(&env.subscription(&q).max_attempts(max(9))).await?;
     // Where acks may be undone by a crash, the broker also flags what it never handed out.
     let crash_counts = u32::from(!env.info().ack_window.is_zero());
     for _ in 0..13 {

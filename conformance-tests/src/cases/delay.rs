@@ -11,17 +11,20 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, Span, ack, patience, timed};
 use super::crew::{Running, Starts};
-use super::crowd::{ack_all, drain_in_batches, in_tasks};
 use super::fault::{fault_and_heal, next_after_fault};
 use super::publish::refused;
-use crate::verbs::{publish_all, publish_one, receive_one};
+use crate::verbs::{publish_one, receive_none, receive_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 /// What was published with which delay, and when.
-type Waits = BTreeMap<MessageId, (Span, Duration)>;
+pub(super) type Waits = BTreeMap<MessageId, (Span, Duration)>;
 
 /// Publishes a message for each delay, one after the other.
-async fn publish_delayed(queue: &Arc<dyn Queue>, q: &QueueName, delays: &[Duration]) -> Result<Waits, Fail> {
+pub(super) async fn publish_delayed(
+    queue: &Arc<dyn Queue>,
+    q: &QueueName,
+    delays: &[Duration],
+) -> Result<Waits, Fail> {
     let mut waits = Waits::new();
     for &delay in delays {
         let (id, published) = timed(publish_one(queue, q, Message::new("delayed").with_delay(delay))).await;
@@ -31,7 +34,7 @@ async fn publish_delayed(queue: &Arc<dyn Queue>, q: &QueueName, delays: &[Durati
 }
 
 /// Acks `n` messages as they come.
-async fn arrivals(env: &Env, consumer: &dyn Consumer, n: usize) -> Result<Vec<Arrival>, Fail> {
+pub(super) async fn arrivals(env: &Env, consumer: &dyn Consumer, n: usize) -> Result<Vec<Arrival>, Fail> {
     let mut came = Vec::with_capacity(n);
     while came.len() < n {
         came.push(Arrival::acked(env, consumer).await?);
@@ -40,7 +43,7 @@ async fn arrivals(env: &Env, consumer: &dyn Consumer, n: usize) -> Result<Vec<Ar
 }
 
 /// Each came once, not early and not late.
-fn each_in_time(env: &Env, mut waits: Waits, came: &[Arrival]) -> Outcome {
+pub(super) fn each_in_time(env: &Env, mut waits: Waits, came: &[Arrival]) -> Outcome {
     for arrival in came {
         let id = arrival.delivery.message.id();
         let (published, delay) =
@@ -79,16 +82,14 @@ async fn a_lone_delayed_message_comes_without_other_traffic(env: Env) -> Outcome
     let (queue, q) = env.declared("lone").await?;
     let reader = env.open().await?;
     let consumer = reader.subscribe(&env.subscription(&q)).await?;
-    let publish = async {
-        sleep(env.t(1.0)).await;
-        timed(publish_one(&queue, &q, Message::new("lone").with_delay(env.t(3.0)))).await
-    };
-    let (arrival, (id, published)) = tokio::join!(Arrival::next(&env, &*consumer), publish);
-    let (arrival, id) = (arrival?, id?);
+    let waiting = Arrival::awaited_aside(&env, consumer);
+    sleep(env.t(1.0)).await;
+    let lone = Message::new("lone").with_delay(env.t(3.0));
+    let (id, published) = timed(publish_one(&queue, &q, lone)).await;
+    let (id, arrival) = (id?, waiting.await?);
     ensure_eq!(arrival.delivery.message.id(), &id, "the message");
     ensure!(arrival.receive.inv < published.inv, "the receive was not waiting before the publish");
-    arrival.waited(&env, published, env.t(3.0))?;
-    ack(&*consumer, &arrival.delivery).await
+    arrival.waited(&env, published, env.t(3.0))
 }
 
 async fn a_message_becomes_due_without_a_consumer(env: Env) -> Outcome {
@@ -114,19 +115,6 @@ async fn a_long_delay_blocks_no_shorter_one(env: Env) -> Outcome {
     let order: Vec<Duration> =
         came.iter().filter_map(|it| Some(waits.get(it.delivery.message.id())?.1)).collect();
     ensure_eq!(order, [0.5, 1.0, 3.0, 10.0].map(|ticks| env.t(ticks)), "the order by delay");
-    each_in_time(&env, waits, &came)
-}
-
-async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
-    const HOUR: u64 = 3600;
-    let (queue, q) = env.declared("far").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    let mut rng = env.rng();
-    let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
-    publish_all(&queue, &q, (0..5000).map(|_| Message::new("far").with_delay(far())).collect()).await?;
-    let delays: Vec<Duration> = (0..20).map(|n| env.t(0.5 + 0.1 * f64::from(n))).collect();
-    let (waits, came) =
-        tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 20))?;
     each_in_time(&env, waits, &came)
 }
 
@@ -206,14 +194,16 @@ async fn delays_have_limits_and_never_wrap_around(env: Env) -> Outcome {
     // 2^32 ms are 49.7 days: what is counted in 32 bits wraps around between these two.
     let far = [49 * DAY, 50 * DAY, limit];
     publish_delayed(&queue, &q, &far).await?;
-    let delayed = queue.stats(&q).await?.delayed;
-    ensure!(delayed.is_none_or(|n| n == 3), "{delayed:?} delayed");
+    let stats = queue.stats(&q).await?;
+    let delayed = stats.delayed;
+    ensure!(stats.ready == 0 && delayed.is_none_or(|n| n == 3), "{} ready, {delayed:?} delayed", stats.ready);
     for beyond in [limit + Duration::from_millis(1), Duration::MAX] {
         let error =
             refused(queue.publish(&(&q).into(), vec![Message::new("beyond").with_delay(beyond)]).await)?;
         ensure!(matches!(&error, Error::Invalid { field, .. } if field == "delay"), "{beyond:?}: {error}");
     }
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    receive_none(&*consumer, Duration::ZERO).await?;
     let waits = publish_delayed(&queue, &q, &[Duration::from_millis(1)]).await?;
     let came = arrivals(&env, &*consumer, 1).await?;
     each_in_time(&env, waits, &came)?;
@@ -226,50 +216,6 @@ async fn delays_have_limits_and_never_wrap_around(env: Env) -> Outcome {
     let purged = queue.purge(&q, Purge::Waiting).await?;
     ensure_eq!(purged, delayed.unwrap_or(0), "purged");
     Ok(())
-}
-
-async fn equal_delays_keep_their_order(env: Env) -> Outcome {
-    let (queue, q) = env.declared("equal").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    let batch = (0..50).map(|n| Message::new(n.to_string()).with_delay(env.t(1.0))).collect();
-    publish_all(&queue, &q, batch).await?;
-    let drained = drain_in_batches(&env, &*consumer, 50, 1).await?;
-    let came: Vec<String> = drained.iter().map(super::arrival::text).collect();
-    ensure_eq!(came, (0..50).map(|n| n.to_string()).collect::<Vec<_>>(), "the order");
-    Ok(())
-}
-
-async fn two_thousand_due_at_once_come_at_once(env: Env) -> Outcome {
-    const N: usize = 2000;
-    let (queue, q) = env.declared("burst").await?;
-    let batch = (0..N).map(|n| Message::new(n.to_string()).with_delay(env.t(5.0))).collect();
-    let (ids, published) = timed(publish_all(&queue, &q, batch)).await;
-    let due = published.ret + env.t(5.0);
-    let consumers =
-        (0..4).map(|_| take_until(env.clone(), q.clone(), due + Duration::from_secs(1) + env.lateness()));
-    let came: Vec<(MessageId, Instant)> = in_tasks(consumers).await?.into_iter().flatten().collect();
-    let early = came.iter().filter(|(_, at)| *at < published.inv + env.t(5.0)).count();
-    ensure_eq!(early, 0, "early hand-outs");
-    let mut came: Vec<MessageId> = came.into_iter().map(|(id, _)| id).collect();
-    came.sort_unstable();
-    let mut ids = ids?;
-    ids.sort_unstable();
-    ensure!(came == ids, "{} hand-outs of {N} messages in the second after they were due", came.len());
-    Ok(())
-}
-
-/// Acks all that is handed out until then, with the time at which it came.
-async fn take_until(env: Env, q: QueueName, end: Instant) -> Result<Vec<(MessageId, Instant)>, Fail> {
-    let queue = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
-    let mut came = Vec::new();
-    while Instant::now() < end {
-        let batch = consumer.receive(100, end - Instant::now()).await?;
-        let at = Instant::now();
-        ack_all(&*consumer, &batch).await?;
-        came.extend(batch.iter().map(|delivery| (delivery.message.id().clone(), at)));
-    }
-    Ok(came)
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -314,14 +260,6 @@ pub(crate) const CASES: &[Case] = &[
         a_long_delay_blocks_no_shorter_one
     ),
     case!(
-        "C-DLY-06",
-        "5,000 far delays hold up no short one",
-        ["S-DLY-2", "S-DLY-3"],
-        Liveness,
-        [],
-        thousands_of_far_delays_hold_up_no_short_one
-    ),
-    case!(
         "C-DLY-07",
         "a delay goes on through a restart of the broker and does not begin again",
         ["S-DLY-1", "S-DLY-4"],
@@ -344,21 +282,5 @@ pub(crate) const CASES: &[Case] = &[
         Safety,
         [],
         delays_have_limits_and_never_wrap_around
-    ),
-    case!(
-        "C-DLY-10",
-        "messages that are due together come in the order of their publish",
-        ["S-ORD-2", "S-BAT-3"],
-        Safety,
-        [],
-        equal_delays_keep_their_order
-    ),
-    case!(
-        "C-DLY-11",
-        "2,000 messages due at once all come within a second, once each",
-        ["S-DLY-2", "S-DEL-3"],
-        Liveness,
-        [],
-        two_thousand_due_at_once_come_at_once
     ),
 ];

@@ -118,13 +118,11 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (came, empty) = timed(consumer.receive(1, Duration::ZERO)).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
     ensure!(empty.took() <= env.lateness(), "a wait of 0 ended after {:?}", empty.took());
-    let publish = async {
-        sleep(env.t(3.0)).await;
-        timed(publish_one(&queue, &q, Message::new("wake up"))).await
-    };
-    let (arrival, (id, published)) = tokio::join!(Arrival::acked(&env, &*consumer), publish);
-    let arrival = arrival?;
-    ensure_eq!(arrival.delivery.message.id(), &id?, "the message");
+    let waiting = Arrival::awaited_aside(&env, consumer);
+    sleep(env.t(3.0)).await;
+    let (id, published) = timed(publish_one(&queue, &q, Message::new("wake up"))).await;
+    let (id, arrival) = (id?, waiting.await?);
+    ensure_eq!(arrival.delivery.message.id(), &id, "the message");
     ensure!(
         arrival.receive.inv < published.inv,
         "the receive was not waiting when the message was published"
@@ -230,7 +228,8 @@ async fn what_a_dropped_consumer_held_comes_back(env: Env) -> Outcome {
     for level in [3, 9, 1, 7, 5] {
         publish_one(&queue, &q, Message::new(level.to_string()).with_priority(Priority::new(level)?)).await?;
     }
-    let holder = env.open().await?.subscribe(&env.subscription(&q)).await?;
+    let other = env.open().await?;
+    let holder = other.subscribe(&env.subscription(&q)).await?;
     let mut ends = Instant::now();
     for _ in 0..5 {
         let delivery = receive_one(&*holder, patience(&env)).await?;

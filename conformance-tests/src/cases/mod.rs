@@ -12,6 +12,7 @@ mod crew;
 mod crowd;
 mod dead_letter;
 mod delay;
+mod delay_crowd;
 mod deliver;
 mod fault;
 mod hand;
@@ -21,6 +22,7 @@ mod lease;
 mod lease_race;
 mod lifecycle;
 mod priority;
+mod priority_crowd;
 mod publish;
 mod redrive;
 mod retry;
@@ -34,8 +36,10 @@ const TABLES: &[&[Case]] = &[
     batch::CASES,
     deliver::CASES,
     priority::CASES,
+    priority_crowd::CASES,
     starvation::CASES,
     delay::CASES,
+    delay_crowd::CASES,
     time::CASES,
     retry::CASES,
     attempts::CASES,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use polyqueue::{Backoff, Consumer, Failure, Message, RetryPolicy, Settled, Verdict};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::arrival::{Arrival, Span, ack, apply, patience, timed};
 use super::crowd::drain_in_batches;
@@ -20,6 +20,8 @@ async fn waits_grow_up_to_their_cap(env: Env) -> Outcome {
     let mut arrival = Arrival::next(&env, &*consumer).await?;
     for (attempt, ticks) in (1..).zip([1.0, 2.0, 4.0, 4.0, 4.0]) {
         ensure_eq!(arrival.delivery.attempt, attempt, "the attempt");
+        // The wait counts from the verdict, not from the hand-out.
+        sleep(env.t(0.5)).await;
         let verdict = env.policy().verdict(attempt, Failure::from("fails"), 0.0);
         let settled = apply(&*consumer, &arrival.delivery, verdict).await?;
         arrival = Arrival::next(&env, &*consumer).await?;

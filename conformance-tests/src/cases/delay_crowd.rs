@@ -1,0 +1,96 @@
+//! DLY: many delays at once.
+
+use std::time::Duration;
+
+use polyqueue::{Message, MessageId, QueueName};
+use tokio::time::Instant;
+
+use super::arrival::timed;
+use super::crowd::{ack_all, drain_in_batches, in_tasks};
+use super::delay::{arrivals, each_in_time, publish_delayed};
+use crate::verbs::publish_all;
+use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
+
+async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
+    const HOUR: u64 = 3600;
+    let (queue, q) = env.declared("far").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let mut rng = env.rng();
+    let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
+    publish_all(&queue, &q, (0..5000).map(|_| Message::new("far").with_delay(far())).collect()).await?;
+    let delays: Vec<Duration> = (0..20).map(|n| env.t(0.5 + 0.1 * f64::from(n))).collect();
+    let (waits, came) =
+        tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 20))?;
+    each_in_time(&env, waits, &came)
+}
+
+async fn equal_delays_keep_their_order(env: Env) -> Outcome {
+    let (queue, q) = env.declared("equal").await?;
+    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let batch = (0..50).map(|n| Message::new(n.to_string()).with_delay(env.t(1.0))).collect();
+    publish_all(&queue, &q, batch).await?;
+    let drained = drain_in_batches(&env, &*consumer, 50, 1).await?;
+    let came: Vec<String> = drained.iter().map(super::arrival::text).collect();
+    ensure_eq!(came, (0..50).map(|n| n.to_string()).collect::<Vec<_>>(), "the order");
+    Ok(())
+}
+
+async fn two_thousand_due_at_once_come_at_once(env: Env) -> Outcome {
+    const N: usize = 2000;
+    let (queue, q) = env.declared("burst").await?;
+    let batch = (0..N).map(|n| Message::new(n.to_string()).with_delay(env.t(5.0))).collect();
+    let (ids, published) = timed(publish_all(&queue, &q, batch)).await;
+    let due = published.ret + env.t(5.0);
+    let consumers =
+        (0..4).map(|_| take_until(env.clone(), q.clone(), due + Duration::from_secs(1) + env.lateness()));
+    let came: Vec<(MessageId, Instant)> = in_tasks(consumers).await?.into_iter().flatten().collect();
+    let early = came.iter().filter(|(_, at)| *at < published.inv + env.t(5.0)).count();
+    ensure_eq!(early, 0, "early hand-outs");
+    let mut came: Vec<MessageId> = came.into_iter().map(|(id, _)| id).collect();
+    came.sort_unstable();
+    let mut ids = ids?;
+    ids.sort_unstable();
+    ensure!(came == ids, "{} hand-outs of {N} messages in the second after they were due", came.len());
+    Ok(())
+}
+
+/// Acks all that is handed out until then, with the time at which it came.
+async fn take_until(env: Env, q: QueueName, end: Instant) -> Result<Vec<(MessageId, Instant)>, Fail> {
+    let queue = env.open().await?;
+    let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
+    let mut came = Vec::new();
+    while Instant::now() < end {
+        let batch = consumer.receive(100, end - Instant::now()).await?;
+        let at = Instant::now();
+        ack_all(&*consumer, &batch).await?;
+        came.extend(batch.iter().map(|delivery| (delivery.message.id().clone(), at)));
+    }
+    Ok(came)
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case!(
+        "C-DLY-06",
+        "5,000 far delays hold up no short one",
+        ["S-DLY-2", "S-DLY-3"],
+        Liveness,
+        [],
+        thousands_of_far_delays_hold_up_no_short_one
+    ),
+    case!(
+        "C-DLY-10",
+        "messages that are due together come in the order of their publish",
+        ["S-ORD-2", "S-BAT-3"],
+        Safety,
+        [],
+        equal_delays_keep_their_order
+    ),
+    case!(
+        "C-DLY-11",
+        "2,000 messages due at once all come within a second, once each",
+        ["S-DLY-2", "S-DEL-3"],
+        Liveness,
+        [],
+        two_thousand_due_at_once_come_at_once
+    ),
+];
