@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::At;
 use crate::consumer::MemoryConsumer;
-use crate::line::{Asked, Ticket};
+use crate::line::{Asked, Handed, Line, Ticket};
 
 /// A receive under way.
 pub(crate) struct Receive<'a> {
@@ -23,7 +23,7 @@ pub(crate) struct Receive<'a> {
 }
 
 enum Step {
-    Done(Result<Vec<Delivery>>),
+    Done(Result<Vec<Handed>>),
     SleepUntil(At),
 }
 
@@ -34,32 +34,37 @@ impl<'a> Receive<'a> {
 
     fn step(&mut self, waker: &Waker) -> Step {
         let consumer = self.consumer;
-        let cell = &consumer.cell;
-        let step = cell.call_waiting(|line, wakers| {
-            if let Err(error) = consumer.check_open(line) {
-                return Ok(Err(error));
+        let step = consumer.cell.call_waiting(|line, wakers| {
+            if let Some(answer) = self.look(line) {
+                return Step::Done(answer);
             }
-            let (ticket, deadline) = match self.waiting {
-                None => match line.ask(consumer.id, self.max, !self.wait.is_zero()) {
-                    Asked::Handed(handed) => return Ok(Ok(handed)),
-                    Asked::Wait(ticket) => (ticket, line.now().plus(self.wait)),
-                },
-                Some((ticket, deadline)) => match line.fetch(ticket) {
-                    Some(answer) => return Ok(consumer.answered(answer)),
-                    None if deadline <= line.now() => return Ok(Ok(Vec::new())),
-                    None => (ticket, deadline),
-                },
-            };
-            self.waiting = Some((ticket, deadline));
+            let Some((ticket, deadline)) = self.waiting else { return Step::Done(Ok(Vec::new())) };
             wakers.insert(ticket, waker.clone());
-            Err(line.keep_time(ticket).map_or(deadline, |due| due.min(deadline)))
+            Step::SleepUntil(line.keep_time(ticket).map_or(deadline, |due| due.min(deadline)))
         });
-        match step {
-            Ok(answer) => {
-                self.give_up();
-                Step::Done(answer.map(|handed| handed.into_iter().map(|one| consumer.deliver(one)).collect()))
-            }
-            Err(at) => Step::SleepUntil(at),
+        if matches!(step, Step::Done(_)) {
+            self.give_up();
+        }
+        step
+    }
+
+    /// How it ends, if it ends now; else it stands among those who wait.
+    fn look(&mut self, line: &mut Line) -> Option<Result<Vec<Handed>>> {
+        if let Err(error) = self.consumer.check_open(line) {
+            return Some(Err(error));
+        }
+        let Some((ticket, deadline)) = self.waiting else {
+            return match line.ask(self.consumer.id, self.max, !self.wait.is_zero()) {
+                Asked::Handed(handed) => Some(Ok(handed)),
+                Asked::Wait(ticket) => {
+                    self.waiting = Some((ticket, line.now().plus(self.wait)));
+                    None
+                }
+            };
+        };
+        match line.fetch(ticket) {
+            Some(answer) => Some(self.consumer.answered(answer)),
+            None => (deadline <= line.now()).then(|| Ok(Vec::new())),
         }
     }
 
@@ -70,6 +75,10 @@ impl<'a> Receive<'a> {
             wakers.remove(&ticket);
             line.cancel(ticket);
         });
+    }
+
+    fn deliver(&self, handed: Vec<Handed>) -> Vec<Delivery> {
+        handed.into_iter().map(|handed| self.consumer.deliver(handed)).collect()
     }
 
     /// Whether the time has come.
@@ -89,7 +98,7 @@ impl Future for Receive<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.step(context.waker()) {
-                Step::Done(answer) => return Poll::Ready(answer),
+                Step::Done(answer) => return Poll::Ready(answer.map(|handed| self.deliver(handed))),
                 Step::SleepUntil(at) => std::task::ready!(self.poll_timer(at, context)),
             }
         }
