@@ -79,4 +79,9 @@ impl Starts {
             _ => Err("no handler started".into()),
         }
     }
+
+    /// Whether no handler has started that [`Starts::next`] has not told of.
+    pub(super) fn none(&self) -> bool {
+        self.reported.is_empty()
+    }
 }

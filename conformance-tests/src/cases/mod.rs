@@ -11,6 +11,7 @@ mod content;
 mod crew;
 mod crowd;
 mod dead_letter;
+mod deaf;
 mod delay;
 mod delay_crowd;
 mod deliver;
@@ -26,10 +27,13 @@ mod priority_crowd;
 mod publish;
 mod redrive;
 mod retry;
+mod schema;
 mod settle;
 mod starvation;
 mod stats_under_load;
 mod time;
+mod worker;
+mod worker_time;
 
 const TABLES: &[&[Case]] = &[
     publish::CASES,
@@ -54,6 +58,9 @@ const TABLES: &[&[Case]] = &[
     admin::CASES,
     stats_under_load::CASES,
     lifecycle::CASES,
+    worker::CASES,
+    schema::CASES,
+    worker_time::CASES,
 ];
 
 /// Every case, in the order of the tables.
