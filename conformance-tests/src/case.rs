@@ -45,6 +45,8 @@ pub enum Need {
     Proxy,
     /// Not even a queue: the case tries a pure function, so that it makes no call that could be recorded.
     Nothing,
+    /// Some minutes instead of one, and the machine for itself: a generator that goes through many histories.
+    Minutes,
 }
 
 /// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`.

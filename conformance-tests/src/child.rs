@@ -1,13 +1,18 @@
 //! Another process of this test binary, which plays a role on the same broker.
 
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::{ChildSpec, Env, Fail};
+use polyqueue::Info;
+
+use crate::env::Setting;
+use crate::run::runtime;
+use crate::{ChildSpec, Env, Fail, Harness, Outcome, roles};
 
 /// Says that this process is a child, and how: JSON of a [`Part`].
 pub(crate) const CHILD_VAR: &str = "POLYQUEUE_CONFORMANCE_CHILD";
@@ -89,4 +94,35 @@ impl Child {
             Err(_) => Err(Fail::new(format!("the child did not end for {ANSWERS_WITHIN:?}"))),
         }
     }
+}
+
+/// Plays the part that this process was started for; `None` when it was not started as a child.
+pub(crate) fn play(harness: &Arc<dyn Harness>) -> Option<ExitCode> {
+    let part = std::env::var(CHILD_VAR).ok()?;
+    match played(harness, &part) {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(fail) => {
+            eprintln!("child: {fail}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn played(harness: &Arc<dyn Harness>, part: &str) -> Outcome {
+    let part: Part = serde_json::from_str(part).map_err(|error| Fail::new(error.to_string()))?;
+    let role = roles::find(&part.role).ok_or_else(|| Fail::new(format!("no role {:?}", part.role)))?;
+    let setting = |info| Setting {
+        namespace: part.namespace.clone(),
+        seed: part.seed,
+        lateness: Duration::from_millis(part.lateness_ms),
+        info,
+    };
+    let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
+    runtime.block_on(async {
+        let look = Env::new(harness.clone(), setting(Info::new("unknown")));
+        let queue = look.open_unrecorded(|options| options).await?;
+        let info = queue.info();
+        queue.close().await?;
+        role(Env::new(harness.clone(), setting(info)), part.args.into_iter().collect()).await
+    })
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Subscription};
 
 use crate::broker::Proxy;
-use crate::history::Recorder;
+use crate::history::{Call, Recorder};
 use crate::recorded::Recorded;
 use crate::{Child, Fail, Faults, Garbage, Harness, NoFaults, Outcome, Rng, Time};
 
@@ -260,6 +260,12 @@ impl Env {
     /// Tells the checkers of the history that from here on calls may have had hidden effects.
     pub fn note_fault(&self) {
         self.0.recorder.note_fault();
+    }
+
+    /// Tells the checkers of the history that every message of this queue whose publish was Ok has come to its end.
+    pub fn drained(&self, queue: &QueueName) {
+        let recorder = &self.0.recorder;
+        recorder.note(recorder.fresh_id(), Call::Drained { queue: queue.clone() });
     }
 
     pub(crate) fn harness(&self) -> &Arc<dyn Harness> {

@@ -131,6 +131,8 @@ pub struct Sent {
     pub id: MessageId,
     pub delay: Duration,
     pub envelope: Arc<Envelope>,
+    /// It has no retries and no last error from an earlier life.
+    pub fresh: bool,
 }
 
 /// What must be the same at every hand-out.
@@ -199,7 +201,12 @@ impl Envelope {
 
 impl From<&Message> for Sent {
     fn from(message: &Message) -> Self {
-        Self { id: message.id().clone(), delay: message.delay(), envelope: Arc::new(Envelope::of(message)) }
+        Self {
+            id: message.id().clone(),
+            delay: message.delay(),
+            envelope: Arc::new(Envelope::of(message)),
+            fresh: message.retries() == 0 && message.last_error().is_none(),
+        }
     }
 }
 

@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "the runner lands next")]
 //! What implementing the polyqueue contract means, as a test suite.
 //!
 //! A backend implements [`Harness`] and calls [`run`]: that runs every case of [`cases`] on it, writes down each call, and
@@ -18,6 +17,7 @@ pub mod roles;
 pub mod verbs;
 
 #[allow(dead_code)]
+mod check;
 mod recorded;
 mod run;
 

@@ -1,11 +1,238 @@
 //! Runs the cases on a harness: what a test binary's `main` calls.
 
+mod calibrate;
+mod deviations;
+mod gate;
+mod one;
+mod options;
+mod report;
+
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::Harness;
+use libtest_mimic::{Failed, Trial};
+use parking_lot::Mutex;
+use polyqueue::Info;
 
-/// Runs the suite as the command line says, and answers what `main` should return.
+use self::calibrate::{Calibrated, calibrate};
+use self::deviations::Deviation;
+use self::gate::{Facts, Gate};
+pub(crate) use self::one::{run_case, runtime, sweep};
+use self::options::Options;
+use self::report::{End, Report, Row};
+use crate::env::Setting;
+use crate::rng::mix;
+use crate::{Case, Env, Fail, Harness, Need, Outcome, Time, cases, child};
+
+/// The machine is too busy for its clock to prove anything: neither pass nor fail.
+const UNFIT: u8 = 3;
+/// What "late" means where waiting costs nothing.
+const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
+
+/// Runs the suite as the command line says, and answers what `main` should return: success, failure, or 3 when the machine
+/// is too busy to judge by.
+///
+/// `-- C-PRI C-DLY-05` runs the cases whose id or name contains one of these, `-- --list` lists them,
+/// `-- --report out.json` writes a report, `-- --allow-skip ID=REASON` allows a skip. `SEED=…` replays a run,
+/// `CONFORMANCE_STRESS=20` runs everything 20 times, in parallel.
 pub fn run(harness: impl Harness) -> ExitCode {
-    let _ = harness;
-    ExitCode::SUCCESS
+    let harness: Arc<dyn Harness> = Arc::new(harness);
+    if let Some(code) = child::play(&harness) {
+        return code;
+    }
+    let options = match Options::of_process() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if options.runner.list {
+        for case in wanted(&options) {
+            println!("{}: test", title(case));
+        }
+        return ExitCode::SUCCESS;
+    }
+    match Suite::prepare(harness, options) {
+        Ok(suite) => Arc::new(suite).run(),
+        Err(Stop::Failed(why)) => {
+            eprintln!("the suite cannot run: {why}");
+            ExitCode::FAILURE
+        }
+        Err(Stop::Unfit(lateness)) => {
+            eprintln!("machine unfit: L would be {lateness:?}; nothing was tried");
+            ExitCode::from(UNFIT)
+        }
+    }
+}
+
+fn title(case: &Case) -> String {
+    format!("{} {}", case.id, case.name)
+}
+
+fn wanted(options: &Options) -> Vec<&'static Case> {
+    cases::all().into_iter().filter(|case| options.wants(&title(case))).collect()
+}
+
+/// Why nothing is run at all.
+enum Stop {
+    Failed(Fail),
+    Unfit(Duration),
+}
+
+impl<E: Into<Fail>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A run that is about to begin.
+struct Suite {
+    harness: Arc<dyn Harness>,
+    options: Options,
+    /// Stands in each namespace, so that two runs on one broker do not meet.
+    run: String,
+    info: Info,
+    facts: Facts,
+    lateness: Duration,
+    deviations: Vec<Deviation>,
+    rows: Mutex<Vec<Row>>,
+}
+
+impl Suite {
+    fn prepare(harness: Arc<dyn Harness>, options: Options) -> Result<Self, Stop> {
+        let deviations = deviations::read(Path::new("deviations.toml"), harness.name())?;
+        let run = format!("{:x}", mix(options.seed, &std::process::id().to_string()) >> 48);
+        let runtime =
+            runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
+        let (info, facts, calibrated) = runtime.block_on(async {
+            let info = first_look(&harness, &run).await?;
+            let facts = Facts::gather(harness.as_ref(), &info).await;
+            let calibrated = match harness.time() {
+                Time::Virtual => Calibrated::Lateness(VIRTUAL_LATENESS),
+                Time::Real => {
+                    calibrate(&harness, &info, &run, options.runner.test_threads.unwrap_or(1)).await?
+                }
+            };
+            Ok::<_, Fail>((info, facts, calibrated))
+        })?;
+        match calibrated {
+            Calibrated::Unfit(lateness) => Err(Stop::Unfit(lateness)),
+            Calibrated::Lateness(lateness) => {
+                Ok(Self { harness, options, run, info, facts, lateness, deviations, rows: Mutex::default() })
+            }
+        }
+    }
+
+    fn run(self: Arc<Self>) -> ExitCode {
+        println!("{}: seed {}, L {:?}", self.harness.name(), self.options.seed, self.lateness);
+        let cases: Vec<&Case> = wanted(&self.options).into_iter().filter(|case| self.admits(case)).collect();
+        let alone =
+            |case: &&&Case| case.needs.iter().any(|need| matches!(need, Need::Faults | Need::Minutes));
+        let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(alone);
+        libtest_mimic::run(&self.options.runner, self.trials(&together));
+        // A fault of the broker, and a load that lasts for minutes, would disturb whatever runs beside it.
+        if !alone.is_empty() {
+            let mut one_by_one = self.options.runner.clone();
+            one_by_one.test_threads = Some(1);
+            libtest_mimic::run(&one_by_one, self.trials(&alone));
+        }
+        self.conclude()
+    }
+
+    /// Whether a case is run; writes down why not.
+    fn admits(&self, case: &'static Case) -> bool {
+        let (end, why) = match self.facts.gate(case) {
+            Gate::Open => return true,
+            Gate::NotApplicable(why) => (End::NotApplicable, why),
+            Gate::Skip(why) => {
+                let allowed = self.options.allowed_skips.iter().find(|(id, _)| id == case.id);
+                allowed.map_or((End::Skipped, why), |(_, reason)| (End::SkipAllowed, reason.clone()))
+            }
+        };
+        self.note(case, end, Some(why), Duration::ZERO);
+        false
+    }
+
+    fn trials(self: &Arc<Self>, cases: &[&'static Case]) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for repetition in 0..self.options.stress {
+            for &case in cases {
+                let suite = self.clone();
+                let name =
+                    if repetition == 0 { title(case) } else { format!("{} #{repetition}", title(case)) };
+                trials.push(Trial::test(name, move || suite.try_one(case, repetition)));
+            }
+        }
+        trials
+    }
+
+    fn try_one(&self, case: &'static Case, repetition: u32) -> Result<(), Failed> {
+        let start = Instant::now();
+        let outcome = run_case(case, self.env(case, repetition));
+        let outcome = self.as_declared(case, outcome);
+        let (end, why) = match &outcome {
+            Ok(None) => (End::Passed, None),
+            Ok(Some(declared)) => (End::Declared, Some(declared.clone())),
+            Err(fail) => (End::Failed, Some(fail.to_string())),
+        };
+        self.note(case, end, why, start.elapsed());
+        let replay = format!("\n  replay with SEED={} -- {}", self.options.seed, case.id);
+        outcome.map(|_| ()).map_err(|fail| format!("{fail}{replay}").into())
+    }
+
+    fn env(&self, case: &Case, repetition: u32) -> Env {
+        let seed = mix(self.options.seed.wrapping_add(u64::from(repetition)), case.id);
+        let case = case.id.trim_start_matches("C-").to_ascii_lowercase();
+        let namespace = format!("cf-{}-{case}-{:x}", self.run, seed >> 32);
+        let setting = Setting { namespace, seed, lateness: self.lateness, info: self.info.clone() };
+        Env::new(self.harness.clone(), setting)
+    }
+
+    /// A declared case must fail: one that passes must be taken off the list.
+    fn as_declared(&self, case: &Case, outcome: Outcome) -> Result<Option<String>, Fail> {
+        match (self.deviations.iter().find(|it| it.case == case.id), outcome) {
+            (None, outcome) => outcome.map(|()| None),
+            (Some(declared), Err(_)) => Ok(Some(format!("{} ({})", declared.reason, declared.issue))),
+            (Some(_), Ok(())) => {
+                Err("passes, although deviations.toml says that it does not: remove it there".into())
+            }
+        }
+    }
+
+    fn note(&self, case: &Case, end: End, why: Option<String>, took: Duration) {
+        let Case { id, name, statements, .. } = *case;
+        self.rows.lock().push(Row { id, name, statements, end, why, millis: took.as_millis() as u64 });
+    }
+
+    fn conclude(&self) -> ExitCode {
+        let mut rows = std::mem::take(&mut *self.rows.lock());
+        rows.sort_by_key(|row| row.id);
+        let full = !rows.iter().any(|row| matches!(row.end, End::Skipped | End::SkipAllowed));
+        let report = Report::new(self.harness.name(), self.options.seed, self.lateness, full, rows);
+        report.print();
+        if let Some(file) = &self.options.report
+            && let Err(error) = report.write(file)
+        {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+        if report.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Opens the backend once, to learn what it says of itself.
+async fn first_look(harness: &Arc<dyn Harness>, run: &str) -> Result<Info, Fail> {
+    let setting = Setting {
+        namespace: format!("cf-{run}-look"),
+        seed: 0,
+        lateness: Duration::ZERO,
+        info: Info::new("unknown"),
+    };
+    let queue = Env::new(harness.clone(), setting).open_unrecorded(|options| options).await?;
+    let info = queue.info();
+    queue.close().await?;
+    Ok(info)
 }

@@ -1,0 +1,113 @@
+//! What a run came to: the summary in words, and the same as JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What became of one case.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) statements: &'static [&'static str],
+    pub(crate) end: End,
+    /// Why, where it did not simply pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+    pub(crate) millis: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    Passed,
+    Failed,
+    /// Failed, as `deviations.toml` says it does.
+    Declared,
+    NotApplicable,
+    Skipped,
+    /// Skipped, as the command line allows.
+    SkipAllowed,
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) harness: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) lateness_ms: u64,
+    pub(crate) badge: String,
+    pub(crate) cases: Vec<Row>,
+}
+
+impl Report {
+    pub(crate) fn new(
+        harness: &'static str,
+        seed: u64,
+        lateness: Duration,
+        full: bool,
+        cases: Vec<Row>,
+    ) -> Self {
+        let count = |end| cases.iter().filter(|row| row.end == end).count();
+        let (passed, declared) = (count(End::Passed), count(End::Declared));
+        let run = passed + declared + count(End::Failed);
+        let declared = if declared > 0 { format!(", {declared} declared") } else { String::new() };
+        let badge = format!("{passed}/{run}{declared} ({})", if full { "full" } else { "functional" });
+        Self { harness, seed, lateness_ms: lateness.as_millis() as u64, badge, cases }
+    }
+
+    /// Whether the run may be called green.
+    pub(crate) fn good(&self) -> bool {
+        !self.cases.iter().any(|row| matches!(row.end, End::Failed | End::Skipped))
+    }
+
+    pub(crate) fn print(&self) {
+        for row in &self.cases {
+            let why = row.why.as_deref().unwrap_or_default();
+            match row.end {
+                End::NotApplicable => println!("not applicable {}: {why}", row.id),
+                End::Skipped | End::SkipAllowed => println!("SKIP {}: {why}", row.id),
+                End::Declared => println!("declared deviation {}: {why}", row.id),
+                End::Passed | End::Failed => {}
+            }
+        }
+        let count = |end| self.cases.iter().filter(|row| row.end == end).count();
+        println!(
+            "{}: {} · {} failed · {} not applicable · {} skipped · seed {} · L {} ms",
+            self.harness,
+            self.badge,
+            count(End::Failed),
+            count(End::NotApplicable),
+            count(End::Skipped) + count(End::SkipAllowed),
+            self.seed,
+            self.lateness_ms
+        );
+    }
+
+    pub(crate) fn write(&self, file: &str) -> Result<(), String> {
+        let json = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
+        std::fs::write(file, json).map_err(|error| format!("{file}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(end: End) -> Row {
+        Row { id: "C-XXX-01", name: "", statements: &[], end, why: None, millis: 0 }
+    }
+
+    fn report(ends: &[End]) -> Report {
+        Report::new("x", 1, Duration::ZERO, true, ends.iter().map(|&end| row(end)).collect())
+    }
+
+    #[test]
+    fn only_failures_and_unallowed_skips_are_not_green() {
+        use End::*;
+        assert!(report(&[Passed, Declared, NotApplicable, SkipAllowed]).good());
+        assert!(!report(&[Passed, Failed]).good());
+        assert!(!report(&[Passed, Skipped]).good());
+        assert_eq!(report(&[Passed, Declared, NotApplicable]).badge, "1/2, 1 declared (full)");
+    }
+}
