@@ -52,20 +52,6 @@ impl Env {
         }))
     }
 
-    /// The same run on the same broker in another namespace, with a history of its own: for generators, which go through
-    /// many. Whoever asks for it cleans it up.
-    pub(crate) fn fork(&self, suffix: &str, seed: u64) -> Self {
-        let room = 32 - suffix.len() - 1;
-        let stem: String = self.0.namespace.chars().take(room).collect();
-        let setting = Setting {
-            namespace: format!("{stem}-{suffix}"),
-            seed,
-            lateness: self.0.lateness,
-            info: self.0.info.clone(),
-        };
-        Self::new(self.0.harness.clone(), setting)
-    }
-
     /// T, the unit of all waits.
     pub fn tick(&self) -> Duration {
         self.0.harness.tick()

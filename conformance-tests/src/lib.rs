@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod case;
 pub mod cases;
+pub mod check;
 pub mod child;
 pub mod env;
 pub mod fail;
@@ -17,7 +18,6 @@ pub mod roles;
 pub mod verbs;
 
 #[allow(dead_code)]
-mod check;
 mod recorded;
 mod run;
 

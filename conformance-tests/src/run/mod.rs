@@ -19,7 +19,8 @@ use polyqueue::Info;
 use self::calibrate::{Calibrated, calibrate};
 use self::deviations::Deviation;
 use self::gate::{Facts, Gate};
-pub(crate) use self::one::{run_case, runtime, sweep};
+use self::one::run_case;
+pub(crate) use self::one::runtime;
 use self::options::Options;
 use self::report::{End, Report, Row};
 use crate::env::Setting;
@@ -39,6 +40,8 @@ const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
 /// `CONFORMANCE_STRESS=20` runs everything 20 times, in parallel.
 pub fn run(harness: impl Harness) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
+    // Some cases make handlers panic on purpose: a line is enough.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     if let Some(code) = child::play(&harness) {
         return code;
     }
@@ -126,18 +129,19 @@ impl Suite {
         }
     }
 
+    /// The outcome of each case is noted by itself, so that what the test runner concludes adds nothing.
     fn run(self: Arc<Self>) -> ExitCode {
         println!("{}: seed {}, L {:?}", self.harness.name(), self.options.seed, self.lateness);
         let cases: Vec<&Case> = wanted(&self.options).into_iter().filter(|case| self.admits(case)).collect();
         let alone =
             |case: &&&Case| case.needs.iter().any(|need| matches!(need, Need::Faults | Need::Minutes));
         let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(alone);
-        libtest_mimic::run(&self.options.runner, self.trials(&together));
+        let _ = libtest_mimic::run(&self.options.runner, self.trials(&together));
         // A fault of the broker, and a load that lasts for minutes, would disturb whatever runs beside it.
         if !alone.is_empty() {
             let mut one_by_one = self.options.runner.clone();
             one_by_one.test_threads = Some(1);
-            libtest_mimic::run(&one_by_one, self.trials(&alone));
+            let _ = libtest_mimic::run(&one_by_one, self.trials(&alone));
         }
         self.conclude()
     }
