@@ -68,8 +68,6 @@ pub(super) struct Hold<'a> {
     pub(super) reader: Option<Reader>,
     pub(super) inv: Stamp,
     pub(super) ret: Stamp,
-    /// Its place among what the same call brought.
-    pub(super) index: usize,
     pub(super) handout: &'a Handout,
     pub(super) verdicts: Vec<Given<'a>>,
     pub(super) extensions: Vec<(Span, Answer<Extended>)>,
@@ -168,7 +166,6 @@ pub(super) struct Line<'a> {
 
 #[derive(Debug)]
 pub(super) struct Receive<'a> {
-    pub(super) consumer: u64,
     pub(super) inv: Stamp,
     pub(super) ret: Stamp,
     pub(super) max: usize,
@@ -349,8 +346,8 @@ impl<'a> View<'a> {
             }
             return;
         };
-        line.receives.push(Receive { consumer, inv: event.inv, ret, max, came });
-        for (at, handout) in came.iter().enumerate() {
+        line.receives.push(Receive { inv: event.inv, ret, max, came });
+        for handout in came {
             let reader = index.readers.get(&consumer).map(|(_, _, reader)| *reader);
             let life = self.lives.entry((queue, &handout.id)).or_default();
             let place = (queue, &handout.id, life.holds.len());
@@ -362,7 +359,6 @@ impl<'a> View<'a> {
                 reader,
                 inv: event.inv,
                 ret,
-                index: at,
                 handout,
                 verdicts: Vec::new(),
                 extensions: Vec::new(),

@@ -7,7 +7,7 @@ use polyqueue::{ConnectOptions, Message, Queue, QueueName, Result};
 use polyqueue_conformance::{Bytes, Env, Garbage, Harness, NoFaults, Time, async_trait};
 use polyqueue_memory::MemoryQueue;
 
-pub struct Memory;
+pub(crate) struct Memory;
 
 impl Memory {
     /// Two paused clocks cannot share a broker, so each namespace has its own.
