@@ -1,0 +1,84 @@
+//! Claiming: asking the server for messages, under a lease.
+
+use std::time::Duration;
+
+use polyqueue::{Certainty, Error, Message, Priority, QueueName, Result};
+use tokio::time::Instant;
+
+use crate::codec::{self, Fields, Unreadable};
+use crate::link::{Answer, Limit, Link, Reply, Request};
+use crate::publisher::millis;
+use crate::{NAME, scripts};
+
+/// What is asked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) queue: &'a QueueName,
+    pub(crate) prefix: &'a str,
+    pub(crate) messages: usize,
+    pub(crate) lease: Duration,
+    /// Unique to this call, names the consumer.
+    pub(crate) nonce: String,
+    /// Whom to wake when there is nothing now.
+    pub(crate) waiter: Option<&'a str>,
+    pub(crate) max_attempts: u32,
+    pub(crate) consumer: &'a str,
+}
+
+/// What there was.
+pub(crate) struct Claimed {
+    pub(crate) messages: Vec<Leased>,
+    /// As many as asked for: there may be more.
+    pub(crate) full: bool,
+    /// Something was due that could not be applied in one call: ask again.
+    pub(crate) more: bool,
+    /// When there was nothing: how long until something is due.
+    pub(crate) next: Option<Duration>,
+}
+
+/// A message under a lease.
+pub(crate) struct Leased {
+    pub(crate) lease: String,
+    pub(crate) until: Instant,
+    pub(crate) attempt: u32,
+    pub(crate) message: Result<Message, Unreadable>,
+}
+
+/// A claim of no message: applies what is due and wakes somebody else.
+pub(crate) fn nothing(prefix: &str) -> Request {
+    let mut request = Request::script(&scripts::CLAIM, &[prefix]);
+    request.number(0).number(1).arg("-").arg("").number(1).arg("");
+    request
+}
+
+impl Wanted<'_> {
+    pub(crate) async fn claim(&self, link: &std::sync::Arc<Link>, limit: Limit) -> Result<Claimed> {
+        let mut request = Request::script(&scripts::CLAIM, &[self.prefix]);
+        request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
+        request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
+        let Answer { reply, sent } = link.call(request, limit).await?;
+        if reply == Reply::Number(0) {
+            return Err(Error::NotFound(self.queue.clone()));
+        }
+        let strange = || Error::backend(NAME, Certainty::Unknown, "an answer to a claim that is none");
+        self.read(reply, sent + self.lease).ok_or_else(strange)
+    }
+
+    fn read(&self, reply: Reply, until: Instant) -> Option<Claimed> {
+        let mut answer = reply.into_list()?.into_iter();
+        let full = answer.next()?.number()? == 1;
+        let more = answer.next()?.number()? == 1;
+        let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_millis);
+        let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
+        Some(Claimed { messages, full, more, next })
+    }
+
+    fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {
+        let [p, id, max, fields] = <[Reply; 4]>::try_from(entry.into_list()?).ok()?;
+        let (p, id, max) = (p.number()?, id.into_text()?, max.into_text()?);
+        let fields = Fields::from_reply(fields)?;
+        let lease = format!("{p}:{id}:{}:{max}:{}", self.nonce, self.consumer);
+        let message = codec::read(&fields, &id, Priority::new(p).ok()?);
+        let attempt = fields.number("a").ok().flatten().unwrap_or_default().saturating_add(1);
+        Some(Leased { lease, until, attempt, message })
+    }
+}

@@ -1,0 +1,303 @@
+//! A consumer: receives wait at a desk, a task fetches for them, verdicts go their own way.
+
+mod held;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use polyqueue::{
+    Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict, async_trait,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::claim::{Claimed, Leased, Wanted};
+use crate::desk::{Desk, End, Ticket};
+use crate::hub::{Hub, Route};
+use crate::link::{Limit, Reply, Request};
+use crate::publisher::millis;
+use crate::settler::Judged;
+use crate::wakers::Bell;
+use crate::{NAME, keys, pump, receipt, scripts};
+use held::Holding;
+
+/// What a consumer and its task share.
+pub(crate) struct Core {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) desk: Desk,
+    pub(crate) held: Holding,
+    subscription: Subscription,
+    number: u64,
+    /// Names this consumer in its leases.
+    holder: String,
+    /// Where a publisher finds us.
+    waiter: String,
+    claims: AtomicU64,
+    epoch: Instant,
+}
+
+/// A reader of one queue.
+pub(crate) struct RedisConsumer {
+    core: Arc<Core>,
+    ended: watch::Receiver<bool>,
+}
+
+impl RedisConsumer {
+    /// Begins to read; its task ends with it.
+    pub(crate) fn start(hub: &Arc<Hub>, subscription: Subscription) -> Self {
+        let number = hub.consumers.fetch_add(1, Ordering::Relaxed);
+        let core = Arc::new(Core {
+            hub: hub.clone(),
+            route: hub.route(&subscription.queue),
+            bell: hub.wakers.add(number),
+            desk: Desk::default(),
+            held: Holding::new(subscription.prefetch),
+            subscription,
+            number,
+            holder: format!("{}-{number}", hub.tag),
+            waiter: format!("{}|{number}", keys::channel(&hub.namespace, &hub.tag)),
+            claims: AtomicU64::new(0),
+            epoch: Instant::now(),
+        });
+        hub.remember(&core);
+        let (end, ended) = watch::channel(false);
+        let task = core.clone();
+        tokio::spawn(async move {
+            pump::run(task).await;
+            end.send_replace(true);
+        });
+        Self { core, ended }
+    }
+}
+
+#[async_trait]
+impl Consumer for RedisConsumer {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let core = &self.core;
+        core.hub.check_open()?;
+        core.hub.info.limits.check_wait(wait)?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let ticket = match core.desk.arrive(max, wait) {
+            Ok(ticket) => ticket,
+            Err(outcome) => return outcome,
+        };
+        core.bell.nudge();
+        let receive = Receive { core, ticket };
+        receive.ticket.outcome().await
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        self.core.hub.check_open()?;
+        Ok(self.core.settle(verdicts).await)
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
+        self.core.hub.check_open()?;
+        let mut answers = Vec::with_capacity(receipts.len());
+        for chunk in receipts.chunks(100) {
+            answers.extend(self.core.extend(chunk).await);
+        }
+        Ok(answers)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.core.hub.check_open()?;
+        self.core.end(End::Consumer);
+        let mut ended = self.ended.clone();
+        let deadline = self.core.hub.deadline;
+        let late = || Error::timeout("closing a consumer", deadline, polyqueue::Certainty::Unknown);
+        timeout(deadline, ended.wait_for(|ended| *ended)).await.map(drop).map_err(|_| late())
+    }
+}
+
+impl Drop for RedisConsumer {
+    fn drop(&mut self) {
+        self.core.end(End::Consumer);
+    }
+}
+
+impl fmt::Debug for RedisConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConsumer")
+            .field("queue", &self.core.route.queue)
+            .field("consumer", &self.core.subscription.consumer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A receive under way. Dropped, it gives back what it was given and nobody took.
+struct Receive<'a> {
+    core: &'a Arc<Core>,
+    ticket: Arc<Ticket>,
+}
+
+impl Drop for Receive<'_> {
+    fn drop(&mut self) {
+        let deliveries = self.core.desk.leave(&self.ticket);
+        self.core.give_back(deliveries);
+    }
+}
+
+impl Core {
+    /// Ends all receives, now and later.
+    pub(crate) fn end(&self, end: End) {
+        self.desk.close(end);
+        self.hub.wakers.remove(self.number);
+        self.bell.nudge();
+    }
+
+    pub(crate) async fn claim(&self, messages: usize, park: bool, limit: Limit) -> Result<Claimed> {
+        let claim = self.claims.fetch_add(1, Ordering::Relaxed);
+        let wanted = Wanted {
+            queue: &self.route.queue,
+            prefix: &self.route.prefix,
+            messages,
+            lease: self.subscription.lease,
+            nonce: format!("{}.{claim:x}", self.holder),
+            waiter: park.then_some(&*self.waiter),
+            max_attempts: self.subscription.max_attempts.get(),
+            consumer: &self.subscription.consumer,
+        };
+        wanted.claim(&self.hub.link, limit).await
+    }
+
+    /// Buries what cannot be read; the rest can be handed out.
+    pub(crate) async fn readable(&self, messages: Vec<Leased>) -> Vec<Delivery> {
+        let (mut deliveries, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
+        let now = Instant::now();
+        for Leased { lease, until, attempt, message } in messages {
+            match message {
+                Ok(message) => deliveries.push(Delivery {
+                    queue: self.route.queue.clone(),
+                    receipt: receipt::write(&lease, self.epoch, now, until),
+                    message,
+                    attempt,
+                    lease_until: until,
+                }),
+                Err(error) => unreadable.push(Judged::unreadable(lease, until, error.0)),
+            }
+        }
+        if !unreadable.is_empty() {
+            tracing::warn!(name: "redis.undecodable", queue = %self.route.queue, entries = unreadable.len());
+            self.route.settle.send(unreadable, self.hub.deadline).await;
+        }
+        deliveries
+    }
+
+    /// Gives messages to those that wait; what nobody wants comes back.
+    pub(crate) fn hand_out(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        self.held.add(&deliveries);
+        self.desk.hand_out(deliveries)
+    }
+
+    /// Releases what nobody was given, attempts unburned.
+    pub(crate) fn give_back(&self, deliveries: Vec<Delivery>) {
+        let release = |delivery: &Delivery| {
+            let held = receipt::read(&delivery.receipt, self.epoch).ok()?;
+            Some(Judged::unhanded(held.lease.to_owned(), held.until))
+        };
+        let released: Vec<Judged> = deliveries.iter().filter_map(release).collect();
+        if released.is_empty() {
+            return;
+        }
+        self.held.remove(deliveries.iter().map(|delivery| &delivery.receipt));
+        let (lane, deadline, busy) = (self.route.settle.clone(), self.hub.deadline, self.hub.busy.enter());
+        tokio::spawn(async move {
+            lane.send(released, deadline).await;
+            drop(busy);
+        });
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Vec<Result<Settled>> {
+        let mut answers: Vec<Option<Result<Settled>>> = Vec::with_capacity(verdicts.len());
+        let mut judged = Vec::with_capacity(verdicts.len());
+        for (index, (receipt, verdict)) in verdicts.iter().enumerate() {
+            match self.judged(receipt, verdict) {
+                Ok(Some(item)) => {
+                    judged.push(item);
+                    answers.push(None);
+                }
+                Ok(None) => answers.push(Some(Ok(Settled::LeaseLost))),
+                Err(error) => answers.push(Some(Err(error.at(index)))),
+            }
+        }
+        let mut sent = self.route.settle.send(judged, self.hub.deadline).await.into_iter();
+        let nothing =
+            || Err(Error::backend(NAME, polyqueue::Certainty::Unknown, "a verdict without an answer"));
+        let answers =
+            answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));
+        let answers: Vec<_> = answers.collect();
+        let settled = verdicts.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        self.held.remove(settled.map(|((receipt, _), _)| receipt));
+        self.bell.nudge();
+        answers
+    }
+
+    /// A verdict that may be sent; `None` when the lease is not, or no longer, ours.
+    fn judged(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Option<Judged>> {
+        let held = receipt::read(receipt, self.epoch)?;
+        self.hub.info.limits.check_verdict(verdict)?;
+        let until = self.held.until(receipt).unwrap_or(held.until);
+        if held.holder != self.holder || Instant::now() >= until {
+            return Ok(None);
+        }
+        let lease = held.lease.to_owned();
+        Ok(Some(Judged { lease, handed: Some(held.handed), until, verdict: verdict.clone() }))
+    }
+
+    /// Extends up to 100 leases.
+    async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<Extended>> {
+        let mut request = Request::script(&scripts::EXTEND, &[&self.route.prefix]);
+        request.number(millis(self.subscription.lease));
+        let mut asked = Vec::new();
+        let mut answers: Vec<Result<Extended>> = Vec::with_capacity(receipts.len());
+        for (index, receipt) in receipts.iter().enumerate() {
+            answers.push(Ok(Extended::LeaseLost));
+            match receipt::read(receipt, self.epoch) {
+                Err(error) => answers[index] = Err(error.at(index)),
+                Ok(held) if held.holder == self.holder => {
+                    let until = self.held.until(receipt).unwrap_or(held.until);
+                    if Instant::now() < until {
+                        request.arg(held.lease);
+                        asked.push(index);
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
+        if asked.is_empty() {
+            return answers;
+        }
+        let limit = Limit::new("extend", self.hub.deadline);
+        let answer = self.hub.link.call(request, limit).await;
+        let answer = answer.map(|answer| (answer.reply.into_list().unwrap_or_default(), answer.sent));
+        for (nth, index) in asked.into_iter().enumerate() {
+            answers[index] = match &answer {
+                Ok((codes, sent)) => self.extended(&receipts[index], codes.get(nth), *sent),
+                Err(error) => Err(error.clone()),
+            };
+        }
+        answers
+    }
+
+    fn extended(&self, receipt: &Receipt, code: Option<&Reply>, sent: Instant) -> Result<Extended> {
+        match code.and_then(Reply::number) {
+            Some(1) => {
+                let until = sent + self.subscription.lease;
+                self.held.extend(receipt, until);
+                Ok(Extended::Until(until))
+            }
+            Some(_) => Ok(Extended::LeaseLost),
+            None => {
+                let strange = "an answer to an extension that is none";
+                Err(Error::backend(NAME, polyqueue::Certainty::Unknown, strange))
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What one handle and its consumers share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use polyqueue::{Error, Info, Meter, QueueName, Result};
+use tokio::sync::Notify;
+
+use crate::consumer::Core;
+use crate::keys;
+use crate::lane::Lane;
+use crate::link::{Limit, Link, Reply, Request, Script};
+use crate::publisher::Publisher;
+use crate::settler::Settler;
+use crate::wakers::Wakers;
+
+/// What one handle and its consumers share.
+pub(crate) struct Hub {
+    pub(crate) link: Arc<Link>,
+    pub(crate) wakers: Arc<Wakers>,
+    pub(crate) info: Info,
+    pub(crate) namespace: String,
+    /// Names this handle on the server.
+    pub(crate) tag: String,
+    pub(crate) deadline: Duration,
+    pub(crate) clock_offset: TimeDelta,
+    pub(crate) meter: Meter,
+    pub(crate) busy: Arc<Busy>,
+    /// Numbers consumers.
+    pub(crate) consumers: AtomicU64,
+    cores: Mutex<Vec<Weak<Core>>>,
+    closed: AtomicBool,
+    routes: Mutex<HashMap<QueueName, Arc<Route>>>,
+}
+
+/// What a handle keeps for one queue.
+pub(crate) struct Route {
+    pub(crate) queue: QueueName,
+    pub(crate) prefix: String,
+    pub(crate) publish: Arc<Lane<Publisher>>,
+    pub(crate) settle: Arc<Lane<Settler>>,
+}
+
+/// The parts of a hub that are known when it is opened.
+pub(crate) struct Opened {
+    pub(crate) link: Arc<Link>,
+    pub(crate) wakers: Arc<Wakers>,
+    pub(crate) info: Info,
+    pub(crate) namespace: String,
+    pub(crate) tag: String,
+    pub(crate) deadline: Duration,
+    pub(crate) clock_offset: TimeDelta,
+}
+
+impl Hub {
+    pub(crate) fn new(opened: Opened) -> Arc<Self> {
+        Arc::new(Self {
+            link: opened.link,
+            wakers: opened.wakers,
+            info: opened.info,
+            namespace: opened.namespace,
+            tag: opened.tag,
+            deadline: opened.deadline,
+            clock_offset: opened.clock_offset,
+            meter: Meter::default(),
+            busy: Arc::default(),
+            consumers: AtomicU64::new(1),
+            cores: Mutex::default(),
+            closed: AtomicBool::new(false),
+            routes: Mutex::default(),
+        })
+    }
+
+    /// # Errors
+    /// [`Error::Closed`] once the handle was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Whether this call closed it.
+    pub(crate) fn shut(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Keeps a consumer in mind until it is dropped.
+    pub(crate) fn remember(&self, core: &Arc<Core>) {
+        let mut cores = self.cores.lock();
+        cores.retain(|core| core.strong_count() > 0);
+        cores.push(Arc::downgrade(core));
+    }
+
+    /// All consumers that were not dropped.
+    pub(crate) fn open_consumers(&self) -> Vec<Arc<Core>> {
+        self.cores.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// This client's wall clock.
+    pub(crate) fn wall_clock(&self) -> DateTime<Utc> {
+        Utc::now() + self.clock_offset
+    }
+
+    pub(crate) fn route(self: &Arc<Self>, queue: &QueueName) -> Arc<Route> {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.get(queue) {
+            return route.clone();
+        }
+        let route = Arc::new(self.new_route(queue));
+        routes.insert(queue.clone(), route.clone());
+        route
+    }
+
+    /// Forgets what it keeps for a queue.
+    pub(crate) fn forget(&self, queue: &QueueName) {
+        self.routes.lock().remove(queue);
+    }
+
+    fn new_route(&self, queue: &QueueName) -> Route {
+        let prefix = keys::prefix(&self.namespace, queue);
+        let meter = self.meter.of(queue);
+        let (link, deadline) = (&self.link, self.deadline);
+        let publisher = Publisher {
+            link: link.clone(),
+            queue: queue.clone(),
+            prefix: prefix.clone(),
+            meter: meter.clone(),
+            deadline,
+        };
+        let settler = Settler { link: link.clone(), prefix: prefix.clone(), meter, deadline };
+        Route {
+            queue: queue.clone(),
+            prefix,
+            publish: Lane::new(publisher, self.busy.clone()),
+            settle: Lane::new(settler, self.busy.clone()),
+        }
+    }
+
+    /// Calls a script on a queue: `what` names it in errors, `fill` adds its arguments.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the script answers 0, which all of ours do for an unknown queue.
+    pub(crate) async fn run(
+        &self,
+        what: &'static str,
+        script: &'static Script,
+        queue: &QueueName,
+        fill: impl FnOnce(&mut Request),
+    ) -> Result<Reply> {
+        let prefix = keys::prefix(&self.namespace, queue);
+        let mut request = Request::script(script, &[&prefix, &keys::catalogue(&self.namespace)]);
+        fill(&mut request);
+        match self.call(what, request).await? {
+            Reply::Number(0) => Err(Error::NotFound(queue.clone())),
+            reply => Ok(reply),
+        }
+    }
+
+    pub(crate) async fn call(&self, what: &'static str, request: Request) -> Result<Reply> {
+        self.check_open()?;
+        Ok(self.link.call(request, Limit::new(what, self.deadline)).await?.reply)
+    }
+}
+
+/// Counts what is under way, so that closing can wait for it.
+#[derive(Default)]
+pub(crate) struct Busy {
+    tasks: AtomicUsize,
+    fewer: Notify,
+}
+
+/// One thing that is under way.
+pub(crate) struct Entered(Arc<Busy>);
+
+impl Busy {
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        self.tasks.fetch_add(1, Ordering::AcqRel);
+        Entered(self.clone())
+    }
+
+    /// Nothing is under way.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            fewer.as_mut().enable();
+            if self.tasks.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            fewer.await;
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.tasks.fetch_sub(1, Ordering::AcqRel);
+        self.0.fewer.notify_waiters();
+    }
+}

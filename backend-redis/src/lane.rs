@@ -1,0 +1,191 @@
+//! Natural batching: what comes while a call is under way leaves together in the next one, in order, one call at a time.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::hub::Busy;
+
+/// The most items of one call.
+const MAX_ITEMS: usize = 100;
+/// The most bytes of one call, unless its first item alone has more.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a lane does with its items.
+pub(crate) trait Freight: Send + Sync + 'static {
+    type Item: Send + 'static;
+    type Answer: Clone + Send + 'static;
+    /// What a call is named in an error.
+    const NAME: &'static str;
+
+    fn bytes(item: &Self::Item) -> usize;
+    /// Sends the items in one call. Answers each, in order.
+    fn carry(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Result<Self::Answer>>> + Send;
+}
+
+/// Carries items of one queue.
+pub(crate) struct Lane<F: Freight> {
+    freight: F,
+    busy: Arc<Busy>,
+    waiting: Mutex<Waiting<F>>,
+}
+
+struct Waiting<F: Freight> {
+    items: VecDeque<(F::Item, Place<F::Answer>)>,
+    moving: bool,
+}
+
+/// Where an item's answer goes.
+struct Place<A> {
+    batch: Arc<Batch<A>>,
+    index: usize,
+}
+
+/// The items of one caller.
+struct Batch<A>(Mutex<Progress<A>>);
+
+struct Progress<A> {
+    items: Vec<Item<A>>,
+    unanswered: usize,
+    abandoned: bool,
+    done: Option<oneshot::Sender<()>>,
+}
+
+enum Item<A> {
+    Waiting,
+    Sent,
+    Answered(Result<A>),
+}
+
+impl<F: Freight> Lane<F> {
+    pub(crate) fn new(freight: F, busy: Arc<Busy>) -> Arc<Self> {
+        let waiting = Mutex::new(Waiting { items: VecDeque::new(), moving: false });
+        Arc::new(Self { freight, busy, waiting })
+    }
+
+    /// Sends items and answers each, in order, at the latest after `deadline`. Dropped, what was not sent may still be.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        items: Vec<F::Item>,
+        deadline: Duration,
+    ) -> Vec<Result<F::Answer>> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let (batch, done) = Batch::new(items.len());
+        self.enqueue(items, &batch);
+        let _ = timeout(deadline, done).await;
+        batch.answers(F::NAME, deadline)
+    }
+
+    fn enqueue(self: &Arc<Self>, items: Vec<F::Item>, batch: &Arc<Batch<F::Answer>>) {
+        let mut waiting = self.waiting.lock();
+        let places = (0..).map(|index| Place { batch: batch.clone(), index });
+        waiting.items.extend(items.into_iter().zip(places));
+        if !std::mem::replace(&mut waiting.moving, true) {
+            tokio::spawn(Moving { lane: self.clone(), arrived: false }.run());
+        }
+    }
+
+    /// What goes into the next call; ends the movement when there is nothing.
+    fn load(&self) -> (Vec<F::Item>, Vec<Place<F::Answer>>) {
+        let mut waiting = self.waiting.lock();
+        let (mut items, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
+            let Some((item, place)) = waiting.items.pop_front() else { break };
+            if !place.batch.take(place.index) {
+                continue;
+            }
+            bytes += F::bytes(&item);
+            items.push(item);
+            places.push(place);
+        }
+        waiting.moving = !items.is_empty();
+        (items, places)
+    }
+}
+
+/// A lane on its way. Should its task be aborted, the lane can start again.
+struct Moving<F: Freight> {
+    lane: Arc<Lane<F>>,
+    arrived: bool,
+}
+
+impl<F: Freight> Moving<F> {
+    async fn run(mut self) {
+        let _busy = self.lane.busy.enter();
+        loop {
+            let (items, places) = self.lane.load();
+            if items.is_empty() {
+                self.arrived = true;
+                return;
+            }
+            let answers = self.lane.freight.carry(items).await;
+            for (place, answer) in places.into_iter().zip(answers) {
+                place.batch.answer(place.index, answer);
+            }
+        }
+    }
+}
+
+impl<F: Freight> Drop for Moving<F> {
+    fn drop(&mut self) {
+        if !self.arrived {
+            self.lane.waiting.lock().moving = false;
+        }
+    }
+}
+
+impl<A: Clone> Batch<A> {
+    fn new(items: usize) -> (Arc<Self>, oneshot::Receiver<()>) {
+        let (done, receiver) = oneshot::channel();
+        let items_left = std::iter::repeat_with(|| Item::Waiting).take(items).collect();
+        let progress = Progress { items: items_left, unanswered: items, abandoned: false, done: Some(done) };
+        (Arc::new(Self(Mutex::new(progress))), receiver)
+    }
+
+    /// Whether the item is still wanted; it counts as sent from now on.
+    fn take(&self, index: usize) -> bool {
+        let mut progress = self.0.lock();
+        if !progress.abandoned {
+            progress.items[index] = Item::Sent;
+        }
+        !progress.abandoned
+    }
+
+    fn answer(&self, index: usize, answer: Result<A>) {
+        let mut progress = self.0.lock();
+        if progress.abandoned {
+            return;
+        }
+        progress.items[index] = Item::Answered(answer);
+        progress.unanswered -= 1;
+        if progress.unanswered == 0
+            && let Some(done) = progress.done.take()
+        {
+            let _ = done.send(());
+        }
+    }
+
+    /// All answers; what has none by now is not sent any more, or may have happened.
+    fn answers(&self, name: &'static str, deadline: Duration) -> Vec<Result<A>> {
+        let mut progress = self.0.lock();
+        progress.abandoned = true;
+        let late = |certainty| Err(Error::timeout(name, deadline, certainty));
+        let items = std::mem::take(&mut progress.items).into_iter();
+        let answers = items
+            .map(|item| match item {
+                Item::Waiting => late(Certainty::Definite),
+                Item::Sent => late(Certainty::Unknown),
+                Item::Answered(answer) => answer,
+            })
+            .collect();
+        answers
+    }
+}

@@ -1,0 +1,118 @@
+//! Making one connection: handshake, a look at the server, our channel.
+
+use std::sync::{Arc, Weak};
+
+use polyqueue::{Certainty, Error, Result};
+use redis::{AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, Value};
+use tokio::time::timeout;
+
+use super::fault::Fault;
+use super::{Link, Server, Wire, reply};
+use crate::NAME;
+use crate::address::Address;
+
+/// A client for the address: RESP3, for pushes, and no delay before small packets.
+pub(super) fn client(address: &Address) -> Result<redis::Client> {
+    let invalid = |error: redis::RedisError| Error::invalid("URL", format!("{address}: {error}"));
+    let info = address.url.clone().into_connection_info().map_err(invalid)?;
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    redis::Client::open(info.set_tcp_settings(tcp).set_redis_settings(settings)).map_err(invalid)
+}
+
+impl Link {
+    pub(super) async fn connect(self: &Arc<Self>, generation: u64) -> Result<(Wire, Server)> {
+        match timeout(self.patience, self.handshake(generation)).await {
+            Ok(Ok(made)) => Ok(made),
+            Ok(Err(Step::Fault(fault))) => Err(fault.into_error(&self.address).definite()),
+            Ok(Err(Step::Refused(error))) => Err(error),
+            Err(_) => {
+                let what = format!("connecting to {}", self.address);
+                Err(Error::timeout(what, self.patience, Certainty::Definite))
+            }
+        }
+    }
+
+    async fn handshake(self: &Arc<Self>, generation: u64) -> Result<(Wire, Server), Step> {
+        let link = Arc::downgrade(self);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(move |push| pushed(&link, generation, push));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let info = reply::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
+        let server = self.examine(&String::from_utf8_lossy(&info.into_bytes().unwrap_or_default()))?;
+        connection.subscribe(&self.channel).await?;
+        Ok((Wire { connection, generation }, server))
+    }
+
+    /// Refuses a server that cannot do what we promise.
+    fn examine(&self, info: &str) -> Result<Server, Step> {
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let version = field("redis_version").unwrap_or("unknown");
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < 7) {
+            let what = format!("a server of version {version} at {}: 7.0 or later is needed", self.address);
+            return Err(Step::Refused(Error::unsupported(NAME, what)));
+        }
+        let policy = field("maxmemory_policy").unwrap_or("noeviction");
+        if policy != "noeviction" && !self.address.allow_eviction {
+            let what = format!(
+                "a server that may evict messages ({} has maxmemory-policy {policy}): set it to noeviction, or accept \
+                 losses with ?allow_eviction=true",
+                self.address
+            );
+            return Err(Step::Refused(Error::unsupported(NAME, what)));
+        }
+        Ok(Server { durable: field("aof_enabled") == Some("1") })
+    }
+}
+
+/// Why no connection was made.
+enum Step {
+    Fault(Fault),
+    Refused(Error),
+}
+
+impl From<redis::RedisError> for Step {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<Fault> for Step {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// While nothing but a handshake was sent, nothing can have happened.
+trait Definite {
+    fn definite(self) -> Self;
+}
+
+impl Definite for Error {
+    fn definite(mut self) -> Self {
+        if let Self::Unavailable { certainty, .. } | Self::Backend { certainty, .. } = &mut self {
+            *certainty = Certainty::Definite;
+        }
+        self
+    }
+}
+
+fn pushed(link: &Weak<Link>, generation: u64, push: PushInfo) -> Result<(), redis::aio::SendError> {
+    let Some(link) = link.upgrade() else { return Ok(()) };
+    match push.kind {
+        PushKind::Disconnection => {
+            let closed = "the server closed the connection";
+            link.lost(generation, &Error::unavailable(NAME, Certainty::Unknown, closed));
+        }
+        PushKind::Message => {
+            if let Some(Value::BulkString(text)) = push.data.get(1) {
+                link.listener.heard(&link, &String::from_utf8_lossy(text));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The connection: one for each handle, made again whenever it fails. Nothing outside knows which client is beneath it.
+
+mod connect;
+mod fault;
+mod reply;
+mod request;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+pub(crate) use reply::Reply;
+pub(crate) use request::{Request, Script};
+
+use crate::address::Address;
+use crate::{NAME, jitter};
+use fault::Fault;
+
+/// Hears what the server says unasked.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// Something was published on our channel.
+    fn heard(&self, link: &Arc<Link>, text: &str);
+    /// A connection was made anew; what was said meanwhile is lost.
+    fn reconnected(&self);
+}
+
+/// What is known of the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// Whether it writes an append-only file.
+    pub(crate) durable: bool,
+}
+
+/// A connection that mends itself.
+pub(crate) struct Link {
+    address: Address,
+    client: redis::Client,
+    channel: String,
+    patience: Duration,
+    listener: Arc<dyn Listener>,
+    state: watch::Sender<State>,
+}
+
+enum State {
+    Up(Arc<Wire>),
+    Down(Error),
+    Closed,
+}
+
+/// One connection, as long as it lives.
+struct Wire {
+    connection: redis::aio::MultiplexedConnection,
+    generation: u64,
+}
+
+/// How long a call may take, and what it is called in an error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    what: &'static str,
+    after: Duration,
+    connect_by: Instant,
+    until: Instant,
+}
+
+impl Limit {
+    /// A call that ends `after` from now.
+    pub(crate) fn new(what: &'static str, after: Duration) -> Self {
+        let until = Instant::now() + after;
+        Self { what, after, connect_by: until, until }
+    }
+
+    /// The same, giving up earlier when there is no connection.
+    pub(crate) fn connect_by(mut self, instant: Instant) -> Self {
+        self.connect_by = instant.min(self.until);
+        self
+    }
+
+    fn passed(&self) -> Error {
+        Error::timeout(self.what, self.after, Certainty::Unknown)
+    }
+}
+
+/// An answer and when its request was sent.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) sent: Instant,
+}
+
+impl Link {
+    /// Connects, or says why not.
+    pub(crate) async fn open(
+        address: Address,
+        channel: String,
+        patience: Duration,
+        listener: Arc<dyn Listener>,
+    ) -> Result<(Arc<Self>, Server)> {
+        let client = connect::client(&address)?;
+        let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
+        let state = watch::Sender::new(State::Down(nothing));
+        let link = Arc::new(Self { address, client, channel, patience, listener, state });
+        let (wire, server) = link.connect(0).await?;
+        link.state.send_replace(State::Up(Arc::new(wire)));
+        Ok((link, server))
+    }
+
+    /// Sends a request and waits for its answer. Never sends it twice: only a script that the server says it does not know,
+    /// and hence did not run, is sent again with its text.
+    pub(crate) async fn call(self: &Arc<Self>, request: Request, limit: Limit) -> Result<Answer> {
+        let wire = self.wire(&limit).await?;
+        let sent = Instant::now();
+        let reply = match self.exchange(&wire, request.command(), &limit).await {
+            Err(Fault::NoScript) => match request.with_text() {
+                Some(command) => self.exchange(&wire, &command, &limit).await,
+                None => Err(Fault::NoScript),
+            },
+            reply => reply,
+        };
+        Ok(Answer { reply: reply.map_err(|fault| self.judge(&wire, fault))?, sent })
+    }
+
+    /// Ends it for good. Calls under way end with what the server answers.
+    pub(crate) fn close(&self) {
+        self.state.send_replace(State::Closed);
+    }
+
+    /// What is wrong now, if anything.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Up(_) => None,
+            State::Down(error) => Some(error.clone()),
+            State::Closed => Some(Error::Closed),
+        }
+    }
+
+    async fn wire(&self, limit: &Limit) -> Result<Arc<Wire>> {
+        if let State::Up(wire) = &*self.state.borrow() {
+            return Ok(wire.clone());
+        }
+        let mut states = self.state.subscribe();
+        let settled = states.wait_for(|state| !matches!(state, State::Down(_)));
+        let _ = timeout_at(limit.connect_by, settled).await;
+        match &*self.state.borrow() {
+            State::Up(wire) => Ok(wire.clone()),
+            State::Down(error) => Err(error.clone()),
+            State::Closed => Err(Error::Closed),
+        }
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
+        command: &redis::Cmd,
+        limit: &Limit,
+    ) -> Result<Reply, Fault> {
+        let mut connection = wire.connection.clone();
+        let mut states = self.state.subscribe();
+        let lost = |state: &State| matches!(state, State::Down(_)) || newer(state, wire.generation);
+        tokio::select! {
+            biased;
+            answer = connection.send_packed_command(command) => reply::read(answer),
+            _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
+            () = sleep_until(limit.until) => Err(Fault::Late(limit.passed())),
+        }
+    }
+
+    /// Turns a fault into an error, and drops the connection where it cannot be trusted any more.
+    fn judge(self: &Arc<Self>, wire: &Wire, fault: Fault) -> Error {
+        let drops = fault.drops_connection();
+        let error = fault.into_error(&self.address);
+        if drops {
+            self.lost(wire.generation, &error);
+        }
+        error
+    }
+
+    /// The connection of this generation is of no use any more: make another.
+    fn lost(self: &Arc<Self>, generation: u64, error: &Error) {
+        let mut lost = false;
+        let down = Error::unavailable(NAME, Certainty::Definite, format!("{}: {error}", self.address));
+        self.state.send_if_modified(|state| {
+            lost = matches!(state, State::Up(wire) if wire.generation == generation);
+            if lost {
+                *state = State::Down(down);
+            }
+            lost
+        });
+        if lost {
+            tracing::warn!(name: "redis.connection_lost", address = %self.address, %error);
+            tokio::spawn(reconnect(Arc::downgrade(self), generation + 1));
+        }
+    }
+}
+
+fn newer(state: &State, generation: u64) -> bool {
+    matches!(state, State::Up(wire) if wire.generation != generation)
+}
+
+/// Tries until it succeeds, or until nobody wants it any more.
+async fn reconnect(link: Weak<Link>, generation: u64) {
+    for attempt in 0.. {
+        tokio::time::sleep(jitter::backoff(attempt)).await;
+        let Some(link) = link.upgrade() else { return };
+        if matches!(&*link.state.borrow(), State::Closed) {
+            return;
+        }
+        let state = match link.connect(generation).await {
+            Ok((wire, _)) => State::Up(Arc::new(wire)),
+            Err(error) => State::Down(error),
+        };
+        let up = matches!(state, State::Up(_));
+        link.state.send_if_modified(|old| {
+            let open = !matches!(old, State::Closed);
+            if open {
+                *old = state;
+            }
+            open
+        });
+        if up {
+            tracing::info!(name: "redis.reconnected", address = %link.address, attempts = attempt + 1);
+            link.listener.reconnected();
+            return;
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! What comes back, free of the client's types.
+
+use bytes::Bytes;
+use redis::{RedisResult, Value};
+
+use super::fault::Fault;
+
+/// An answer of the server.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    Nothing,
+    Number(i64),
+    Bytes(Bytes),
+    List(Vec<Self>),
+}
+
+impl Reply {
+    pub(crate) fn number(&self) -> Option<i64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn into_text(self) -> Option<String> {
+        String::from_utf8(self.into_bytes()?.into()).ok()
+    }
+
+    pub(crate) fn into_list(self) -> Option<Vec<Self>> {
+        match self {
+            Self::List(list) => Some(list),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn read(answer: RedisResult<Value>) -> Result<Reply, Fault> {
+    from(answer.map_err(Fault::from)?)
+}
+
+fn from(value: Value) -> Result<Reply, Fault> {
+    Ok(match value {
+        Value::Int(number) => Reply::Number(number),
+        Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Reply::Bytes(text.into()),
+        Value::Okay => Reply::Bytes(Bytes::from_static(b"OK")),
+        Value::Array(values) | Value::Set(values) => {
+            Reply::List(values.into_iter().map(from).collect::<Result<_, _>>()?)
+        }
+        Value::Map(pairs) => {
+            let flat = pairs.into_iter().flat_map(|(key, value)| [key, value]);
+            Reply::List(flat.map(from).collect::<Result<_, _>>()?)
+        }
+        Value::ServerError(error) => return Err(redis::RedisError::from(error).into()),
+        _ => Reply::Nothing,
+    })
+}

@@ -1,0 +1,152 @@
+//! The task of a consumer: claims what its receives want, when somebody says that there is something, when something is due,
+//! and every five seconds in case nobody said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{Delivery, Error, Result};
+use tokio::time::{Instant, sleep_until};
+
+use crate::claim::Claimed;
+use crate::consumer::Core;
+use crate::desk::Demand;
+use crate::jitter;
+use crate::link::Limit;
+use crate::wakers::pass_on;
+
+/// The longest that a waiting consumer asks nothing.
+const SAFETY: Duration = Duration::from_secs(5);
+/// How much longer, by chance.
+const SAFETY_JITTER: Duration = Duration::from_millis(200);
+/// The shortest time between two claims of a consumer that finds nothing although something was due: others got it.
+const HERD: Duration = Duration::from_millis(20);
+/// The most messages of one receive.
+const MAX_MESSAGES: usize = 10_000;
+/// About the most bytes of one receive.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The most messages of one claim.
+const CHUNK: usize = 100;
+
+/// Runs until the consumer is closed or dropped.
+pub(crate) async fn run(core: Arc<Core>) {
+    let _busy = core.hub.busy.enter();
+    let mut pump = Pump { core, arrivals: 0, next: Instant::now(), timer_fired: false, trouble: None };
+    while !pump.core.desk.is_closed() {
+        pump.turn().await;
+    }
+}
+
+struct Pump {
+    core: Arc<Core>,
+    /// Receives up to this one have been asked for.
+    arrivals: u64,
+    /// When to ask although nobody said anything.
+    next: Instant,
+    /// Whether the last claim was made because something was due.
+    timer_fired: bool,
+    /// What the last claim failed with.
+    trouble: Option<Error>,
+}
+
+impl Pump {
+    async fn turn(&mut self) {
+        let Some(demand) = self.core.desk.demand() else {
+            if self.core.bell.take_rung() {
+                tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.prefix.clone()));
+            }
+            return self.core.bell.wait().await;
+        };
+        let now = Instant::now();
+        let room = self.core.held.room();
+        let rung = room > 0 && self.core.bell.take_rung();
+        self.timer_fired = now >= self.next;
+        if room > 0 && (rung || demand.arrivals != self.arrivals || self.timer_fired) {
+            self.ask(&demand, room).await;
+        } else if room == 0 {
+            self.arrivals = demand.arrivals;
+        }
+        self.core.desk.expire(self.arrivals, self.trouble.as_ref());
+        self.rest(room).await;
+    }
+
+    /// Sleeps until there is a reason to ask again.
+    async fn rest(&self, room: usize) {
+        let Some(demand) = self.core.desk.demand() else { return };
+        let again = if room == 0 { self.core.held.next_end() } else { Some(self.next) };
+        let until = again.map_or(demand.until, |again| again.min(demand.until));
+        if demand.arrivals == self.arrivals {
+            tokio::select! {
+                () = self.core.bell.wait() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    async fn ask(&mut self, demand: &Demand, room: usize) {
+        self.arrivals = demand.arrivals;
+        let wanted = demand.messages.min(room).min(MAX_MESSAGES);
+        match self.claim(demand, wanted).await {
+            Ok(deliveries) => {
+                self.trouble = None;
+                let surplus = self.core.hand_out(deliveries);
+                self.core.give_back(surplus);
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Claims until there is enough, or no more.
+    async fn claim(&mut self, demand: &Demand, wanted: usize) -> Result<Vec<Delivery>> {
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        let mut bytes = 0;
+        while deliveries.len() < wanted && bytes < MAX_BYTES {
+            let count = (wanted - deliveries.len()).min(CHUNK);
+            let park = demand.patient && deliveries.is_empty();
+            let claimed = match self.core.claim(count, park, self.limit(demand)).await {
+                Ok(claimed) => claimed,
+                Err(_) if !deliveries.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            self.set_next(&claimed);
+            let (full, unreadable) = (claimed.full, claimed.messages.iter().any(|m| m.message.is_err()));
+            let readable = self.core.readable(claimed.messages).await;
+            bytes += readable.iter().map(|delivery| delivery.message.payload().len()).sum::<usize>();
+            deliveries.extend(readable);
+            if !full && !(unreadable && deliveries.is_empty()) {
+                break;
+            }
+        }
+        deliveries.sort_by_key(|delivery| std::cmp::Reverse(delivery.message.priority()));
+        Ok(deliveries)
+    }
+
+    /// Without a connection, a receive that waits only a little ends not much later.
+    fn limit(&self, demand: &Demand) -> Limit {
+        let deadline = self.core.hub.deadline;
+        let limit = Limit::new("receive", deadline);
+        let little = Instant::now() + deadline.min(Duration::from_secs(2));
+        if demand.patient { limit.connect_by(demand.until.max(little)) } else { limit }
+    }
+
+    fn set_next(&mut self, claimed: &Claimed) {
+        let now = Instant::now();
+        let safety = jitter::between(SAFETY, SAFETY_JITTER);
+        let mut wait = claimed.next.map_or(safety, |next| next.min(safety));
+        if claimed.more {
+            wait = Duration::ZERO;
+        } else if self.timer_fired && claimed.messages.is_empty() {
+            wait = wait.max(jitter::between(HERD, HERD));
+        }
+        self.next = now + wait;
+    }
+
+    fn failed(&mut self, error: Error) {
+        self.next = Instant::now() + jitter::between(5 * HERD, 5 * HERD);
+        if error.is_transient() {
+            tracing::debug!(name: "redis.claim_failed", queue = %self.core.route.queue, %error);
+        } else {
+            self.core.desk.fail(&error);
+        }
+        self.trouble = Some(error);
+    }
+}

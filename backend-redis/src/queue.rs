@@ -1,0 +1,110 @@
+//! The handle: declare, publish, subscribe, close.
+
+use std::fmt;
+use std::sync::Arc;
+
+use polyqueue::{
+    ConnectOptions, Consumer, Destination, Error, Info, Message, Published, Queue, QueueSpec, Result,
+    Subscription, async_trait,
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::address::Address;
+use crate::consumer::RedisConsumer;
+use crate::desk::End;
+use crate::hub::{Hub, Opened};
+use crate::link::{Link, Request};
+use crate::publisher::Outgoing;
+use crate::wakers::Wakers;
+use crate::{NAME, keys, scripts};
+
+/// What a queue without any settings is declared to be.
+const PLAIN: &str = "{}";
+
+/// A handle to one Redis server.
+pub(crate) struct RedisQueue {
+    pub(crate) hub: Arc<Hub>,
+}
+
+/// Connects, and looks whether the server can do what we promise.
+pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+    let address = Address::parse(&options.url)?;
+    let tag = Uuid::new_v4().simple().to_string()[..16].to_owned();
+    let wakers = Arc::<Wakers>::default();
+    let channel = keys::channel(&options.namespace, &tag);
+    let (link, server) = Link::open(address, channel, options.deadline, wakers.clone()).await?;
+    let mut info = Info::new(NAME).durable_and_shared();
+    info.durable = server.durable;
+    let opened = Opened {
+        link,
+        wakers,
+        info,
+        namespace: options.namespace,
+        tag,
+        deadline: options.deadline,
+        clock_offset: options.clock_offset,
+    };
+    Ok(Arc::new(RedisQueue { hub: Hub::new(opened) }))
+}
+
+#[async_trait]
+impl Queue for RedisQueue {
+    fn info(&self) -> Info {
+        self.hub.info.clone()
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        let name = spec.name.as_str();
+        let fill = |request: &mut Request| {
+            request.arg(name).arg(PLAIN);
+        };
+        self.hub.run("declare", &scripts::DECLARE, &spec.name, fill).await.map(drop)
+    }
+
+    async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        self.hub.check_open()?;
+        self.hub.info.limits.check(&batch)?;
+        let Destination::Queue(queue) = to;
+        let published_at = self.hub.wall_clock();
+        let items = batch.into_iter().map(|message| Outgoing { message, published_at }).collect();
+        let answers = self.hub.route(queue).publish.send(items, self.hub.deadline).await;
+        let missing = |answer: &Result<Published>| matches!(answer, Err(Error::NotFound(_)));
+        if !answers.is_empty() && answers.iter().all(missing) {
+            self.hub.forget(queue);
+            return Err(Error::NotFound(queue.clone()));
+        }
+        Ok(answers)
+    }
+
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        self.hub.check_open()?;
+        self.hub.info.limits.check_subscription(subscription)?;
+        let mut request = Request::plain("EXISTS");
+        request.arg(keys::marker(&keys::prefix(&self.hub.namespace, &subscription.queue)));
+        if self.hub.call("subscribe", request).await?.number() != Some(1) {
+            return Err(Error::NotFound(subscription.queue.clone()));
+        }
+        Ok(Box::new(RedisConsumer::start(&self.hub, subscription.clone())))
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.hub.shut() {
+            for core in self.hub.open_consumers() {
+                core.end(End::Handle);
+            }
+            let _ = timeout(self.hub.deadline, self.hub.busy.idle()).await;
+            self.hub.link.close();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RedisQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisQueue")
+            .field("link", &self.hub.link)
+            .field("namespace", &self.hub.namespace)
+            .finish_non_exhaustive()
+    }
+}

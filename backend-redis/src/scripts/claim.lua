@@ -1,0 +1,65 @@
+-- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer.
+-- Answers 0: no such queue; else { full, more due now, ms until something is due or -1, { priority, id, max, fields }… }.
+local P = KEYS[1]
+if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
+local want, lease, nonce, waiter, default, consumer =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local more = apply_due(P, now)
+local got, leases, left = {}, {}, want
+
+-- What nobody has read yet of one priority. The group is only a cursor; it is made again when somebody removed it.
+local function read(key, count)
+  local reply = redis.pcall('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', count, 'NOACK', 'STREAMS', key, '>')
+  if reply and reply.err then
+    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply.err) end
+    redis.call('XGROUP', 'CREATE', key, 'g', '0', 'MKSTREAM')
+    reply = redis.call('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', count, 'NOACK', 'STREAMS', key, '>')
+  end
+  return reply and reply[1][2] or {}
+end
+
+-- Gives a message to the caller, or buries one that has had its attempts under a larger maximum.
+local function take(p, key, id, fields)
+  local failed, max = 0, default
+  for i = 1, #fields, 2 do
+    if fields[i] == 'a' then failed = whole(fields[i + 1]) or 0 end
+    if fields[i] == 'x' then max = whole(fields[i + 1]) or default end
+  end
+  if failed > 0 and failed >= max then
+    local done = bury(P, p, id, fields, 'max_attempts', get(fields, 'le') or '', failed, '')
+    if done.err then error(done.err) end
+    redis.call('XDEL', key, id)
+    return
+  end
+  max = string.format('%.0f', math.max(1, max))
+  leases[#leases + 1] = from + lease
+  leases[#leases + 1] = p .. ':' .. id .. ':' .. nonce .. ':' .. max .. ':' .. consumer
+  got[#got + 1] = { p, id, max, fields }
+  left = left - 1
+end
+
+for p = 10, 1, -1 do
+  local key = P .. ':s:' .. p
+  local again = true
+  while left > 0 and again do
+    local entries = read(key, left)
+    local before = left
+    for _, entry in ipairs(entries) do take(p, key, entry[1], entry[2]) end
+    again = before - left < #entries
+  end
+end
+if #leases > 0 then redis.call('ZADD', P .. ':l', unpack(leases)) end
+
+-- There may be more for somebody else: pass it on.
+if left == 0 then wake(P, 1) end
+if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, unpack(got) } end
+
+if waiter ~= '' then
+  redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000)
+  redis.call('ZADD', P .. ':w', now, waiter)
+end
+local next_due = redis.call('ZRANGE', P .. ':d', 0, 0, 'WITHSCORES')[2]
+local next_end = redis.call('ZRANGE', P .. ':l', 0, 0, 'WITHSCORES')[2]
+local soonest = math.min(tonumber(next_due) or math.huge, tonumber(next_end) or math.huge)
+if soonest == math.huge then return { 0, more and 1 or 0, -1 } end
+return { 0, more and 1 or 0, math.max(0, soonest - now) }

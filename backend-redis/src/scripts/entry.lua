@@ -1,0 +1,52 @@
+-- An entry of a stream is a flat list of names and values. What we do not know in it is carried along.
+local function get(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+end
+
+-- A copy with some values changed; `false` takes a field away.
+local function changed(fields, changes)
+  local copy, n = {}, 0
+  for i = 1, #fields, 2 do
+    local value = changes[fields[i]]
+    if value == nil then value = fields[i + 1] end
+    if value then copy[n + 1], copy[n + 2], n = fields[i], value, n + 2 end
+    if changes[fields[i]] then changes[fields[i]] = false end
+  end
+  for name, value in pairs(changes) do
+    if value then copy[n + 1], copy[n + 2], n = name, value, n + 2 end
+  end
+  return copy
+end
+
+-- One that is to be written again. A foreign message gets the id that it has had so far, its stream id; an entry with more
+-- fields than Lua can pass on becomes one field.
+local function kept(fields, id, changes)
+  if #fields > 1000 then return { 'raw', cmsgpack.pack(fields) } end
+  if not get(fields, 'id') then changes.id = id end
+  return changed(fields, changes)
+end
+
+-- A field of ours that counts; what is none of ours is none.
+local function whole(text)
+  return text and #text < 10 and string.find(text, '^%d+$') and tonumber(text) or nil
+end
+
+local function count(fields, name)
+  return whole(get(fields, name)) or 0
+end
+
+-- A lease is `priority:stream id:nonce:max attempts:consumer` with its end as score.
+local function lease_parts(member)
+  local p, id, max, consumer = string.match(member, '^(%d+):(%d+%-%d+):[^:]*:(%d+):(.*)$')
+  return p, id, tonumber(max), consumer
+end
+
+-- Writes a dead letter: seven fields of the death, then the message's own. Answers like `pcall`.
+local function bury(P, p, id, fields, reason, text, attempts, consumer)
+  local total = attempts + count(fields, 'ta')
+  if #fields > 1000 then fields = kept(fields, id, {}) end
+  return redis.pcall('XADD', P .. ':dlq', '*', 'dr', reason, 'de', text, 'da', attempts, 'dt', total, 'dc', consumer,
+    'do', id, 'dp', p, unpack(fields))
+end

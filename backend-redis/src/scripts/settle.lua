@@ -1,0 +1,89 @@
+-- KEYS: queue. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt.
+-- (ack, retry, release, dead letter.) Answers for each: 1 applied, 2 died, 3 not leased, 4 lease over, or an error's text.
+local P = KEYS[1]
+local answers, acks, ready = {}, {}, 0
+
+local function standing(score)
+  if not score then return 3 end
+  if tonumber(score) <= now then return 4 end
+end
+
+-- Acks that follow each other are settled together.
+local function settle_acks()
+  if #acks == 0 then return end
+  local members, live, ids, seen = {}, {}, {}, {}
+  for i, ack in ipairs(acks) do members[i] = ack.member end
+  local scores = redis.call('ZMSCORE', P .. ':l', unpack(members))
+  for i, ack in ipairs(acks) do
+    local refused = seen[ack.member] and 3 or standing(scores[i])
+    answers[ack.position] = refused or 1
+    if not refused then
+      seen[ack.member] = true
+      live[#live + 1] = ack.member
+      local p, id = lease_parts(ack.member)
+      ids[p] = ids[p] or {}
+      table.insert(ids[p], id)
+    end
+  end
+  if #live > 0 then redis.call('ZREM', P .. ':l', unpack(live)) end
+  for p, list in pairs(ids) do redis.call('XDEL', P .. ':s:' .. p, unpack(list)) end
+  acks = {}
+end
+
+-- Back into the queue, now or later. Answers like `pcall`.
+local function put(p, fields, delay, uid)
+  if delay == 0 then
+    ready = ready + 1
+    return redis.pcall('XADD', P .. ':s:' .. p, '*', unpack(fields))
+  end
+  local stored = redis.pcall('HSET', P .. ':b', uid, cmsgpack.pack({ p, unpack(fields) }))
+  if type(stored) == 'table' and stored.err then return stored end
+  stored = redis.pcall('ZADD', P .. ':d', from + delay, uid)
+  if redis.call('ZRANGE', P .. ':d', 0, 0)[1] == uid then ready = ready + 1 end
+  return stored
+end
+
+local function apply(verdict, member, first, second, third)
+  local refused = standing(redis.call('ZSCORE', P .. ':l', member))
+  if refused then return refused end
+  local p, id, max, consumer = lease_parts(member)
+  local key = P .. ':s:' .. p
+  local entry = redis.call('XRANGE', key, id, id)[1]
+  local stored, answer = true, 3
+  if entry then
+    local fields = entry[2]
+    local attempts = count(fields, 'a') + 1
+    if verdict == 'd' then
+      stored, answer = bury(P, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
+    elseif verdict == 'l' then
+      stored, answer = put(p, kept(fields, id, {}), tonumber(first), second), 1
+    elseif attempts >= max then
+      stored, answer = bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2
+    else
+      local retries = count(fields, 'n') + 1
+      stored = put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second)
+      answer = 1
+    end
+  end
+  if type(stored) == 'table' and stored.err then return stored.err end
+  redis.call('XDEL', key, id)
+  redis.call('ZREM', P .. ':l', member)
+  return answer
+end
+
+local lengths = { a = 2, r = 5, l = 4, d = 5 }
+local i, position = 1, 0
+while i <= #ARGV do
+  local verdict = ARGV[i]
+  position = position + 1
+  if verdict == 'a' then
+    acks[#acks + 1] = { position = position, member = ARGV[i + 1] }
+  else
+    settle_acks()
+    answers[position] = apply(verdict, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  end
+  i = i + lengths[verdict]
+end
+settle_acks()
+if ready > 0 then wake(P, ready > 16 and 16 or ready) end
+return answers

@@ -1,0 +1,22 @@
+-- KEYS: queue. Applies what is due. Answers 0: no such queue, 1: there may be more due;
+-- else { ready, dead, delayed, in flight, ms that the oldest ready message has been ready or -1 }.
+local P = KEYS[1]
+if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
+local more, ready = apply_due(P, now)
+if ready > 0 then wake(P, ready > 16 and 16 or ready) end
+if more then return 1 end
+
+local in_flight = redis.call('ZCARD', P .. ':l')
+local entries, oldest = 0, now + 1
+for p = 1, 10 do
+  local key = P .. ':s:' .. p
+  local length = redis.call('XLEN', key)
+  entries = entries + length
+  local id = length > 0 and first_unread(key)
+  local since = id and tonumber(string.match(id, '^%d+'))
+  if since and since < oldest then oldest = since end
+end
+return {
+  math.max(0, entries - in_flight), redis.call('XLEN', P .. ':dlq'), redis.call('ZCARD', P .. ':d'), in_flight,
+  oldest > now and -1 or now - oldest,
+}

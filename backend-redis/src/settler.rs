@@ -1,0 +1,106 @@
+//! Settling: one call of a script for all verdicts that are waiting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{Certainty, DeadReason, Error, QueueMeter, Refusal, Result, Settled, Verdict, cut_error};
+use tokio::time::Instant;
+
+use crate::lane::Freight;
+use crate::link::{Limit, Link, Reply, Request};
+use crate::publisher::{millis, uid};
+use crate::{NAME, scripts};
+
+/// Settles what was received from one queue.
+pub(crate) struct Settler {
+    pub(crate) link: Arc<Link>,
+    pub(crate) prefix: String,
+    pub(crate) meter: Arc<QueueMeter>,
+    pub(crate) deadline: Duration,
+}
+
+/// A verdict on a lease.
+pub(crate) struct Judged {
+    pub(crate) lease: String,
+    /// When the message was handed out; `None` when it never was.
+    pub(crate) handed: Option<Instant>,
+    /// The end of the lease, by our clock.
+    pub(crate) until: Instant,
+    pub(crate) verdict: Verdict,
+}
+
+impl Judged {
+    /// Gives back what nobody was given, attempt unburned.
+    pub(crate) fn unhanded(lease: String, until: Instant) -> Self {
+        Self { lease, handed: None, until, verdict: Verdict::Release { after: Duration::ZERO } }
+    }
+
+    /// Buries what cannot be read.
+    pub(crate) fn unreadable(lease: String, until: Instant, error: String) -> Self {
+        let verdict = Verdict::DeadLetter { reason: Refusal::Undecodable, error };
+        Self { lease, handed: None, until, verdict }
+    }
+}
+
+impl Freight for Settler {
+    type Item = Judged;
+    type Answer = Settled;
+    const NAME: &'static str = "settle";
+
+    fn bytes(item: &Judged) -> usize {
+        item.lease.len()
+    }
+
+    async fn carry(&self, items: Vec<Judged>) -> Vec<Result<Settled>> {
+        let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
+        for item in &items {
+            write(item, &mut request);
+        }
+        let limit = Limit::new(Self::NAME, self.deadline);
+        match self.link.call(request, limit).await.map(|answer| answer.reply.into_list()) {
+            Ok(Some(codes)) if codes.len() == items.len() => {
+                items.iter().zip(codes).map(|(item, code)| self.answer(item, code)).collect()
+            }
+            Ok(_) => vec![Err(strange("an answer to a verdict that is none")); items.len()],
+            Err(error) => vec![Err(error); items.len()],
+        }
+    }
+}
+
+impl Settler {
+    fn answer(&self, item: &Judged, code: Reply) -> Result<Settled> {
+        let now = Instant::now();
+        let settled = match code.number() {
+            Some(1) => Settled::Applied,
+            Some(2) => Settled::Died,
+            Some(3) if now < item.until => Settled::AlreadySettled,
+            Some(3 | 4) => Settled::LeaseLost,
+            _ => return Err(strange(code.into_text().unwrap_or_default())),
+        };
+        if let Some(handed) = item.handed {
+            self.meter.settled(&item.verdict, settled, now.saturating_duration_since(handed));
+        }
+        Ok(settled)
+    }
+}
+
+fn strange(what: impl Into<String>) -> Error {
+    Error::backend(NAME, Certainty::Unknown, what.into())
+}
+
+fn write(item: &Judged, request: &mut Request) {
+    let lease = &item.lease;
+    match &item.verdict {
+        Verdict::Ack => request.arg("a").arg(lease),
+        Verdict::Retry { after, error } => {
+            request.arg("r").arg(lease).number(millis(*after)).arg(uid()).arg(cut_error(error.clone()))
+        }
+        Verdict::Release { after } => request.arg("l").arg(lease).number(millis(*after)).arg(uid()),
+        Verdict::DeadLetter { reason, error } => request
+            .arg("d")
+            .arg(lease)
+            .arg(DeadReason::from(*reason).as_str())
+            .arg(cut_error(error.clone()))
+            .number(u64::from(item.handed.is_some())),
+    };
+}
