@@ -179,13 +179,12 @@ impl<A: Clone> Batch<A> {
         progress.abandoned = true;
         let late = |certainty| Err(Error::timeout(name, deadline, certainty));
         let items = std::mem::take(&mut progress.items).into_iter();
-        let answers = items
+        items
             .map(|item| match item {
                 Item::Waiting => late(Certainty::Definite),
                 Item::Sent => late(Certainty::Unknown),
                 Item::Answered(answer) => answer,
             })
-            .collect();
-        answers
+            .collect()
     }
 }

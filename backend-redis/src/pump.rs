@@ -112,7 +112,8 @@ impl Pump {
             let readable = self.core.readable(claimed.messages).await;
             bytes += readable.iter().map(|delivery| delivery.message.payload().len()).sum::<usize>();
             deliveries.extend(readable);
-            if !full && !(unreadable && deliveries.is_empty()) {
+            let only_garbage = unreadable && deliveries.is_empty();
+            if !full && !only_garbage {
                 break;
             }
         }

@@ -20,7 +20,7 @@ local function promote(P, now)
         ready = ready + 1
       else
         redis.call('XADD', P .. ':dlq', '*', 'dr', 'undecodable', 'de', 'not a delayed message', 'da', 0, 'dt', 0,
-          'dc', '', 'do', '0-0', 'dp', 5, 'data', body)
+          'dc', '', 'do', '0-0', 'dp', 5, 'raw', body)
       end
       bytes = bytes + #body
     end
