@@ -1,5 +1,5 @@
 //! A private server for a test, a handle to it, and a plain client beside it.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::sync::Arc;
 use std::time::Duration;
