@@ -1,0 +1,125 @@
+//! Where the broker is: the URL, taken apart and checked before anything is sent.
+
+use lapin::uri::AMQPUri;
+use polyqueue::{Error, Result, redacted};
+
+use crate::PROVIDER_NAME;
+use crate::kind::Kind;
+
+/// A broker's address, with what its URL says beyond AMQP's own.
+#[derive(Clone)]
+pub(crate) struct Address {
+    pub(crate) uri: AMQPUri,
+    pub(crate) kind: Kind,
+    shown: String,
+}
+
+impl Address {
+    /// Reads `amqp://user:password@host:port/vhost?queue_type=auto|classic`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let shown = redacted(text);
+        let invalid = |why: &str| Error::invalid("URL", format!("{shown:?} given, {why}"));
+        let url = url::Url::parse(text).map_err(|e| invalid(&format!("not a URL: {e}")))?;
+        match url.scheme() {
+            "amqp" => {}
+            "amqps" => {
+                let what = "amqps: it is built without TLS; use amqp over a network that is yours";
+                return Err(Error::unsupported(PROVIDER_NAME, what));
+            }
+            other => return Err(invalid(&format!("scheme {other:?}: allowed is amqp"))),
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(invalid("a host is missing: allowed is amqp://user:password@host:port/vhost"));
+        }
+        if url.fragment().is_some() {
+            return Err(invalid("nothing may follow a #"));
+        }
+        let kind = read_query(&url)?;
+        let uri = bare(url).parse::<AMQPUri>().map_err(|e| invalid(&e))?;
+        Ok(Self { uri, kind, shown })
+    }
+}
+
+/// The URL as AMQP knows it: without our query, and an empty path means the vhost `/`.
+fn bare(mut url: url::Url) -> String {
+    url.set_query(None);
+    if url.path() == "/" {
+        url.set_path("");
+    }
+    url.to_string()
+}
+
+fn read_query(url: &url::Url) -> Result<Kind> {
+    let mut kind = Kind::default();
+    for (key, value) in url.query_pairs() {
+        match &*key {
+            "queue_type" => kind = Kind::choose(&value)?,
+            other => {
+                let allowed = format!("{other:?} given, allowed is queue_type");
+                return Err(Error::invalid("URL option", allowed));
+            }
+        }
+    }
+    Ok(kind)
+}
+
+/// Without the password.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_decoded_and_the_password_is_hidden() {
+        let address =
+            Address::parse("amqp://us%20er:p%40ss@broker:5673/my%2fhost?queue_type=classic").unwrap();
+        assert_eq!(address.uri.authority.userinfo.username, "us er");
+        assert_eq!(address.uri.authority.userinfo.password, "p@ss");
+        assert_eq!((address.uri.authority.port, address.uri.vhost.as_str()), (5673, "my/host"));
+        assert!(!format!("{address} {address:?}").contains("p%40ss"));
+    }
+
+    #[test]
+    fn no_path_and_an_empty_one_mean_the_default_vhost() {
+        for url in ["amqp://host", "amqp://host/", "amqp://host/%2f"] {
+            assert_eq!(Address::parse(url).unwrap().uri.vhost, "/", "{url}");
+        }
+    }
+
+    #[test]
+    fn malformed_urls_are_invalid_without_their_password() {
+        for url in [
+            "amqp://",
+            "amqp://user:hunter2@",
+            "not a url",
+            "http://host",
+            "amqp://host:99999",
+            "amqp://u:hunter2@host?heartbeat=1",
+            "amqp://host?queue_type=stream",
+            "amqp://host#x",
+        ] {
+            let error = Address::parse(url).unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{url}: {error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_unsupported() {
+        for url in ["amqps://host", "amqp://host?queue_type=quorum"] {
+            let error = Address::parse(url).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{url}: {error}");
+        }
+    }
+}

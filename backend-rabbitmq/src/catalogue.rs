@@ -1,0 +1,277 @@
+//! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel};
+use polyqueue::{QueueName, Result};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::fault::is_missing;
+use crate::link::Session;
+use crate::publisher::Order;
+
+/// How many records are under way at a time.
+const WINDOW: u16 = 500;
+/// A stream that shows nothing for this long is empty: whoever made it has not written yet.
+const EMPTY: Duration = Duration::from_secs(1);
+/// Where a stream holds more than this, its oldest whole segments go.
+const MAX_BYTES: i64 = 20 * 1024 * 1024;
+
+/// One line of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The queue exists from here on, unless it did before.
+    Declare { queue: String, address: String },
+    /// The queue at this address is gone.
+    Delete { queue: String, address: String },
+}
+
+impl Record {
+    /// A declaration with a fresh address.
+    pub(crate) fn declare(queue: &QueueName) -> Self {
+        Self::Declare { queue: queue.to_string(), address: uuid::Uuid::new_v4().simple().to_string() }
+    }
+}
+
+/// What the records say so far.
+#[derive(Debug, Default)]
+struct Known {
+    queues: BTreeMap<String, String>,
+    deleted: HashSet<String>,
+    next: i64,
+    read_at: Option<Instant>,
+}
+
+impl Known {
+    /// The first declaration since the last deletion wins.
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Declare { queue, address } => {
+                self.queues.entry(queue).or_insert(address);
+            }
+            Record::Delete { queue, address } => {
+                if self.queues.get(&queue) == Some(&address) {
+                    self.queues.remove(&queue);
+                }
+                self.deleted.insert(address);
+            }
+        }
+    }
+
+    fn take(&mut self, delivery: &Delivery) {
+        let Some(offset) = offset(delivery) else { return };
+        if offset < self.next {
+            return;
+        }
+        self.next = offset + 1;
+        match serde_json::from_slice(&delivery.data) {
+            Ok(record) => self.apply(record),
+            Err(error) => tracing::warn!(event = "rabbitmq.catalogue_record_unreadable", offset, %error),
+        }
+    }
+}
+
+/// What became of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// This queue's.
+    Queue(QueueName),
+    /// A queue's that was deleted.
+    Deleted,
+    /// Nobody's that we know.
+    Nobody,
+}
+
+/// The stream of one namespace, as far as this handle has read it.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    stream: String,
+    known: Mutex<Known>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(stream: String) -> Self {
+        Self { stream, known: Mutex::default() }
+    }
+
+    /// All queues, by name.
+    pub(crate) async fn queues(&self) -> Vec<QueueName> {
+        let known = self.known.lock().await;
+        known.queues.keys().filter_map(|name| QueueName::new(name).ok()).collect()
+    }
+
+    /// The address of a queue, as far as it was read.
+    pub(crate) async fn address(&self, queue: &QueueName) -> Option<String> {
+        self.known.lock().await.queues.get(queue.as_str()).cloned()
+    }
+
+    /// Whose an address is, as far as it was read.
+    pub(crate) async fn whose(&self, address: &str) -> Whose {
+        let known = self.known.lock().await;
+        if let Some((name, _)) = known.queues.iter().find(|(_, known)| *known == address) {
+            return QueueName::new(name).map_or(Whose::Nobody, Whose::Queue);
+        }
+        if known.deleted.contains(address) { Whose::Deleted } else { Whose::Nobody }
+    }
+
+    /// Whether it was read within this time.
+    pub(crate) async fn is_fresh(&self, within: Duration) -> bool {
+        self.known.lock().await.read_at.is_some_and(|at| at.elapsed() < within)
+    }
+
+    /// An order that appends a record.
+    pub(crate) fn order(&self, record: &Record) -> Order {
+        let body = serde_json::to_vec(record).unwrap_or_default().into();
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        Order { exchange: String::new(), key: self.stream.clone(), properties, body }
+    }
+
+    /// Makes the stream; `true` when it was not there.
+    pub(crate) async fn create(&self, session: &Session) -> Result<bool> {
+        if self.exists(session).await? {
+            return Ok(false);
+        }
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_BYTES));
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let channel = session.channel().await?;
+        let made = channel.queue_declare(self.stream.as_str().into(), options, arguments).await;
+        made.map_err(|e| session.fault(&e))?;
+        Ok(true)
+    }
+
+    async fn exists(&self, session: &Session) -> Result<bool> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let channel = session.channel().await?;
+        match channel.queue_declare(self.stream.as_str().into(), options, FieldTable::default()).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(session.fault(&error)),
+        }
+    }
+
+    /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
+    pub(crate) async fn refresh(&self, session: &Session) -> Result<()> {
+        let mut known = self.known.lock().await;
+        if !self.exists(session).await? {
+            *known = Known { read_at: Some(Instant::now()), ..Known::default() };
+            return Ok(());
+        }
+        let tail = self.tail(session).await.map_err(|e| session.fault(&e))?;
+        let Some(end) = tail.last().and_then(offset) else {
+            known.read_at = Some(Instant::now());
+            return Ok(());
+        };
+        if end + 1 < known.next {
+            *known = Known::default(); // another stream than the one that was read: the broker was wiped
+        }
+        if tail.first().and_then(offset).is_some_and(|first| first > known.next) {
+            self.catch_up(session, &mut known, end).await.map_err(|e| session.fault(&e))?;
+        }
+        for delivery in &tail {
+            known.take(delivery);
+        }
+        known.read_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
+    /// there, whatever follows it stands before the answer to the next command.
+    async fn tail(&self, session: &Session) -> lapin::Result<Vec<Delivery>> {
+        let Ok(channel) = session.channel().await else { return Ok(Vec::new()) };
+        let last = AMQPValue::LongString("last".into());
+        let mut reader = self.read_from(&channel, last).await?;
+        let mut tail = Vec::new();
+        match timeout(EMPTY, reader.next()).await {
+            Ok(Some(first)) => tail.push(first?),
+            Ok(None) | Err(_) => return Ok(tail),
+        }
+        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
+        while let Some(Some(next)) = reader.next().now_or_never() {
+            tail.push(next?);
+        }
+        Ok(tail)
+    }
+
+    /// The records from where we stand to `end`.
+    async fn catch_up(&self, session: &Session, known: &mut Known, end: i64) -> lapin::Result<()> {
+        let Ok(channel) = session.channel().await else { return Ok(()) };
+        let from = match known.next {
+            0 => AMQPValue::LongString("first".into()),
+            next => AMQPValue::LongLongInt(next),
+        };
+        let mut reader = self.read_from(&channel, from).await?;
+        while known.next <= end {
+            let Some(delivery) = reader.next().await.transpose()? else { break };
+            known.take(&delivery);
+            if delivery.delivery_tag % u64::from(WINDOW / 2) == 0 {
+                channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_from(&self, channel: &Channel, offset: AMQPValue) -> lapin::Result<lapin::Consumer> {
+        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), offset);
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(self.stream.as_str().into(), "".into(), options, arguments).await
+    }
+}
+
+fn offset(delivery: &Delivery) -> Option<i64> {
+    let headers = delivery.properties.headers().as_ref()?;
+    match headers.inner().get("x-stream-offset") {
+        Some(AMQPValue::LongLongInt(offset)) => Some(*offset),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declare(queue: &str, address: &str) -> Record {
+        Record::Declare { queue: queue.into(), address: address.into() }
+    }
+
+    fn delete(queue: &str, address: &str) -> Record {
+        Record::Delete { queue: queue.into(), address: address.into() }
+    }
+
+    #[test]
+    fn the_first_declaration_since_the_last_deletion_wins() {
+        let mut known = Known::default();
+        for record in [
+            declare("q", "1"),
+            declare("q", "2"),
+            delete("q", "1"),
+            delete("q", "1"),
+            declare("q", "3"),
+            declare("q", "4"),
+            delete("q", "2"),
+        ] {
+            known.apply(record);
+        }
+        assert_eq!(known.queues["q"], "3");
+        assert!(known.deleted.contains("1"));
+    }
+
+    #[test]
+    fn records_read_as_they_were_written() {
+        let record = declare("é", "a");
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(json, r#"{"op":"declare","queue":"é","address":"a"}"#);
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+}

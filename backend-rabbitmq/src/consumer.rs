@@ -1,0 +1,201 @@
+//! Reading one queue: receives wait at a desk, one pump task does the work.
+
+mod desk;
+mod held;
+mod ledger;
+mod moves;
+mod pump;
+mod receipt;
+mod source;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{
+    Certainty, Consumer, Delivery, Error, Extended, QueueMeter, QueueName, Receipt, Result, Settled,
+    Subscription, Verdict, async_trait,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::Core;
+use crate::link::Link;
+use crate::publisher::lost;
+use desk::{Begun, Desk};
+use pump::Job;
+
+/// What a consumer and its pump share.
+pub(crate) struct Reader {
+    core: Arc<Core>,
+    desk: Desk,
+    link: Arc<Link>,
+    subscription: Subscription,
+    /// The queue's address for delayed messages.
+    address: String,
+    meter: Arc<QueueMeter>,
+}
+
+impl Reader {
+    fn queue(&self) -> &QueueName {
+        &self.subscription.queue
+    }
+
+    fn object(&self) -> String {
+        self.core.names.ready(self.queue())
+    }
+}
+
+/// A consumer of one queue. Its pump ends with it.
+pub(crate) struct RabbitConsumer {
+    reader: Arc<Reader>,
+    jobs: mpsc::UnboundedSender<Job>,
+}
+
+impl RabbitConsumer {
+    /// Begins to read; the queue exists.
+    pub(crate) async fn begin(core: Arc<Core>, subscription: Subscription) -> Result<Self> {
+        let object = core.names.ready(&subscription.queue);
+        core.count(&subscription.queue, object).await?;
+        let address = core.address(&subscription.queue).await?;
+        let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
+        let reader = Arc::new(Reader {
+            desk: Desk::new(subscription.queue.clone(), subscription.lease),
+            link: core.consuming(subscription.lease),
+            meter: core.meter.of(&subscription.queue),
+            subscription,
+            address,
+            core,
+        });
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        tokio::spawn(pump::run(reader.clone(), inbox, alive));
+        Ok(Self { reader, jobs })
+    }
+
+    async fn take(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let reader = &self.reader;
+        let place = Place { desk: &reader.desk, id: reader.desk.line_up(max, wait.is_zero()) };
+        if !wait.is_zero() {
+            match tokio::time::timeout(wait, place.served()).await {
+                Ok(served) => return served,
+                Err(_) if reader.desk.hurry(place.id) => {
+                    return reader.desk.trouble().map_or_else(|| Ok(Vec::new()), Err);
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::time::timeout(reader.core.deadline, place.served()).await.unwrap_or_else(|_| {
+            let late = || Error::timeout("receive", reader.core.deadline, Certainty::Definite);
+            Err(reader.desk.trouble().unwrap_or_else(late))
+        })
+    }
+
+    /// Hands a verdict to the pump, or says why there is nothing to do.
+    fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Pending> {
+        self.reader.core.limits.check_verdict(verdict)?;
+        let (key, item, since) = match self.reader.desk.begin(receipt)? {
+            Begun::No(answer) => return Ok(Pending::Answered(answer)),
+            Begun::Yes(key, item, since) => (key, item, since),
+        };
+        let (reply, replied) = oneshot::channel();
+        let job = Job::Settle { key, item, since, verdict: verdict.clone(), reply };
+        self.jobs.send(job).map_err(|_| lost())?;
+        Ok(Pending::Waiting(replied))
+    }
+}
+
+/// A verdict on its way.
+enum Pending {
+    Answered(Settled),
+    Waiting(oneshot::Receiver<Result<Settled>>),
+}
+
+impl Pending {
+    async fn answer(self) -> Result<Settled> {
+        match self {
+            Self::Answered(answer) => Ok(answer),
+            Self::Waiting(replied) => replied.await.unwrap_or_else(|_| Err(lost())),
+        }
+    }
+}
+
+/// A place in the line of receives, given up when it is dropped.
+struct Place<'a> {
+    desk: &'a Desk,
+    id: u64,
+}
+
+impl Place<'_> {
+    async fn served(&self) -> Result<Vec<Delivery>> {
+        poll_fn(|cx| self.desk.poll(self.id, cx)).await
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.desk.step_out(self.id);
+    }
+}
+
+#[async_trait]
+impl Consumer for RabbitConsumer {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let core = &self.reader.core;
+        core.check_open()?;
+        core.limits.check_wait(wait)?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        tokio::select! {
+            biased;
+            taken = self.take(max, wait) => match taken {
+                Ok(none) if none.is_empty() => core.check_open().map(|()| none),
+                other => other,
+            },
+            () = core.closed() => Err(Error::Closed),
+        }
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        let core = &self.reader.core;
+        core.check_open()?;
+        let pending: Vec<Result<Pending>> =
+            verdicts.iter().map(|(receipt, verdict)| self.submit(receipt, verdict)).collect();
+        let by = core.until();
+        let mut answers = Vec::with_capacity(pending.len());
+        for item in pending {
+            answers.push(match item {
+                Err(error) => Err(error),
+                Ok(pending) => tokio::time::timeout_at(by, pending.answer())
+                    .await
+                    .unwrap_or_else(|_| Err(Error::timeout("settle", core.deadline, Certainty::Unknown))),
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
+        self.reader.core.check_open()?;
+        Ok(receipts.iter().map(|receipt| self.reader.desk.extend(receipt)).collect())
+    }
+
+    async fn close(&self) -> Result<()> {
+        let core = &self.reader.core;
+        self.reader.desk.close();
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).is_ok() {
+            let _ = tokio::time::timeout(core.deadline, closed).await;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RabbitConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subscription = &self.reader.subscription;
+        f.debug_struct("RabbitConsumer")
+            .field("queue", &subscription.queue)
+            .field("consumer", &subscription.consumer)
+            .finish_non_exhaustive()
+    }
+}

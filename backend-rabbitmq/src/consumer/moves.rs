@@ -1,0 +1,101 @@
+//! What is published in place of a delivery before it is acked: the next copy, or a dead letter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{DeadReason, Error, Result, Settled, Verdict};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Reader;
+use super::held::Item;
+use super::receipt::Key;
+use crate::publisher::{Order, Stored};
+use crate::wire::{self, Death, Raw};
+
+/// What follows when the broker has what was published, and again when it has the ack.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// A verdict is answered.
+    Answer { verdict: Verdict, answer: Settled, since: Instant, reply: oneshot::Sender<Result<Settled>> },
+    /// A message that came back was filed again.
+    Refiled,
+    /// A message was moved that nobody asked about.
+    Moved,
+}
+
+/// A delivery whose replacement has been published, or not.
+pub(super) struct Moved {
+    pub(super) key: Key,
+    pub(super) then: Then,
+    pub(super) result: Result<()>,
+}
+
+impl Reader {
+    /// Publishes the copy or the dead letter that a verdict asks for.
+    pub(super) async fn apply(&self, item: Arc<Item>, verdict: &Verdict) -> Result<()> {
+        match verdict {
+            Verdict::Ack => Ok(()),
+            Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
+                self.bury(&item.raw, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
+            }
+            Verdict::Retry { after, error } => self.file(&item, item.attempt + 1, *after, Some(error)).await,
+            Verdict::Release { after } => self.file(&item, item.attempt, *after, None).await,
+            Verdict::DeadLetter { reason, error } => {
+                self.bury(&item.raw, self.death((*reason).into(), error, item.attempt)).await
+            }
+        }
+    }
+
+    /// What a lease's end makes of a message.
+    pub(super) async fn expire(&self, item: Arc<Item>) -> Result<()> {
+        if item.attempt < item.max_attempts {
+            return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
+        }
+        let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
+        self.bury(&item.raw, death).await
+    }
+
+    /// Publishes the message again, for `attempt`.
+    pub(super) async fn file(
+        &self,
+        item: &Item,
+        attempt: u32,
+        after: Duration,
+        error: Option<&str>,
+    ) -> Result<()> {
+        let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
+        let properties = wire::again(&item.raw, &item.message, attempt, error.as_deref());
+        let body = item.raw.body.clone();
+        let order = self.core.order(self.queue(), &self.address, after, properties, body).await?;
+        self.store(order).await
+    }
+
+    /// Publishes a dead letter.
+    pub(super) async fn bury(&self, raw: &Raw, death: Death) -> Result<()> {
+        tracing::debug!(event = "rabbitmq.dead_letter", queue = %self.queue(), reason = %death.reason);
+        self.store(Order {
+            exchange: String::new(),
+            key: self.core.names.dead(self.queue()),
+            properties: wire::bury(raw, death),
+            body: raw.body.clone(),
+        })
+        .await
+    }
+
+    /// A death in this consumer's hands.
+    pub(super) fn death(&self, reason: DeadReason, error: &str, attempts: u32) -> Death {
+        let consumer = Some(self.subscription.consumer.clone());
+        Death { reason, error: error.to_owned(), attempts, consumer, at: self.core.now() }
+    }
+
+    async fn store(&self, order: Order) -> Result<()> {
+        let stored = tokio::time::timeout(self.core.deadline, self.core.store(order)).await;
+        match stored {
+            Ok(Ok(Stored::Yes)) => Ok(()),
+            Ok(Ok(Stored::Unroutable)) => Err(Error::NotFound(self.queue().clone())),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::timeout("publish", self.core.deadline, polyqueue::Certainty::Unknown)),
+        }
+    }
+}

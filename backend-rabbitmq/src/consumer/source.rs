@@ -1,0 +1,154 @@
+//! How messages come from the broker to one channel: asked for (pull), or sent (push).
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::StreamExt;
+use futures_util::{FutureExt, TryFutureExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+
+use crate::ask::{barrier, get};
+
+/// The broker's queue, seen through one channel.
+pub(super) struct Source {
+    channel: Channel,
+    queue: String,
+    state: State,
+    /// A question whether anything is on its way, beside a standing consumer.
+    asking: Option<(BoxFuture<'static, lapin::Result<()>>, Vec<u64>)>,
+}
+
+enum State {
+    Idle,
+    Getting(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
+    Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
+    Attached(Consumer),
+    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>),
+}
+
+/// What happened.
+pub(super) enum Came {
+    /// The answer to a question on behalf of these receives.
+    Got(Vec<Delivery>, Vec<u64>),
+    /// A consumer stands.
+    Attached,
+    /// A consumer brought one.
+    Sent(Box<Delivery>),
+    /// A consumer ended; these came before its end.
+    Detached(Vec<Delivery>),
+    /// Whatever was on its way when these receives asked has come.
+    AllSent(Vec<u64>),
+}
+
+impl Source {
+    pub(super) fn new(channel: Channel, queue: String) -> Self {
+        Self { channel, queue, state: State::Idle, asking: None }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
+    pub(super) fn get(&mut self, max: usize, on_behalf: Vec<u64>) {
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        self.state = State::Getting(get(channel, queue, max).boxed(), on_behalf);
+    }
+
+    /// Begins a standing consumer.
+    pub(super) fn attach(&mut self) {
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        let consume = async move {
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+        };
+        self.state = State::Attaching(consume.boxed());
+    }
+
+    /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then.
+    pub(super) fn detach(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Attached(consumer) => {
+                self.state = State::Detaching(detach(self.channel.clone(), consumer).boxed());
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
+    pub(super) fn ask(&mut self, on_behalf: Vec<u64>) {
+        let question = barrier(self.channel.clone(), self.queue.clone()).map_ok(drop);
+        self.asking = Some((question.boxed(), on_behalf));
+    }
+
+    /// What happens next. May be dropped and called again; nothing is lost.
+    pub(super) async fn next(&mut self) -> lapin::Result<Came> {
+        let Self { state, asking, .. } = self;
+        tokio::select! {
+            biased;
+            came = step(state) => came,
+            answer = answered(asking) => {
+                let on_behalf = asking.take().map(|(_, ids)| ids).unwrap_or_default();
+                answer.map(|()| Came::AllSent(on_behalf))
+            }
+        }
+    }
+}
+
+async fn answered(
+    asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, Vec<u64>)>,
+) -> lapin::Result<()> {
+    match asking {
+        Some((question, _)) => question.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn step(state: &mut State) -> lapin::Result<Came> {
+    match state {
+        State::Idle => std::future::pending().await,
+        State::Getting(question, _) => {
+            let got = question.await;
+            match std::mem::replace(state, State::Idle) {
+                State::Getting(_, on_behalf) => Ok(Came::Got(got?, on_behalf)),
+                _ => unreachable!("the state is ours while we wait"),
+            }
+        }
+        State::Attaching(request) => {
+            let consumer = request.await;
+            *state = State::Idle;
+            *state = State::Attached(consumer?);
+            Ok(Came::Attached)
+        }
+        State::Attached(consumer) => match consumer.next().await {
+            Some(delivery) => delivery.map(|delivery| Came::Sent(Box::new(delivery))),
+            None => {
+                *state = State::Idle;
+                Ok(Came::Detached(Vec::new()))
+            }
+        },
+        State::Detaching(request) => {
+            let rest = request.await;
+            *state = State::Idle;
+            rest.map(Came::Detached)
+        }
+    }
+}
+
+async fn detach(channel: Channel, mut consumer: Consumer) -> lapin::Result<Vec<Delivery>> {
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    let mut rest = Vec::new();
+    while let Some(delivery) = consumer.next().await {
+        rest.push(delivery?);
+    }
+    Ok(rest)
+}

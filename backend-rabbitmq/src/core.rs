@@ -1,0 +1,249 @@
+//! What a handle and its consumers share: connections, names, the catalogue, and the way out for every call.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use polyqueue::{Certainty, ConnectOptions, Error, Limits, Meter, QueueName, Result};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::PROVIDER_NAME;
+use crate::address::Address;
+use crate::cascade;
+use crate::catalogue::Catalogue;
+use crate::kind::Kind;
+use crate::link::{Link, Session};
+use crate::names::Names;
+use crate::publisher::{Order, Publisher, Stored, lost};
+use crate::unrouted;
+
+/// Seconds between heartbeats of connections that hold no leases.
+const HEARTBEAT: u16 = 10;
+/// How long an orderly end may take, at most.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+pub(crate) struct Core {
+    pub(crate) address: Address,
+    pub(crate) names: Names,
+    pub(crate) kind: Kind,
+    pub(crate) limits: Limits,
+    pub(crate) meter: Meter,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) deadline: Duration,
+    clock_offset: TimeDelta,
+    publishing: Link,
+    publisher: tokio::sync::Mutex<Option<Publisher>>,
+    consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
+    levels: tokio::sync::Mutex<()>,
+    closed: watch::Sender<bool>,
+    /// Held by every pump; all are gone when the receiver says so.
+    pub(crate) alive: Mutex<Option<mpsc::Sender<()>>>,
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    /// Looks after delayed messages that found no queue.
+    watcher: Mutex<Option<Watcher>>,
+    stranded: AtomicU64,
+    me: Weak<Core>,
+}
+
+/// A task that ends with its handle.
+struct Watcher(tokio::task::JoinHandle<()>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Core {
+    pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<Self>> {
+        let address = Address::parse(&options.url)?;
+        let (alive, ended) = mpsc::channel(1);
+        let core = Arc::new_cyclic(|me| Self {
+            publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
+            kind: address.kind,
+            catalogue: Catalogue::new(Names::new(options.namespace.clone()).catalogue()),
+            names: Names::new(options.namespace),
+            limits: Limits::default(),
+            meter: Meter::default(),
+            deadline: options.deadline,
+            clock_offset: options.clock_offset,
+            publisher: tokio::sync::Mutex::default(),
+            consuming: Mutex::default(),
+            levels: tokio::sync::Mutex::default(),
+            closed: watch::Sender::new(false),
+            alive: Mutex::new(Some(alive)),
+            ended: tokio::sync::Mutex::new(ended),
+            watcher: Mutex::default(),
+            stranded: AtomicU64::new(0),
+            me: me.clone(),
+            address,
+        });
+        core.publishing.open(core.until()).await?;
+        Ok(core)
+    }
+
+    /// When a call that begins now must end.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    /// This client's wall clock, in whole milliseconds.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        let now = Utc::now() + self.clock_offset;
+        DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if *self.closed.borrow() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Ends when the handle is closed.
+    pub(crate) async fn closed(&self) {
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// A call that ends by its deadline, and at once when the handle is closed.
+    pub(crate) async fn bounded<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.check_open()?;
+        tokio::select! {
+            biased;
+            result = timeout_at(self.until(), call) => {
+                result.unwrap_or_else(|_| Err(Error::timeout(what, self.deadline, Certainty::Unknown)))
+            }
+            () = self.closed() => Err(Error::Closed),
+        }
+    }
+
+    /// The connection for everything that is not published and holds no lease.
+    pub(crate) async fn control(&self) -> Result<Arc<Session>> {
+        self.link(HEARTBEAT).session(self.until()).await
+    }
+
+    /// The connection for consumers whose process must be missed within `lease`.
+    pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
+        let wanted = (lease / 3).as_secs();
+        let steps = [60, 30, 10, 5, 2, 1];
+        self.link(steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1))
+    }
+
+    fn link(&self, heartbeat: u16) -> Arc<Link> {
+        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat));
+        self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
+    }
+
+    /// Where to publish.
+    pub(crate) async fn publisher(&self) -> Result<Publisher> {
+        let until = self.until();
+        let session = self.publishing.session(until).await?;
+        let mut current = self.publisher.lock().await;
+        match &*current {
+            Some(publisher) if publisher.is_alive() && publisher.generation == session.generation => {
+                Ok(publisher.clone())
+            }
+            _ => {
+                let publisher = Publisher::open(&session, &self.address).await?;
+                *current = Some(publisher.clone());
+                Ok(publisher)
+            }
+        }
+    }
+
+    /// Publishes one message of our own making and waits for the confirm.
+    pub(crate) async fn store(&self, order: Order) -> Result<Stored> {
+        let publisher = self.publisher().await?;
+        publisher.publish(order).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// An order for a queue: at once, or through the cascade.
+    pub(crate) async fn order(
+        &self,
+        queue: &QueueName,
+        address: &str,
+        delay: Duration,
+        properties: lapin::BasicProperties,
+        body: bytes::Bytes,
+    ) -> Result<Order> {
+        let ready = self.names.ready(queue);
+        match cascade::route(delay, address) {
+            None => Ok(Order { exchange: String::new(), key: ready, properties, body }),
+            Some(route) => {
+                self.ensure_levels(route.level).await?;
+                let properties = crate::wire::with_target(properties, &ready);
+                Ok(Order { exchange: route.exchange, key: route.key, properties, body })
+            }
+        }
+    }
+
+    /// Sees to it, once a connection, that the cascade reaches up to `level`.
+    pub(crate) async fn ensure_levels(&self, level: usize) -> Result<()> {
+        let publisher = self.publisher().await?;
+        let ranges = [0..cascade::LOW_LEVELS, cascade::LOW_LEVELS..cascade::LEVELS];
+        for range in ranges.into_iter().filter(|range| range.start <= level) {
+            let mark = format!("cascade from {}", range.start);
+            if publisher.knows(&mark) {
+                continue;
+            }
+            let _one_at_a_time = self.levels.lock().await;
+            if !publisher.knows(&mark) {
+                cascade::ensure(&*self.control().await?, range).await?;
+                publisher.remember(mark);
+                self.watch_unrouted();
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_unrouted(&self) {
+        let mut watcher = self.watcher.lock();
+        let again = watcher.is_some();
+        *watcher = Some(Watcher(tokio::spawn(unrouted::watch(self.me.clone(), again))));
+    }
+
+    /// How many delayed messages of this namespace lie where nobody knows their queue.
+    pub(crate) fn note_stranded(&self, messages: u64) {
+        self.stranded.store(messages, Relaxed);
+    }
+
+    pub(crate) fn stranded(&self) -> u64 {
+        self.stranded.load(Relaxed)
+    }
+
+    /// Whether calls can be expected to succeed now.
+    pub(crate) async fn probe(&self, by: Instant) -> Result<()> {
+        if *self.closed.borrow() {
+            return Err(Error::Closed);
+        }
+        let publishing = self.publishing.session(by).await?;
+        if publishing.is_blocked() {
+            let said = format!("{}: the broker blocks publishes: a memory or disk alarm", self.address);
+            return Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said));
+        }
+        publishing.channel().await?;
+        self.link(HEARTBEAT).session(by).await?.channel().await.map(drop)
+    }
+
+    /// Ends everything in order: consumers give back, publishes are answered, connections close.
+    pub(crate) async fn close(&self) {
+        self.closed.send_replace(true);
+        self.alive.lock().take();
+        self.watcher.lock().take();
+        let by = Instant::now() + FAREWELL.min(self.deadline);
+        let _ = timeout_at(by, async { self.ended.lock().await.recv().await }).await;
+        let publisher = self.publisher.lock().await.take();
+        if let Some(publisher) = publisher {
+            let _ = timeout_at(self.until(), publisher.drain()).await;
+        }
+        let links: Vec<Arc<Link>> = std::mem::take(&mut *self.consuming.lock()).into_values().collect();
+        let consuming = links.iter().map(|link| link.close(FAREWELL));
+        tokio::join!(self.publishing.close(FAREWELL), futures_util::future::join_all(consuming));
+    }
+}

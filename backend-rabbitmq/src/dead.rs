@@ -1,0 +1,215 @@
+//! Dead letters: looked at without a lease, made ready again, or removed.
+//!
+//! AMQP has no way to look at a queue. So a walk takes the letters one after the other, unacked, on a channel of its own;
+//! those that it does not ack lie where they lay when the channel ends. While it lasts nobody else sees them, hence the
+//! lock: an exclusive consumer, which the broker grants to one walk at a time and takes back when its channel ends.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use polyqueue::{
+    Certainty, Cursor, DeadFilter, DeadId, DeadLetter, DeadPage, Error, Page, QueueName, Result,
+};
+use std::sync::Arc;
+
+use crate::ask::{barrier, get};
+use crate::core::Core;
+use crate::fault::{fault, is_missing, is_taken};
+use crate::link::Session;
+use crate::publisher::{Order, Stored, lost};
+use crate::wire::{self, Lives, Raw};
+
+/// Letters that come along with the lock.
+const WITH_LOCK: u16 = 32;
+/// Letters that are asked for at once after that.
+const WINDOW: usize = 256;
+/// How long to wait for another walk before asking again.
+const TAKEN: Duration = Duration::from_millis(10);
+
+/// A walk over the dead letters of a queue, the oldest first.
+struct Walk {
+    session: Arc<Session>,
+    channel: Channel,
+    object: String,
+    near: VecDeque<Delivery>,
+    _lock: Consumer,
+}
+
+impl Walk {
+    async fn begin(core: &Core, queue: &QueueName) -> Result<Self> {
+        let session = core.control().await?;
+        let object = core.names.dead(queue);
+        loop {
+            let channel = session.channel().await?;
+            match lock(&channel, &object).await {
+                Ok((lock, near)) => return Ok(Self { session, channel, object, near, _lock: lock }),
+                Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
+                Err(error) if is_missing(&error) => return Err(Error::NotFound(queue.clone())),
+                Err(error) => return Err(session.fault(&error)),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Delivery>> {
+        if self.near.is_empty() {
+            let got = get(self.channel.clone(), self.object.clone(), WINDOW).await;
+            self.near = got.map_err(|e| self.session.fault(&e))?.into();
+        }
+        Ok(self.near.pop_front())
+    }
+
+    /// Removes letters for good, and waits until the broker has done so.
+    async fn remove(&self, tags: &[u64]) -> lapin::Result<()> {
+        let acks = tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
+        futures_util::future::try_join_all(acks).await?;
+        barrier(self.channel.clone(), self.object.clone()).await.map(drop)
+    }
+
+    /// Gives back what was not removed; at once, for the next walk wants it.
+    async fn end(self) {
+        let _ = self.channel.close(200, "done".into()).await;
+    }
+}
+
+async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDeque<Delivery>)> {
+    channel.basic_qos(WITH_LOCK, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
+    let mut lock = channel.basic_consume(object.into(), "".into(), options, FieldTable::default()).await?;
+    barrier(channel.clone(), object.to_owned()).await?;
+    let mut near = VecDeque::new();
+    while let Some(Some(delivery)) = lock.next().now_or_never() {
+        near.push_back(delivery?);
+    }
+    Ok((lock, near))
+}
+
+fn read(queue: &QueueName, delivery: Delivery) -> (DeadLetter, Lives, Raw) {
+    let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
+    let (letter, lives) = wire::exhume(queue, &raw);
+    (letter, lives, raw)
+}
+
+/// Where a listing goes on: after this letter, or, should it be gone, after its time of death.
+struct Place {
+    died_ms: i64,
+    id: String,
+}
+
+impl Place {
+    fn read(cursor: &Cursor) -> Result<Self> {
+        let place = cursor
+            .as_str()
+            .split_once(':')
+            .and_then(|(died, id)| Some(Self { died_ms: died.parse().ok()?, id: id.to_owned() }));
+        place.ok_or_else(|| Error::invalid("cursor", "allowed is what a page of dead letters brought"))
+    }
+
+    fn of(letter: &DeadLetter) -> Cursor {
+        Cursor::new(format!("{}:{}", letter.died_at.timestamp_millis(), letter.id))
+    }
+
+    fn is(&self, letter: &DeadLetter) -> bool {
+        letter.id.as_str() == self.id
+    }
+
+    fn is_before(&self, letter: &DeadLetter) -> bool {
+        (self.died_ms, self.id.as_str()) < (letter.died_at.timestamp_millis(), letter.id.as_str())
+    }
+}
+
+impl Core {
+    pub(crate) async fn dead_letters(
+        &self,
+        queue: &QueueName,
+        filter: &DeadFilter,
+        page: Page,
+    ) -> Result<DeadPage> {
+        let place = page.after.as_ref().map(Place::read).transpose()?;
+        let mut walk = Walk::begin(self, queue).await?;
+        let mut found = place.is_none();
+        let (mut after, mut later) = (Vec::new(), Vec::new());
+        while after.len() <= page.limit {
+            let Some(delivery) = walk.next().await? else { break };
+            let (letter, ..) = read(queue, delivery);
+            match &place {
+                Some(place) if !found && place.is(&letter) => found = true,
+                _ if !filter.matches(&letter) => {}
+                Some(place) if !found => {
+                    if place.is_before(&letter) && later.len() <= page.limit {
+                        later.push(letter);
+                    }
+                }
+                _ => after.push(letter),
+            }
+        }
+        walk.end().await;
+        let mut letters = if found { after } else { later };
+        let more = letters.len() > page.limit;
+        letters.truncate(page.limit);
+        let next = letters.last().filter(|_| more).map(Place::of);
+        Ok(DeadPage { letters, next })
+    }
+
+    pub(crate) async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        self.take_out(queue, ids, true).await
+    }
+
+    pub(crate) async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        self.take_out(queue, ids, false).await
+    }
+
+    /// Takes letters out of the queue; `again`: each is published to be ready first.
+    async fn take_out(&self, queue: &QueueName, ids: &[DeadId], again: bool) -> Result<Vec<bool>> {
+        let mut wanted: HashMap<&DeadId, usize> = ids.iter().zip(0..).collect();
+        if wanted.is_empty() {
+            return self.count(queue, self.names.dead(queue)).await.map(|_| Vec::new());
+        }
+        let publisher = self.publisher().await?;
+        let mut walk = Walk::begin(self, queue).await?;
+        let mut taken = Vec::new();
+        while !wanted.is_empty() {
+            let Some(delivery) = walk.next().await? else { break };
+            let tag = delivery.delivery_tag;
+            let (letter, lives, raw) = read(queue, delivery);
+            if wanted.remove(&letter.id).is_none() {
+                continue;
+            }
+            let stored = again.then(|| {
+                publisher.publish(Order {
+                    exchange: String::new(),
+                    key: self.names.ready(queue),
+                    properties: wire::revived(&raw, lives, letter.attempts),
+                    body: raw.body,
+                })
+            });
+            taken.push((letter.id, tag, stored));
+        }
+        let (mut out, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
+        for (id, tag, stored) in taken {
+            let stored = match stored {
+                Some(stored) => stored.await.unwrap_or_else(|_| Err(lost())),
+                None => Ok(Stored::Yes),
+            };
+            match stored {
+                Ok(Stored::Yes) => {
+                    out.push(id);
+                    tags.push(tag);
+                }
+                Ok(Stored::Unroutable) => failure = Some(Error::NotFound(queue.clone())),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let removed = walk.remove(&tags).await;
+        removed.map_err(|e| fault(&self.address, Certainty::Unknown, &e))?;
+        walk.end().await;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(ids.iter().map(|id| out.contains(id)).collect()),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A connection that comes back: one purpose, one generation after another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use lapin::{Channel, Connection, ConnectionProperties};
+use parking_lot::RwLock;
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::PROVIDER_NAME;
+use crate::address::Address;
+use crate::fault::fault;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// One living connection to the broker.
+pub(crate) struct Session {
+    connection: Connection,
+    /// Counts the connections of this process: objects are declared, and channels valid, within one.
+    pub(crate) generation: u64,
+    address: Address,
+}
+
+impl Session {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Whether the broker refuses publishes for now: an alarm.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// A fresh channel; it ends when it is dropped.
+    pub(crate) async fn channel(&self) -> Result<Channel> {
+        self.connection.create_channel().await.map_err(|e| self.fault(&e))
+    }
+
+    /// An error before anything took effect.
+    pub(crate) fn fault(&self, error: &lapin::Error) -> Error {
+        fault(&self.address, Certainty::Definite, error)
+    }
+}
+
+/// Connects when somebody needs it, and again after a loss, pausing longer and longer, with jitter.
+pub(crate) struct Link {
+    address: Address,
+    purpose: &'static str,
+    heartbeat: u16,
+    current: RwLock<Option<Arc<Session>>>,
+    attempts: Mutex<Attempts>,
+    last_error: RwLock<Option<Error>>,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Link {
+    /// A link that is not connected yet; `heartbeat` in seconds.
+    pub(crate) fn new(address: Address, purpose: &'static str, heartbeat: u16) -> Self {
+        Self {
+            address,
+            purpose,
+            heartbeat,
+            current: RwLock::default(),
+            attempts: Mutex::default(),
+            last_error: RwLock::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The living connection, when there is one.
+    pub(crate) fn live(&self) -> Option<Arc<Session>> {
+        self.current.read().clone().filter(|session| session.is_alive())
+    }
+
+    /// A living connection; made now, by `until`, when there is none.
+    pub(crate) async fn session(&self, until: Instant) -> Result<Arc<Session>> {
+        if let Some(session) = self.live() {
+            return Ok(session);
+        }
+        let Ok(mut attempts) = timeout_at(until, self.attempts.lock()).await else {
+            return Err(self.why_not());
+        };
+        loop {
+            if self.closed.load(Relaxed) {
+                return Err(Error::Closed);
+            }
+            if let Some(session) = self.live() {
+                return Ok(session);
+            }
+            if let Some(at) = attempts.not_before {
+                if at >= until {
+                    sleep_until(until).await;
+                    return Err(self.why_not());
+                }
+                sleep_until(at).await;
+            }
+            match self.connect(until).await {
+                Ok(session) => {
+                    *attempts = Attempts::default();
+                    *self.last_error.write() = None;
+                    *self.current.write() = Some(session.clone());
+                    return Ok(session);
+                }
+                Err(error) => {
+                    self.failed(&mut attempts, &error);
+                    if !error.is_transient() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One attempt, for the opening of a handle: an address that is wrong is said at once.
+    pub(crate) async fn open(&self, until: Instant) -> Result<Arc<Session>> {
+        let session = self.connect(until).await?;
+        *self.current.write() = Some(session.clone());
+        Ok(session)
+    }
+
+    fn failed(&self, attempts: &mut Attempts, error: &Error) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << attempts.failures.min(8)).min(LONGEST_PAUSE);
+        attempts.failures = attempts.failures.saturating_add(1);
+        attempts.not_before = Some(Instant::now() + pause.mul_f64(0.5 + dice() / 2.0));
+        tracing::warn!(
+            event = "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
+            failures = attempts.failures, %error,
+        );
+        *self.last_error.write() = Some(error.clone());
+    }
+
+    fn why_not(&self) -> Error {
+        self.last_error.read().clone().unwrap_or_else(|| {
+            let said = format!("{}: no connection yet", self.address);
+            Error::unavailable(PROVIDER_NAME, Certainty::Definite, said)
+        })
+    }
+
+    async fn connect(&self, until: Instant) -> Result<Arc<Session>> {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        let by = until.min(Instant::now() + HANDSHAKE);
+        let connection = match timeout_at(by, self.dial(by)).await {
+            Ok(connection) => connection.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
+            Err(_) => {
+                let said = format!("{}: no answer to the connection's handshake", self.address);
+                return Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said));
+            }
+        };
+        let generation = GENERATION.fetch_add(1, Relaxed);
+        tracing::debug!(event = "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
+        Ok(Arc::new(Session { connection, generation, address: self.address.clone() }))
+    }
+
+    async fn dial(&self, by: Instant) -> lapin::Result<Connection> {
+        let mut uri = self.address.uri.clone();
+        uri.query.heartbeat = Some(self.heartbeat);
+        let name = format!("polyqueue {}", self.purpose);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let runtime = lapin::runtime::default_runtime()?;
+        // The client's own dialling has no end: it runs in a thread that outlives a dropped future.
+        let stream = async move |uri: lapin::uri::AMQPUri, runtime| {
+            let tls = OwnedTLSConfig::default();
+            let dialled = timeout_at(by, uri.connect_with_config_async(tls.as_ref(), &runtime)).await;
+            Ok(dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
+        };
+        Connection::connector(uri, runtime, stream, properties).await
+    }
+
+    /// Ends the connection for good.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.closed.store(true, Relaxed);
+        let session = self.current.write().take();
+        if let Some(session) = session.filter(|session| session.is_alive()) {
+            let _ = timeout(within, session.connection.close(200, "closed".into())).await;
+        }
+    }
+}
+
+/// A random number in [0, 1).
+fn dice() -> f64 {
+    (uuid::Uuid::new_v4().as_u128() as u32) as f64 / (f64::from(u32::MAX) + 1.0)
+}

@@ -1,0 +1,185 @@
+//! The handle: both halves of the contract.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{
+    Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health,
+    Info, Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
+    async_trait,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::PROVIDER_NAME;
+use crate::consumer::RabbitConsumer;
+use crate::core::Core;
+use crate::publisher::{Order, Stored, lost};
+use crate::wire::encode;
+
+/// Acks of a classic queue that are younger may be undone by a crash of the broker.
+const ACK_WINDOW: Duration = Duration::from_millis(250);
+/// Health answers within a second.
+const HEALTH: Duration = Duration::from_millis(900);
+
+/// A handle to a RabbitMQ broker.
+pub(crate) struct RabbitQueue {
+    core: Arc<Core>,
+}
+
+impl RabbitQueue {
+    pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
+        Ok(Self { core: Core::connect(options).await? })
+    }
+
+    /// The orders of a batch; those for a queue that is not there are refused before anything is sent.
+    async fn orders(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<Order>> {
+        let core = &self.core;
+        core.check_exists(queue).await?;
+        let delayed = batch.iter().any(|message| !message.delay().is_zero());
+        let address = if delayed { core.address(queue).await? } else { String::new() };
+        let now = core.now();
+        let mut orders = Vec::with_capacity(batch.len());
+        for message in batch {
+            let published = message.published_at().unwrap_or(now).timestamp_millis();
+            let properties = encode(message, published);
+            let body = message.payload().clone();
+            orders.push(core.order(queue, &address, message.delay(), properties, body).await?);
+        }
+        Ok(orders)
+    }
+
+    async fn publish_to(&self, queue: &QueueName, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        let core = &self.core;
+        let by = core.until();
+        let late = |certainty| Error::timeout("publish", core.deadline, certainty);
+        let prepare = async { Ok::<_, Error>((self.orders(queue, &batch).await?, core.publisher().await?)) };
+        let (orders, publisher) =
+            timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
+        core.check_open()?;
+        let answers: Vec<_> = orders.into_iter().map(|order| publisher.publish(order)).collect();
+        let mut results = Vec::with_capacity(batch.len());
+        let mut stored = 0;
+        for (answer, message) in answers.into_iter().zip(batch) {
+            results.push(match timeout_at(by, answer).await {
+                Ok(Ok(Ok(Stored::Yes))) => {
+                    stored += 1;
+                    Ok(Published { id: message.id().clone() })
+                }
+                Ok(Ok(Ok(Stored::Unroutable))) => Err(Error::NotFound(queue.clone())),
+                Ok(Ok(Err(error))) => Err(error),
+                Ok(Err(_)) => Err(lost()),
+                Err(_) => Err(late(Certainty::Unknown)),
+            });
+        }
+        core.meter.of(queue).published(stored);
+        if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
+            publisher.forget(&core.names.ready(queue));
+        }
+        if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
+            return Err(Error::NotFound(queue.clone()));
+        }
+        Ok(results)
+    }
+}
+
+#[async_trait]
+impl Queue for RabbitQueue {
+    fn info(&self) -> Info {
+        Info::new(PROVIDER_NAME).durable_and_shared().with_ack_window(ACK_WINDOW)
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.core.bounded("declare", self.core.declare(&spec.name)).await
+    }
+
+    async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        self.core.check_open()?;
+        self.core.limits.check(&batch)?;
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Destination::Queue(queue) = to;
+        self.publish_to(queue, batch).await
+    }
+
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        self.core.check_open()?;
+        self.core.limits.check_subscription(subscription)?;
+        let begin = RabbitConsumer::begin(self.core.clone(), subscription.clone());
+        Ok(Box::new(self.core.bounded("subscribe", begin).await?))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.core.close().await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Admin for RabbitQueue {
+    async fn queues(&self) -> Result<Vec<QueueSpec>> {
+        let core = &self.core;
+        let read = async {
+            core.catalogue.refresh(&*core.control().await?).await?;
+            Ok(core.catalogue.queues().await.into_iter().map(QueueSpec::new).collect())
+        };
+        core.bounded("queues", read).await
+    }
+
+    async fn delete(&self, queue: &QueueName) -> Result<()> {
+        self.core.bounded("delete", self.core.delete(queue)).await
+    }
+
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+        let core = &self.core;
+        let counts = async {
+            let ready = core.count(queue, core.names.ready(queue));
+            let dead = core.count(queue, core.names.dead(queue));
+            futures_util::future::try_join(ready, dead).await
+        };
+        let (ready, dead) = core.bounded("stats", counts).await?;
+        let counters = core.meter.of(queue).snapshot();
+        Ok(QueueStats { ready, dead, counters, ..QueueStats::default() })
+    }
+
+    async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
+        self.core.bounded("purge", self.core.purge(queue, what)).await
+    }
+
+    async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
+        page.check()?;
+        self.core.bounded("dead_letters", self.core.dead_letters(queue, filter, page)).await
+    }
+
+    async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        self.core.bounded("redrive", self.core.redrive(queue, ids)).await
+    }
+
+    async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        self.core.bounded("discard", self.core.discard(queue, ids)).await
+    }
+
+    async fn health(&self) -> Health {
+        let by = Instant::now() + HEALTH;
+        match timeout(HEALTH, self.core.probe(by)).await {
+            Ok(Ok(())) => match self.core.stranded() {
+                0 => Health::good(PROVIDER_NAME),
+                n => Health {
+                    detail: format!(
+                        "{n} delayed messages lie in polyqueue.unrouted: nobody knows their queue"
+                    ),
+                    ..Health::good(PROVIDER_NAME)
+                },
+            },
+            Ok(Err(error)) => Health::bad(PROVIDER_NAME, error.to_string()),
+            Err(_) => Health::bad(PROVIDER_NAME, format!("{}: no answer within a second", self.core.address)),
+        }
+    }
+}
+
+impl fmt::Debug for RabbitQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitQueue").field("address", &self.core.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! Properties and headers as a message: ours, or anybody's.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lapin::BasicProperties;
+use lapin::types::AMQPValue;
+use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority};
+
+use super::{Raw, VERSION, as_number, as_text, headers, key, table};
+
+/// A message and what we count about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Decoded {
+    pub(crate) message: Message,
+    pub(crate) lives: Lives,
+}
+
+/// What we count about a message, beside its envelope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lives {
+    /// The attempt that this copy is for.
+    pub(crate) attempt: u32,
+    /// How often it was redriven.
+    pub(crate) redriven: u32,
+    /// Attempts of its former lives.
+    pub(crate) former: u32,
+}
+
+/// Reads a message. A foreign client's message without any header of ours is one.
+///
+/// # Errors
+/// What is unreadable: a header of ours, or the version of the format.
+pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
+    let properties = &raw.properties;
+    let ours = Ours::read(properties)?;
+    let headers = headers::read(table(properties)).ok_or_else(|| unreadable(key::PACKED))?;
+    let parts = Parts {
+        id: id(raw),
+        kind: properties.kind().as_ref().map_or("", |kind| kind.as_str()).to_owned().into(),
+        schema_version: ours.schema.map(Into::into),
+        payload: raw.body.clone(),
+        priority: priority(properties),
+        published_at: ours.published_at.or_else(|| stamped(properties)),
+        delay: Duration::ZERO,
+        max_attempts: ours.max_attempts,
+        retries: ours.retries,
+        last_error: ours.error,
+        correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
+        headers,
+    };
+    Ok(Decoded { message: parts.into(), lives: ours.lives })
+}
+
+/// The headers that are ours.
+#[derive(Default)]
+struct Ours {
+    published_at: Option<DateTime<Utc>>,
+    schema: Option<String>,
+    max_attempts: Option<NonZeroU32>,
+    retries: u32,
+    error: Option<String>,
+    lives: Lives,
+}
+
+impl Ours {
+    fn read(properties: &BasicProperties) -> Result<Self, String> {
+        let mut ours = Self { lives: Lives { attempt: 1, ..Lives::default() }, ..Self::default() };
+        for (key, value) in table(properties) {
+            ours.take(key, value).ok_or_else(|| unreadable(key))?;
+        }
+        Ok(ours)
+    }
+
+    /// Unknown headers under our prefix are a later release's: skipped, and kept when the message is published again.
+    fn take(&mut self, key: &str, value: &AMQPValue) -> Option<()> {
+        match key {
+            key::VERSION => (as_number(value)? == VERSION).then_some(())?,
+            key::ATTEMPT => self.lives.attempt = count(value).filter(|attempt| *attempt > 0)?,
+            key::REDRIVEN => self.lives.redriven = count(value)?,
+            key::FORMER => self.lives.former = count(value)?,
+            key::PUBLISHED => {
+                self.published_at = Some(DateTime::from_timestamp_millis(as_number(value)?)?);
+            }
+            key::SCHEMA => self.schema = Some(as_text(value)?.to_owned()),
+            key::MAX_ATTEMPTS => self.max_attempts = Some(NonZeroU32::new(count(value)?)?),
+            key::RETRIES => self.retries = count(value)?,
+            key::ERROR => {
+                self.error = Some(as_text(value).filter(|text| text.len() <= MAX_ERROR_BYTES)?.to_owned());
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+fn unreadable(key: &str) -> String {
+    match key {
+        key::VERSION => format!("the wire format's version in {key} is not {VERSION}"),
+        _ => format!("the header {key} cannot be read"),
+    }
+}
+
+fn count(value: &AMQPValue) -> Option<u32> {
+    u32::try_from(as_number(value)?).ok()
+}
+
+/// As the broker has it; 5 where nobody said.
+fn priority(properties: &BasicProperties) -> Priority {
+    let level = properties.priority().map(|level| i64::from(level.clamp(1, 10)));
+    level.and_then(|level| Priority::new(level).ok()).unwrap_or_default()
+}
+
+/// The AMQP timestamp, in seconds.
+fn stamped(properties: &BasicProperties) -> Option<DateTime<Utc>> {
+    let seconds = i64::try_from((*properties.timestamp())?).ok()?;
+    DateTime::from_timestamp(seconds, 0)
+}
+
+/// The message's id; for a foreign message without one, made of what it holds, so that it is the same at every hand-out.
+fn id(raw: &Raw) -> MessageId {
+    let given = raw.properties.message_id().as_ref().and_then(|id| MessageId::new(id.as_str()).ok());
+    given.unwrap_or_else(|| made_of(raw))
+}
+
+fn made_of(raw: &Raw) -> MessageId {
+    let mut hash = Hash::new();
+    hash.add(&raw.body);
+    let properties = &raw.properties;
+    for text in [properties.message_id(), properties.kind(), properties.correlation_id(), properties.app_id()]
+    {
+        hash.add(text.as_ref().map_or("", |text| text.as_str()).as_bytes());
+    }
+    hash.add(&properties.timestamp().unwrap_or_default().to_be_bytes());
+    MessageId::new(format!("foreign-{:032x}", hash.0)).unwrap_or_else(|_| MessageId::random())
+}
+
+/// FNV-1a of 128 bits: the same in every release and every language.
+struct Hash(u128);
+
+impl Hash {
+    fn new() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in (bytes.len() as u64).to_be_bytes().iter().chain(bytes) {
+            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{encode, number, text};
+    use super::*;
+    use bytes::Bytes;
+    use lapin::types::FieldTable;
+
+    fn raw(properties: BasicProperties) -> Raw {
+        Raw { properties, body: Bytes::from_static(b"body") }
+    }
+
+    fn with(key: &str, value: AMQPValue) -> Raw {
+        let mut table = FieldTable::default();
+        table.insert(key.into(), value);
+        raw(BasicProperties::default().with_headers(table))
+    }
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let message = Message::new("body")
+            .with_kind("mail")
+            .with_schema_version("2.1.0")
+            .with_priority(Priority::HIGHEST)
+            .with_max_attempts(NonZeroU32::new(7).unwrap())
+            .with_correlation_id("")
+            .with_header("x-death", "mine")
+            .with_header("plain", "")
+            .with_published_at(DateTime::from_timestamp_millis(1_700_000_000_123).unwrap());
+        let decoded = decode(&raw(encode(&message, 1_700_000_000_123))).unwrap();
+        assert_eq!(decoded.message, message);
+        assert_eq!(decoded.lives, Lives { attempt: 1, redriven: 0, former: 0 });
+    }
+
+    #[test]
+    fn a_foreign_message_is_a_message() {
+        let foreign = raw(BasicProperties::default());
+        let decoded = decode(&foreign).unwrap();
+        assert_eq!(decoded.message.priority(), Priority::DEFAULT);
+        assert_eq!((decoded.message.kind(), decoded.message.published_at()), ("", None));
+        assert_eq!(decoded.message.id(), decode(&foreign).unwrap().message.id());
+        let other = Raw { body: Bytes::from_static(b"other"), ..foreign.clone() };
+        assert_ne!(decode(&other).unwrap().message.id(), decoded.message.id());
+    }
+
+    #[test]
+    fn what_a_foreign_client_says_counts() {
+        let foreign = BasicProperties::default()
+            .with_message_id("mine".into())
+            .with_priority(200)
+            .with_type("k".into())
+            .with_timestamp(1_700_000_000);
+        let message = decode(&raw(foreign)).unwrap().message;
+        assert_eq!((message.id().as_str(), message.priority().get(), message.kind()), ("mine", 10, "k"));
+        assert_eq!(message.published_at().unwrap().timestamp(), 1_700_000_000);
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_numbers() {
+        let widths = [AMQPValue::ShortShortUInt(3), AMQPValue::LongInt(3), AMQPValue::LongLongInt(3)];
+        for value in widths {
+            assert_eq!(decode(&with(key::ATTEMPT, value)).unwrap().lives.attempt, 3);
+        }
+    }
+
+    #[test]
+    fn what_of_ours_is_unreadable_is_named() {
+        for (key, value) in [
+            (key::VERSION, number(2)),
+            (key::VERSION, text("1")),
+            (key::ATTEMPT, number(0)),
+            (key::ATTEMPT, text("one")),
+            (key::MAX_ATTEMPTS, number(-1)),
+            (key::PUBLISHED, number(i64::MAX)),
+            (key::ERROR, text(vec![0xff])),
+            (key::PACKED, number(1)),
+        ] {
+            let error = decode(&with(key, value)).unwrap_err();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_later_release_is_skipped() {
+        let message = decode(&with("x-pq-later", number(1))).unwrap().message;
+        assert!(message.headers().is_empty());
+    }
+}

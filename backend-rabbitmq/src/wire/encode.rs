@@ -1,0 +1,49 @@
+//! A message as properties and headers.
+
+use lapin::BasicProperties;
+use lapin::types::FieldTable;
+use polyqueue::Message;
+
+use super::{VERSION, headers, key, number, text};
+
+/// Survives a restart of the broker.
+const PERSISTENT: u8 = 2;
+
+/// The properties of a message that is published for the first time; its body is the payload.
+pub(crate) fn encode(message: &Message, published_ms: i64) -> BasicProperties {
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message.id().as_str().into())
+        .with_priority(message.priority().get())
+        .with_headers(table(message, published_ms));
+    if let Ok(seconds) = u64::try_from(published_ms / 1000) {
+        properties = properties.with_timestamp(seconds);
+    }
+    if !message.kind().is_empty() {
+        properties = properties.with_type(message.kind().into());
+    }
+    if let Some(id) = message.correlation_id() {
+        properties = properties.with_correlation_id(id.into());
+    }
+    properties
+}
+
+fn table(message: &Message, published_ms: i64) -> FieldTable {
+    let mut table = FieldTable::default();
+    headers::write(message.headers(), &mut table);
+    table.insert(key::VERSION.into(), number(VERSION));
+    table.insert(key::PUBLISHED.into(), number(published_ms));
+    if let Some(version) = message.schema_version() {
+        table.insert(key::SCHEMA.into(), text(version));
+    }
+    if let Some(max) = message.max_attempts() {
+        table.insert(key::MAX_ATTEMPTS.into(), number(max.get().into()));
+    }
+    if message.retries() > 0 {
+        table.insert(key::RETRIES.into(), number(message.retries().into()));
+    }
+    if let Some(error) = message.last_error() {
+        table.insert(key::ERROR.into(), text(error));
+    }
+    table
+}
