@@ -164,8 +164,8 @@ impl Scripted {
                 changed.await;
             }
         };
-        let hour = Duration::from_secs(3600);
-        timeout(hour, reached).await.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.calls()));
+        let patience = Duration::from_secs(300);
+        timeout(patience, reached).await.unwrap_or_else(|_| panic!("never: {what}; {:#?}", self.calls()));
     }
 
     pub(crate) async fn until_settled(&self, verdicts: usize) {
