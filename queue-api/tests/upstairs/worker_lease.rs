@@ -63,22 +63,25 @@ async fn nothing_is_extended_once_it_has_its_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_that_fails_is_repeated_in_time() {
-    let broker = Scripted::default();
-    broker.ready("a", ping(1));
-    broker.extend_answers(Some(Answer::Error(away())));
-    let (stop, stopped) = oneshot::channel::<()>();
-    let worker = Worker::new(broker.queue()).on(async |_: Job<Ping>| {
+async fn a_heartbeat_that_fails_or_hangs_is_repeated_in_time() {
+    for answer in [Answer::Error(away()), Answer::Never] {
+        let broker = Scripted::default();
+        broker.ready("a", ping(1));
+        broker.extend_answers(Some(answer));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let worker = Worker::new(broker.queue()).on(async |_: Job<Ping>| {
+            sleep(2 * LEASE).await;
+            Ok(())
+        });
+        let running = tokio::spawn(worker.run([Q], stopped));
+        sleep(LEASE / 2).await;
+        broker.extend_answers(None);
         sleep(2 * LEASE).await;
-        Ok(())
-    });
-    let running = tokio::spawn(worker.run([Q], stopped));
-    sleep(LEASE * 9 / 10).await;
-    broker.extend_answers(None);
-    broker.until_settled(1).await;
-    assert_eq!(broker.verdicts(), [("a".to_owned(), Verdict::Ack)]);
-    drop(stop);
-    assert_eq!(running.await.unwrap().unwrap().lost, 0);
+        drop(stop);
+        let report = running.await.unwrap().unwrap();
+        assert_eq!((report.acked, report.lost), (1, 0));
+        assert_eq!(broker.verdicts(), [("a".to_owned(), Verdict::Ack)]);
+    }
 }
 
 /// Runs a handler that would never end, and answers when its future was dropped and when its lease said that it is lost.

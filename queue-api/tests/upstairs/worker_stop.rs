@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polyqueue::{Certainty, Error, Job, Report, Verdict, Worker};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::scripted::{Answer, Call, Ping, Q, Scripted, ping};
 
@@ -143,7 +143,7 @@ async fn dropped_it_leaves_no_task_behind() {
     let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     (0..5).for_each(|n| broker.ready(&n.to_string(), ping(1000)));
     let mut run = Box::pin(sleeper(&broker).run([Q], std::future::pending::<()>()));
-    let started = tokio::time::timeout(SECOND, &mut run).await;
+    let started = timeout(SECOND, &mut run).await;
     assert!(started.is_err());
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     assert!(tasks() > before);
@@ -174,7 +174,7 @@ fn a_handler_that_blocks_its_thread_cannot_hold_up_the_stop() {
         broker.ready("a", ping(1));
         broker.until("it runs", |broker| broker.calls().len() >= 2).await;
         drop(stop);
-        let report = running.await.unwrap().unwrap();
+        let report = timeout(30 * SECOND, running).await.unwrap().unwrap().unwrap();
         assert_eq!((report.released, broker.verdicts()), (1, vec![("a".to_owned(), GIVEN_BACK)]));
     });
     drop(free);
