@@ -188,3 +188,23 @@ async fn a_panic_of_the_backend_is_passed_on() {
     let running = tokio::spawn(sleeper(&broker).run([Q], std::future::pending::<()>()));
     assert!(running.await.unwrap_err().is_panic(), "a worker without a settler must not go on");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_given_back_is_over() {
+    let broker = Scripted::default();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let worker = Worker::new(broker.queue()).stop_deadline(SECOND).on(polyqueue::with(
+        tell,
+        async |tell, job: Job<Ping>| {
+            tokio::spawn(async move {
+                job.lease.lost().await;
+                tell.send(Instant::now()).unwrap();
+            });
+            std::future::pending().await
+        },
+    ));
+    broker.ready("a", ping(1));
+    stop_after_a_second(worker).await;
+    let (now, lost) = (Instant::now(), told.recv().await.unwrap());
+    assert!(lost <= now, "{:?} after the worker's end", lost - now);
+}
