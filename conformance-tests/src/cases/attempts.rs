@@ -12,7 +12,7 @@ use super::arrival::{Arrival, ack, apply, patience};
 use super::crew::{Ending, Running, Starts};
 use super::fault::{fault_and_heal, next_after_fault};
 use super::hand::{hold, nothing_else_is_ready};
-use super::priority::level;
+use super::priority::messages_at;
 use crate::roles::Args;
 use crate::verbs::{dead_all, publish_all, publish_one, receive_none, receive_one, settle_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
@@ -155,8 +155,8 @@ async fn the_message_s_own_maximum_wins(env: Env) -> Outcome {
 
 async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outcome {
     let (queue, q) = env.declared("crashed").await?;
-    publish_all(&queue, &q, level(3, 9)).await?;
-    publish_all(&queue, &q, level(10, 5)).await?;
+    publish_all(&queue, &q, messages_at(3, 9)).await?;
+    publish_all(&queue, &q, messages_at(10, 5)).await?;
     let holder = queue.subscribe(&env.subscription(&q)).await?;
     let held = hold(&*holder, 3).await?;
     ensure!(held.iter().all(|it| it.attempt == 1), "a first hand-out is not attempt 1");

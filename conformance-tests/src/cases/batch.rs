@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::arrival::{Arrival, ack, patience, timed};
 use super::crowd::ack_all;
 use super::crowd::drain_in_batches;
+use super::hand::{ids, numbered};
 use crate::verbs::{publish_all, publish_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -70,7 +71,7 @@ async fn settle_as_its_maximum_says(consumer: &dyn Consumer, arrival: &Arrival, 
 
 async fn a_bad_item_is_named_and_nothing_is_stored(env: Env) -> Outcome {
     let (queue, q) = env.declared("bad-item").await?;
-    let mut batch: Vec<Message> = (0..100).map(|n| Message::new(n.to_string())).collect();
+    let mut batch = numbered(100);
     batch[57] = Message::new(vec![0; env.info().limits.payload + 1]);
     match queue.publish(&(&q).into(), batch).await {
         Err(Error::Invalid { field, index, .. }) => {
@@ -179,7 +180,7 @@ async fn a_cut_batch_tells_the_truth_of_each_item(env: Env) -> Outcome {
 }
 
 async fn publish_fifty(queue: &Arc<dyn Queue>, q: &QueueName, answers: &mut Answers) {
-    let batch: Vec<Message> = (0..50).map(|n| Message::new(n.to_string())).collect();
+    let batch = numbered(50);
     let ids = batch.iter().map(|message| message.id().clone()).collect();
     answers.add(ids, queue.publish(&q.into(), batch).await);
 }
@@ -213,7 +214,7 @@ async fn all_until_quiet(
             return Ok(came);
         }
         ack_all(consumer, &batch).await?;
-        came.extend(batch.iter().map(|delivery| delivery.message.id().clone()));
+        came.extend(ids(&batch));
     }
 }
 

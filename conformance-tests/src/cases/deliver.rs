@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::arrival::{Arrival, ack, patience, text, timed};
 use super::crowd::{ack_all, in_tasks};
+use super::hand::numbered;
 use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, Rng, case, ensure, ensure_eq};
 
@@ -133,14 +134,14 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
 async fn a_receive_takes_what_is_there_and_waits_for_no_more(env: Env) -> Outcome {
     let (queue, q) = env.declared("at-once").await?;
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    publish_all(&queue, &q, (0..3).map(|n| Message::new(n.to_string())).collect()).await?;
+    publish_all(&queue, &q, numbered(3)).await?;
     let (came, receive) = timed(consumer.receive(10, env.t(5.0))).await;
     let came = came?;
     let took = receive.took();
     ensure_eq!(came.iter().map(text).collect::<Vec<_>>(), ["0", "1", "2"], "what was ready");
     ensure!(took <= env.lateness(), "three were ready and receive(10) took {took:?}");
     ack_all(&*consumer, &came).await?;
-    publish_all(&queue, &q, (0..5).map(|n| Message::new(n.to_string())).collect()).await?;
+    publish_all(&queue, &q, numbered(5)).await?;
     for left in [5, 3, 1] {
         let came = consumer.receive(2, patience(&env)).await?;
         ensure_eq!(came.len(), left.min(2), "messages of a receive(2) while {left} are ready");
@@ -155,7 +156,7 @@ async fn a_dropped_receive_loses_nothing(env: Env) -> Outcome {
     // Within 2T no lease ends, so that no message can be dropped twice.
     let end = Instant::now() + env.t(2.0);
     let mut left = published_behind_waiting_receives(&env, &queue, &q, &*consumer).await?;
-    left.extend(publish_all(&queue, &q, texts(80)).await?);
+    left.extend(publish_all(&queue, &q, numbered(80)).await?);
     ensure_eq!(left.len(), 100, "distinct ids");
     drop_at_every_poll(&env, &*consumer, &mut left, end).await?;
     let came = all_by(&env, &*consumer, left.len(), Instant::now() + env.t(5.0) + env.lateness()).await?;
@@ -180,7 +181,7 @@ async fn published_behind_waiting_receives(
     for receive in &mut receives {
         ensure!(poll_then_drop(receive.as_mut(), 1).await.is_none(), "an empty queue answered at once");
     }
-    Ok(publish_all(queue, q, texts(20)).await?.into_iter().collect())
+    Ok(publish_all(queue, q, numbered(20)).await?.into_iter().collect())
 }
 
 /// Drops a receive at its 0th, 1st, 2nd … poll until one ends before, and again, until half of the messages came.
@@ -203,10 +204,6 @@ async fn drop_at_every_poll(
         }
     }
     Ok(())
-}
-
-fn texts(n: usize) -> Vec<Message> {
-    (0..n).map(|n| Message::new(n.to_string())).collect()
 }
 
 /// The `n` messages that must all be ready by then, acked; a receive begun later that finds none fails the case.

@@ -10,13 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::arrival::{Arrival, ack, apply, patience, text};
 use super::crowd::drain_in_batches;
 use super::fault::{fault_and_heal, next_after_fault};
+use super::hand;
 use crate::verbs::{publish_all, publish_one, receive_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 const NINE: NonZeroU32 = NonZeroU32::new(9).unwrap();
 
 /// `n` messages of one priority; the payload says which.
-pub(super) fn level(n: usize, level: u8) -> Vec<Message> {
+pub(super) fn messages_at(n: usize, level: u8) -> Vec<Message> {
     let priority = Priority::new(level).expect("1 to 10");
     (0..n).map(|_| Message::new(format!("p{level}")).with_priority(priority)).collect()
 }
@@ -26,10 +27,10 @@ async fn ten_priorities_come_in_order(env: Env) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let mut levels: Vec<u8> = (1..=10).flat_map(|level| [level; 10]).collect();
     env.rng().shuffle(&mut levels);
-    let batch = levels.iter().flat_map(|&at| level(1, at)).collect();
+    let batch = levels.iter().flat_map(|&at| messages_at(1, at)).collect();
     let ids = publish_all(&queue, &q, batch).await?;
     let drained = drain_in_batches(&env, &*consumer, 100, 1).await?;
-    let came: Vec<MessageId> = drained.iter().map(|delivery| delivery.message.id().clone()).collect();
+    let came: Vec<MessageId> = hand::ids(&drained);
     let came_as: Vec<String> = drained.iter().map(text).collect();
     ensure!(came == by_priority(&levels, &ids), "came as {came_as:?}");
     Ok(())
@@ -45,9 +46,9 @@ async fn five_is_the_default_and_ten_the_highest(env: Env) -> Outcome {
     }
     let (queue, q) = env.declared("default").await?;
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    publish_all(&queue, &q, level(1, 4)).await?;
+    publish_all(&queue, &q, messages_at(1, 4)).await?;
     publish_one(&queue, &q, Message::new("default")).await?;
-    publish_all(&queue, &q, level(1, 6)).await?;
+    publish_all(&queue, &q, messages_at(1, 6)).await?;
     for (text, priority) in [("p6", 6), ("default", 5), ("p4", 4)] {
         let arrival = Arrival::acked(&env, &*consumer).await?;
         ensure_eq!((&*arrival.text(), arrival.delivery.message.priority().get()), (text, priority));
@@ -58,12 +59,12 @@ async fn five_is_the_default_and_ten_the_highest(env: Env) -> Outcome {
 async fn an_urgent_message_is_next(env: Env) -> Outcome {
     for prefetch in [0, 1] {
         let (queue, q) = env.declared(&format!("urgent-{prefetch}")).await?;
-        publish_all(&queue, &q, level(100, 1)).await?;
+        publish_all(&queue, &q, messages_at(100, 1)).await?;
         let consumer = queue.subscribe(&env.subscription(&q).prefetch(prefetch)).await?;
         for _ in 0..10 {
             let busy = Arrival::next(&env, &*consumer).await?;
             ensure_eq!(busy.text(), "p1", "what was ready");
-            publish_all(&queue, &q, level(1, 10)).await?;
+            publish_all(&queue, &q, messages_at(1, 10)).await?;
             ack(&*consumer, &busy.delivery).await?;
             ensure_eq!(
                 Arrival::acked(&env, &*consumer).await?.text(),
@@ -79,13 +80,13 @@ async fn a_buffer_is_sorted_and_overtakes_at_most_its_size(env: Env) -> Outcome 
     const PREFETCH: usize = 10;
     let (queue, q) = env.declared("buffer").await?;
     let consumer = queue.subscribe(&env.subscription(&q).prefetch(PREFETCH).lease(env.t(100.0))).await?;
-    publish_all(&queue, &q, level(1, 5)).await?;
+    publish_all(&queue, &q, messages_at(1, 5)).await?;
     let in_hand = receive_one(&*consumer, patience(&env)).await?;
     for at in [2, 7, 4, 9, 1, 3, 8, 5, 6] {
-        publish_all(&queue, &q, level(1, at)).await?;
+        publish_all(&queue, &q, messages_at(1, at)).await?;
     }
     buffered(&env, &queue, &q).await?;
-    publish_all(&queue, &q, level(1, 10)).await?;
+    publish_all(&queue, &q, messages_at(1, 10)).await?;
     ack(&*consumer, &in_hand).await?;
     let mut came = Vec::new();
     for _ in 0..PREFETCH {
@@ -110,8 +111,8 @@ async fn buffered(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName) -> Outcome {
 
 async fn a_returning_message_keeps_its_priority(env: Env) -> Outcome {
     let (queue, q) = env.declared("returning").await?;
-    publish_all(&queue, &q, level(10, 8)).await?;
-    publish_all(&queue, &q, level(1, 9)).await?;
+    publish_all(&queue, &q, messages_at(10, 8)).await?;
+    publish_all(&queue, &q, messages_at(1, 9)).await?;
     let consumer = queue.subscribe(&env.subscription(&q).max_attempts(NINE)).await?;
     let first = expect(&env, &*consumer, "p9", 1).await?;
     let retried = apply(&*consumer, &first.delivery, Verdict::retry(env.t(1.0), "again")).await?;
@@ -135,8 +136,8 @@ async fn expect(env: &Env, consumer: &dyn Consumer, text: &str, attempt: u32) ->
 
 async fn a_due_message_keeps_its_priority(env: Env) -> Outcome {
     let (queue, q) = env.declared("due").await?;
-    publish_all(&queue, &q, level(50, 8)).await?;
-    let urgent = level(1, 9).into_iter().map(|message| message.with_delay(env.t(3.0))).collect();
+    publish_all(&queue, &q, messages_at(50, 8)).await?;
+    let urgent = messages_at(1, 9).into_iter().map(|message| message.with_delay(env.t(3.0))).collect();
     publish_all(&queue, &q, urgent).await?;
     let due = Instant::now() + env.t(3.0);
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
@@ -151,7 +152,7 @@ async fn a_restart_keeps_the_order(env: Env) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let mut levels: Vec<u8> = (1..=10).flat_map(|at| [at; 4]).collect();
     env.rng().shuffle(&mut levels);
-    let batch = levels.iter().flat_map(|&at| level(1, at)).collect();
+    let batch = levels.iter().flat_map(|&at| messages_at(1, at)).collect();
     let ids = publish_all(&queue, &q, batch).await?;
     fault_and_heal(&env, Fault::StopGracefully).await?;
     let mut came = Vec::new();

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::arrival::{ack, patience};
 use super::crew::{Running, Started, Starts};
 use super::crowd::in_tasks;
-use super::priority::level;
+use super::priority::messages_at;
 use crate::verbs::publish_all;
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -29,7 +29,7 @@ async fn a_crowd_sees_no_inversion(env: Env) -> Outcome {
 async fn publish_mixed(env: Env, queue: Arc<dyn Queue>, q: QueueName, n: usize) -> Outcome {
     let mut rng = env.rng();
     for _ in 0..n {
-        publish_all(&queue, &q, level(1, 1 + rng.below(10) as u8)).await?;
+        publish_all(&queue, &q, messages_at(1, 1 + rng.below(10) as u8)).await?;
     }
     Ok(())
 }
@@ -53,12 +53,12 @@ async fn work(env: Env, q: QueueName, left: Arc<AtomicUsize>) -> Result<usize, F
 
 async fn a_busy_worker_parks_nothing(env: Env) -> Outcome {
     let (queue, q) = env.declared("parks-nothing").await?;
-    publish_all(&queue, &q, level(200, 1)).await?;
+    publish_all(&queue, &q, messages_at(200, 1)).await?;
     let mut starts = Starts::new();
     let worker = starts.of(Worker::new(queue.clone()).concurrency(4).lease(env.t(100.0)));
     let running = Running::start(worker, std::slice::from_ref(&q));
     let busy = four_starts(&env, &mut starts).await?;
-    publish_all(&queue, &q, level(4, 10)).await?;
+    publish_all(&queue, &q, messages_at(4, 10)).await?;
     drop(busy);
     let next = four_starts(&env, &mut starts).await?;
     let levels: Vec<u8> = next.iter().map(|started| started.job.message.priority().get()).collect();

@@ -15,6 +15,7 @@ use polyqueue::{
 
 use super::arrival::{Arrival, ack, patience};
 use super::crowd::{drain_in_batches, in_tasks};
+use super::hand;
 use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -80,8 +81,7 @@ async fn the_first_consumer_ever_gets_what_was_there_before(env: Env) -> Outcome
     }
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let drained = drain_in_batches(&env, &*consumer, 10, 1).await?;
-    let came: Vec<_> = drained.iter().map(|delivery| delivery.message.id().clone()).collect();
-    ensure_eq!(came, ids, "all ten, in order");
+    ensure_eq!(hand::ids(&drained), ids, "all ten, in order");
     Ok(())
 }
 
@@ -120,7 +120,7 @@ async fn thousands_of_pipelined_publishes_are_each_stored_once(env: Env) -> Outc
     ensure_eq!(ids.len(), 8000, "distinct ids");
     let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
     let drained = drain_in_batches(&env, &*consumer, 8000, 100).await?;
-    let came: BTreeSet<MessageId> = drained.iter().map(|delivery| delivery.message.id().clone()).collect();
+    let came: BTreeSet<MessageId> = hand::ids(&drained).into_iter().collect();
     ensure!(came == ids, "{} of 8000 came", came.intersection(&ids).count());
     ensure_eq!(consumer.receive(1, Duration::ZERO).await?.len(), 0, "messages beyond those published");
     Ok(())
@@ -179,11 +179,8 @@ async fn one_bad_publish_fails_no_other(env: Env) -> Outcome {
     ensure!(matches!(&large, Error::Invalid { field, .. } if field == "payload"), "{large}");
     ensure!(matches!(&lost, Error::NotFound(_)), "{lost}");
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    let came: BTreeSet<MessageId> = drain_in_batches(&env, &*consumer, 50, 10)
-        .await?
-        .into_iter()
-        .map(|delivery| delivery.message.id().clone())
-        .collect();
+    let drained = drain_in_batches(&env, &*consumer, 50, 10).await?;
+    let came: BTreeSet<MessageId> = hand::ids(&drained).into_iter().collect();
     ensure_eq!(came, good, "the good ones");
     Ok(())
 }

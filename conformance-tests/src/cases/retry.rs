@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::arrival::{Arrival, Span, ack, apply, patience, timed};
 use super::crowd::drain_in_batches;
+use super::hand::{hold, numbered};
 use crate::verbs::{publish_all, publish_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -80,7 +81,7 @@ async fn full_jitter_spreads_a_herd(env: Env) -> Outcome {
     const HERD: usize = 200;
     let (queue, q) = env.declared("herd").await?;
     let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
-    publish_all(&queue, &q, (0..HERD).map(|n| Message::new(n.to_string())).collect()).await?;
+    publish_all(&queue, &q, numbered(HERD)).await?;
     let base = env.t(10.0);
     let failed = fail_together(&env, &*consumer, HERD, &Backoff::new(base, 1.0, base)?.jitter(1.0)?).await?;
     let mut came: Vec<Instant> = Vec::new();
@@ -102,12 +103,7 @@ async fn fail_together(
     n: usize,
     backoff: &Backoff,
 ) -> Result<Span, Fail> {
-    let (mut held, mut rng) = (Vec::new(), env.rng());
-    while held.len() < n {
-        let some = consumer.receive(n - held.len(), patience(env)).await?;
-        ensure!(!some.is_empty(), "{} of {n} came", held.len());
-        held.extend(some);
-    }
+    let (held, mut rng) = (hold(consumer, n).await?, env.rng());
     let mut retry = || Verdict::retry(backoff.delay(1, rng.unit()), "all at once");
     let verdicts: Vec<_> = held.into_iter().map(|delivery| (delivery.receipt, retry())).collect();
     let (answers, span) = timed(consumer.settle(&verdicts)).await;

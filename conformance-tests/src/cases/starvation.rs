@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::arrival::{Arrival, Span, ack, apply, timed};
 use super::crew::{Running, Starts};
 use super::hand::numbered;
-use super::priority::level;
+use super::priority::messages_at;
 use crate::verbs::{publish_all, publish_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -32,7 +32,7 @@ impl<'a> Feed<'a> {
         let consumer = queue.subscribe(&env.subscription(&q)).await?;
         publish_one(&queue, &q, Message::new("victim")).await?;
         let victim = Arrival::next(env, &*consumer).await?;
-        publish_all(&queue, &q, level(5, feed)).await?;
+        publish_all(&queue, &q, messages_at(5, feed)).await?;
         let retried = apply(&*consumer, &victim.delivery, Verdict::retry(env.t(1.0), "later")).await?;
         Ok((Self { env, queue, q, consumer, level: feed, published: BTreeMap::new() }, retried))
     }
@@ -41,7 +41,7 @@ impl<'a> Feed<'a> {
     async fn turn(&mut self) -> Result<Arrival, Fail> {
         let arrival = Arrival::next(self.env, &*self.consumer).await?;
         if arrival.text() != "victim" {
-            let (ids, published) = timed(publish_all(&self.queue, &self.q, level(1, self.level))).await;
+            let (ids, published) = timed(publish_all(&self.queue, &self.q, messages_at(1, self.level))).await;
             self.published.extend(ids?.into_iter().map(|id| (id, published.inv)));
         }
         ack(&*self.consumer, &arrival.delivery).await?;
