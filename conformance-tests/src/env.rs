@@ -1,5 +1,6 @@
 //! What a case is given: a namespace of its own, recorded handles, the unit of time and the seed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -246,6 +247,16 @@ impl Env {
     /// Tells the checkers of the history that from here on calls may have had hidden effects.
     pub fn note_fault(&self) {
         self.0.recorder.note_fault();
+    }
+
+    /// The queues that were declared here: for harnesses that look for leftovers by name.
+    pub fn declared_queues(&self) -> Vec<QueueName> {
+        let events = self.0.recorder.history().events;
+        let names = events.into_iter().filter_map(|event| match event.call {
+            Call::Declare { queue, .. } => Some(queue),
+            _ => None,
+        });
+        names.collect::<BTreeSet<QueueName>>().into_iter().collect()
     }
 
     /// Tells the checkers of the history that every message of this queue whose publish was Ok has come to its end.

@@ -15,6 +15,7 @@ pub mod history;
 pub mod model;
 pub mod rng;
 pub mod roles;
+pub mod stage;
 pub mod verbs;
 
 #[allow(dead_code)]
@@ -30,3 +31,4 @@ pub use harness::{ChildSpec, Fault, Faults, Garbage, Harness, NoFaults, Time};
 pub use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
 pub use rng::Rng;
 pub use run::run;
+pub use stage::Stage;

@@ -1,0 +1,110 @@
+//! The Redis backend under test: on a private server, or on the one that `REDIS_URL` names.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
+use polyqueue_conformance::broker::{Broker, RedisBroker};
+use polyqueue_conformance::{Bytes, ChildSpec, Env, Faults, Garbage, Harness, NoFaults, Stage, async_trait};
+
+pub(crate) struct Redis(Stage);
+
+impl Redis {
+    pub(crate) fn new() -> Self {
+        Self(Stage::new("redis", "REDIS_URL", || {
+            Box::pin(async { Ok(Arc::new(RedisBroker::start().await?) as Arc<dyn Broker>) })
+        }))
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
+        let client = redis::Client::open(self.0.url().await?).map_err(failed)?;
+        let mut connection = client.get_multiplexed_async_connection().await.map_err(failed)?;
+        command.query_async(&mut connection).await.map_err(failed)
+    }
+
+    /// Adds an entry to the lane of priority 5, as any client may.
+    async fn add(&self, env: &Env, queue: &QueueName, fields: &[(&str, &[u8])]) -> Result<()> {
+        let mut command = redis::cmd("XADD");
+        command.arg(format!("{}:s:5", prefix(env, queue))).arg("*");
+        for (name, value) in fields {
+            command.arg(name).arg(value);
+        }
+        self.ask::<String>(&command).await.map(drop)
+    }
+}
+
+/// What the keys of a queue begin with: docs/wire-format.md of the backend.
+fn prefix(env: &Env, queue: &QueueName) -> String {
+    let escaped =
+        queue.as_str().replace('%', "%25").replace('{', "%7B").replace('}', "%7D").replace(':', "%3A");
+    format!("{}:{{{escaped}}}", env.namespace())
+}
+
+fn failed(error: redis::RedisError) -> Error {
+    Error::backend("redis", Certainty::Unknown, error)
+}
+
+/// Fields that cannot hold just any text.
+const FIELDS: [&str; 6] = ["v", "x", "n", "t", "h", "a"];
+
+#[async_trait]
+impl Harness for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn open(&self, _: &Env, mut options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        if options.url.is_empty() {
+            options.url = self.0.url().await?;
+        }
+        polyqueue_redis::PROVIDER.connect(options).await
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    fn lateness(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
+        self.0.faults().await
+    }
+
+    fn broker(&self) -> Option<SocketAddr> {
+        self.0.address()
+    }
+
+    fn through(&self, proxy: SocketAddr) -> Option<String> {
+        self.0.through(proxy)
+    }
+
+    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+        match raw {
+            Garbage::BrokenField { body, field, value } => {
+                let field = FIELDS[field % FIELDS.len()];
+                self.add(env, queue, &[("data", &body), (field, value.as_bytes())]).await
+            }
+            Garbage::FutureVersion { body } => self.add(env, queue, &[("v", b"2"), ("data", &body)]).await,
+            _ => self.add(env, queue, &[("nobody", b"")]).await,
+        }
+    }
+
+    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
+        self.add(env, queue, &[("data", &payload)]).await
+    }
+
+    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
+        let ours = format!("{}:*", env.namespace());
+        let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(&ours)).await?;
+        let channels: Vec<String> = self.ask(redis::cmd("PUBSUB").arg("CHANNELS").arg(&ours)).await?;
+        let shown = |what: &'static str| move |name: String| format!("{what} {name}");
+        Ok(keys.into_iter().map(shown("key")).chain(channels.into_iter().map(shown("channel"))).collect())
+    }
+
+    fn child(&self) -> Option<ChildSpec> {
+        self.0.child()
+    }
+}
