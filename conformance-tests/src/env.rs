@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ struct Inner {
     lateness: Duration,
     info: Info,
     recorder: Arc<Recorder>,
-    opened: Mutex<Vec<Arc<dyn Queue>>>,
+    opened: Mutex<Vec<Weak<dyn Queue>>>,
 }
 
 /// What an [`Env`] is made of.
@@ -125,7 +125,7 @@ impl Env {
     ) -> polyqueue::Result<Arc<dyn Queue>> {
         let queue = self.open_unrecorded(change).await?;
         let queue: Arc<dyn Queue> = Recorded::new(queue, self.0.recorder.clone());
-        self.0.opened.lock().push(queue.clone());
+        self.0.opened.lock().push(Arc::downgrade(&queue));
         Ok(queue)
     }
 
@@ -273,9 +273,9 @@ impl Env {
         &self.0.recorder
     }
 
-    /// Ends every client that was opened here.
+    /// Every client that was opened here and is still there: a case may drop its own.
     pub(crate) fn take_opened(&self) -> Vec<Arc<dyn Queue>> {
-        std::mem::take(&mut *self.0.opened.lock())
+        std::mem::take(&mut *self.0.opened.lock()).iter().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -1,0 +1,160 @@
+//! The RabbitMQ backend under test: on a private node, or on the one that `RABBITMQ_URL` names.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
+use polyqueue_conformance::broker::{Broker, RabbitBroker};
+use polyqueue_conformance::{Bytes, ChildSpec, Env, Faults, Garbage, Harness, NoFaults, Stage, async_trait};
+
+/// The private node, when there is one: it can say what lies on it.
+static NODE: OnceLock<Arc<RabbitBroker>> = OnceLock::new();
+
+pub(crate) struct Rabbit(Stage);
+
+impl Rabbit {
+    pub(crate) fn new() -> Self {
+        Self(Stage::new("rabbitmq", "RABBITMQ_URL", || {
+            Box::pin(async {
+                let node = Arc::new(RabbitBroker::start().await?);
+                let node = NODE.get_or_init(|| node);
+                Ok(node.clone() as Arc<dyn Broker>)
+            })
+        }))
+    }
+
+    /// A channel of a client that has never heard of this library. The connection ends with its last channel.
+    async fn channel(&self) -> Result<Channel> {
+        let url = self.0.url().await?;
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.map_err(failed)?;
+        connection.create_channel().await.map_err(failed)
+    }
+
+    async fn publish(&self, env: &Env, queue: &QueueName, headers: FieldTable, body: &[u8]) -> Result<()> {
+        let channel = self.channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        let mut properties = BasicProperties::default();
+        if !headers.inner().is_empty() {
+            properties = properties.with_headers(headers);
+        }
+        let name = format!("{}.q.{queue}", env.namespace());
+        let options = BasicPublishOptions::default();
+        let sent = channel.basic_publish("".into(), name.into(), options, body, properties).await;
+        sent.map_err(failed)?.await.map_err(failed).map(drop)
+    }
+
+    /// The broker's queues of this namespace, from the node itself.
+    async fn queues(node: &RabbitBroker, namespace: &str) -> Result<Vec<String>> {
+        let list = format!(
+            "lists:flatten(lists:join(\"\\n\", [binary_to_list(N) || Q <- rabbit_amqqueue:list(), \
+             {{resource, _, queue, N}} <- [amqqueue:get_name(Q)], \
+             lists:prefix(\"{namespace}.\", binary_to_list(N))]))."
+        );
+        let printed = node.eval(&list).await.map_err(|e| Error::backend("rabbitmq", Certainty::Definite, e))?;
+        let names = printed.trim().trim_matches('"').replace("\\n", "\n");
+        Ok(names.lines().filter(|name| name.starts_with(namespace)).map(str::to_owned).collect())
+    }
+
+    /// The same where only AMQP can be asked: by the names that were declared.
+    async fn still_there(&self, env: &Env) -> Result<Vec<String>> {
+        let mut left = Vec::new();
+        for queue in env.declared_queues() {
+            for name in ["q", "dead"].map(|side| format!("{}.{side}.{queue}", env.namespace())) {
+                let options = QueueDeclareOptions { passive: true, ..Default::default() };
+                let channel = self.channel().await?;
+                if channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.is_ok() {
+                    left.push(name);
+                }
+            }
+        }
+        Ok(left)
+    }
+}
+
+fn failed(error: lapin::Error) -> Error {
+    Error::backend("rabbitmq", Certainty::Unknown, error)
+}
+
+/// Headers of ours that cannot hold just any text.
+const FIELDS: [&str; 8] = [
+    "x-pq-v",
+    "x-pq-attempt",
+    "x-pq-at",
+    "x-pq-max",
+    "x-pq-retries",
+    "x-pq-headers",
+    "x-pq-redriven",
+    "x-pq-former",
+];
+
+#[async_trait]
+impl Harness for Rabbit {
+    fn name(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    async fn open(&self, _: &Env, mut options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        if options.url.is_empty() {
+            options.url = self.0.url().await?;
+        }
+        polyqueue_rabbitmq::PROVIDER.connect(options).await
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
+        self.0.faults().await
+    }
+
+    fn broker(&self) -> Option<SocketAddr> {
+        self.0.address()
+    }
+
+    fn through(&self, proxy: SocketAddr) -> Option<String> {
+        self.0.through(proxy)
+    }
+
+    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+        let mut headers = FieldTable::default();
+        match raw {
+            Garbage::BrokenField { body, field, value } => {
+                let broken = AMQPValue::LongString(value.into());
+                headers.insert(FIELDS[field % FIELDS.len()].into(), broken);
+                self.publish(env, queue, headers, &body).await
+            }
+            Garbage::FutureVersion { body } => {
+                headers.insert("x-pq-v".into(), AMQPValue::LongLongInt(2));
+                self.publish(env, queue, headers, &body).await
+            }
+            // A message of AMQP always has a body, be it empty.
+            _ => {
+                headers.insert("x-pq-v".into(), AMQPValue::LongString("none".into()));
+                self.publish(env, queue, headers, b"").await
+            }
+        }
+    }
+
+    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
+        self.publish(env, queue, FieldTable::default(), &payload).await
+    }
+
+    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
+        let catalogue = format!("{}.catalogue", env.namespace());
+        let options = QueueDeleteOptions::default();
+        self.channel().await?.queue_delete(catalogue.into(), options).await.map_err(failed)?;
+        match NODE.get() {
+            Some(node) => Self::queues(node, env.namespace()).await,
+            None => self.still_there(env).await,
+        }
+    }
+
+    fn child(&self) -> Option<ChildSpec> {
+        self.0.child()
+    }
+}
