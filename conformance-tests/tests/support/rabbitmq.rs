@@ -54,7 +54,8 @@ impl Rabbit {
              {{resource, _, queue, N}} <- [amqqueue:get_name(Q)], \
              lists:prefix(\"{namespace}.\", binary_to_list(N))]))."
         );
-        let printed = node.eval(&list).await.map_err(|e| Error::backend("rabbitmq", Certainty::Definite, e))?;
+        let printed =
+            node.eval(&list).await.map_err(|e| Error::backend("rabbitmq", Certainty::Definite, e))?;
         let names = printed.trim().trim_matches('"').replace("\\n", "\n");
         Ok(names.lines().filter(|name| name.starts_with(namespace)).map(str::to_owned).collect())
     }
