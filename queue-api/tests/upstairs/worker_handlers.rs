@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Bytes, Error, Failure, Handler, Job, Message, Payload, QueueName, Refusal, Report, Result, Verdict,
-    Versions, Worker, with,
+    Backoff, Bytes, Error, Failure, Handler, Job, Message, Payload, QueueName, Refusal, Report, Result,
+    RetryPolicy, Verdict, Versions, Worker, with,
 };
 use tokio::task::JoinHandle;
 
-use crate::scripted::{Ping, Q, Scripted, ping};
+use crate::scripted::{LEASE, Ping, Q, Scripted, ping};
 
 async fn fine<T: Send>(_: Job<T>) -> Result<(), Failure> {
     Ok(())
@@ -162,13 +163,15 @@ async fn another_major_version_is_warned_of_or_rejected() {
 #[tokio::test(start_paused = true)]
 async fn the_subscription_says_what_the_worker_was_told() {
     let broker = Scripted::default();
-    let worker = Worker::new(broker.queue()).on(fine::<Ping>).concurrency(3).consumer("me");
-    worker.run([Q], async {}).await.unwrap();
-    let worker = Worker::new(broker.queue()).on(fine::<Ping>).concurrency(3).prefetch(9);
-    worker.run([Q], async {}).await.unwrap();
-    let [strict, eager] = &broker.subscriptions()[..] else { panic!() };
-    assert_eq!((strict.prefetch, strict.consumer.as_str(), strict.max_attempts.get()), (3, "me", 4));
-    assert_eq!(eager.prefetch, 9);
+    let lease = Duration::from_secs(7);
+    let five = RetryPolicy::new(5, Backoff::default()).unwrap();
+    let worker = || Worker::new(broker.queue()).on(fine::<Ping>).concurrency(3);
+    worker().consumer("me").lease(lease).retry(five).run([Q], async {}).await.unwrap();
+    worker().prefetch(9).run([Q], async {}).await.unwrap();
+    let [told, usual] = &broker.subscriptions()[..] else { panic!() };
+    assert_eq!((told.prefetch, told.consumer.as_str()), (3, "me"));
+    assert_eq!((told.lease, told.max_attempts.get()), (lease, 5));
+    assert_eq!((usual.prefetch, usual.lease, usual.max_attempts.get()), (9, LEASE, 4));
 }
 
 #[tokio::test(start_paused = true)]
