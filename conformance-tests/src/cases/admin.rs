@@ -7,8 +7,8 @@ use polyqueue::{Error, Message, MessageId, Purge, Queue, QueueName, Settled, Ver
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hand::{
-    Counts, LONG, bury, counts, drain_to_sentinel, hold, ids, lease_over, nothing_else_is_ready, numbered,
-    once_each, redrive_all, settle_all,
+    Counts, brief, bury, counts, drain_to_sentinel, expiring, hold, ids, lease_over, nothing_else_is_ready,
+    numbered, once_each, redrive_all, settle_all, steady,
 };
 use crate::verbs::publish_all;
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
@@ -51,7 +51,9 @@ impl Script {
 
 async fn counts_follow_every_step(env: Env) -> Outcome {
     let (queue, name) = env.declared("counted").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    // Steps that time makes lie so far apart that no hiccup swaps them.
+    let pace = env.t(1.0).max(3 * env.lateness());
+    let consumer = queue.subscribe(&env.subscription(&name).lease(7 * pace)).await?;
     let mut it =
         Script { env: env.clone(), queue: queue.clone(), name: name.clone(), model: Counts::default() };
     it.step("1 declared", |_| {}).await?;
@@ -60,16 +62,16 @@ async fn counts_follow_every_step(env: Env) -> Outcome {
     it.step("2 five published", |model| model.ready += 5).await?;
     sleep(env.t(1.0)).await;
     it.oldest(published).await?;
-    let delayed = numbered(2).into_iter().map(|message| message.with_delay(env.t(3.0))).collect();
+    let delayed = numbered(2).into_iter().map(|message| message.with_delay(3 * pace)).collect();
     publish_all(&queue, &name, delayed).await?;
     it.step("3 two delayed", |model| model.delayed += 2).await?;
     let held = hold(&*consumer, 3).await?;
     it.step("4 three received", |model| (model.ready, model.in_flight) = (2, 3)).await?;
     settle_all(&*consumer, &held[..1], |_| Verdict::Ack, Settled::Applied).await?;
     it.step("5 one acked", |model| model.in_flight -= 1).await?;
-    let retry = Verdict::retry(env.t(3.0), "later");
+    let retry = Verdict::retry(3 * pace, "later");
     settle_all(&*consumer, &held[1..2], |_| retry.clone(), Settled::Applied).await?;
-    let due = Instant::now() + env.t(3.0);
+    let due = Instant::now() + 3 * pace;
     it.step("6 one retried later", |model| (model.in_flight, model.delayed) = (1, 3)).await?;
     settle_all(&*consumer, &held[2..], |_| Verdict::reject("no"), Settled::Died).await?;
     it.step("7 one refused", |model| (model.in_flight, model.dead) = (0, 1)).await?;
@@ -99,7 +101,7 @@ async fn counts_follow_time(it: &mut Script, due: Instant, expiry: Instant) -> O
 
 async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     let (queue, name) = env.declared("purged").await?;
-    let consumer = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     let buried = bury(&env, &queue, &name, numbered(2)).await?;
     publish_all(&queue, &name, numbered(3)).await?;
     let held = hold(&*consumer, 3).await?;
@@ -199,11 +201,11 @@ fn not_found<T>(answer: polyqueue::Result<T>, unknown: &QueueName) -> Outcome {
 
 async fn a_deleted_queue_leaves_no_ghost(env: Env) -> Outcome {
     let (queue, name) = env.declared("phoenix").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     bury(&env, &queue, &name, numbered(1)).await?;
     publish_all(&queue, &name, numbered(4)).await?;
     let held = hold(&*consumer, 2).await?;
-    let over = lease_over(Instant::now(), env.t(5.0));
+    let over = lease_over(Instant::now(), brief(&env));
     let delay = env.t(3.0);
     publish_all(
         &queue,
@@ -217,7 +219,7 @@ async fn a_deleted_queue_leaves_no_ghost(env: Env) -> Outcome {
     counts(&queue.stats(&name).await?, Counts::default(), "declared again")?;
     let _ = consumer.settle(&[(held[0].receipt.clone(), Verdict::retry(Duration::ZERO, "ghost"))]).await;
     let fresh = env.open().await?;
-    let reader = fresh.subscribe(&env.subscription(&name)).await?;
+    let reader = fresh.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&fresh, &name, &*reader).await?;
     sleep_until(over + env.lateness()).await;
     nothing_else_is_ready(&fresh, &name, &*reader).await?;

@@ -2,14 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use polyqueue::{Consumer, DeadReason, Delivery, Message, MessageId, Queue, QueueName, Verdict};
 use tokio::time::Instant;
 
 use super::dead_letter::only_letter;
 use super::hand::{
-    Counts, PATIENCE, counts, drain_to_sentinel, lease_over, nothing_else_is_ready, redrive_all, until,
+    Counts, PATIENCE, brief, counts, drain_to_sentinel, expiring, lease_over, nothing_else_is_ready,
+    redrive_all, steady, until,
 };
 use super::interrupt::Victim;
 use crate::verbs::{dead_all, publish_one, receive_one};
@@ -34,10 +34,10 @@ async fn an_expired_last_attempt_is_buried(env: Env) -> Outcome {
 /// Nobody receives, the holder stays: the message is dead within L of its lease's end, and not before.
 async fn buried_unasked(env: &Env, name: &str, look: Look) -> Outcome {
     let (queue, name) = env.declared(name).await?;
-    let consumer = queue.subscribe(&env.subscription(&name).consumer("sleeper")).await?;
+    let consumer = queue.subscribe(&expiring(env, &name).consumer("sleeper")).await?;
     publish_one(&queue, &name, Message::new("once").with_max_attempts(NonZeroU32::MIN)).await?;
     let held = receive_one(&*consumer, PATIENCE).await?;
-    let due = Instant::now() + consumer_lease(env);
+    let due = Instant::now() + brief(env);
     loop {
         let asked = Instant::now();
         let dead = match look {
@@ -57,23 +57,18 @@ async fn buried_unasked(env: &Env, name: &str, look: Look) -> Outcome {
     counts(&queue.stats(&name).await?, Counts { dead: 1, ..Counts::default() }, "after the burial")
 }
 
-/// The lease of [`Env::subscription`].
-fn consumer_lease(env: &Env) -> Duration {
-    env.t(5.0)
-}
-
 /// The holder goes away: the next receive buries the message at the latest, and never brings it.
 async fn buried_after_its_holder(env: &Env) -> Outcome {
     let (queue, name) = env.declared("orphan").await?;
     let holder = env.open().await?;
-    let consumer = holder.subscribe(&env.subscription(&name)).await?;
+    let consumer = holder.subscribe(&expiring(env, &name)).await?;
     publish_one(&queue, &name, Message::new("once").with_max_attempts(NonZeroU32::MIN)).await?;
     receive_one(&*consumer, PATIENCE).await?;
-    let over = lease_over(Instant::now(), consumer_lease(env));
+    let over = lease_over(Instant::now(), brief(env));
     drop(consumer);
     holder.close().await?;
     until(over).await;
-    let next = queue.subscribe(&env.subscription(&name)).await?;
+    let next = queue.subscribe(&steady(env, &name)).await?;
     nothing_else_is_ready(&queue, &name, &*next).await?;
     let dead = queue.stats(&name).await?.dead;
     ensure_eq!(dead, 1, "dead after a receive");
@@ -95,7 +90,7 @@ async fn a_cut_burial_loses_nothing(env: Env) -> Outcome {
         drop(consumer);
         victim.queue.close().await?;
     }
-    until(lease_over(Instant::now(), consumer_lease(&env))).await;
+    until(lease_over(Instant::now(), brief(&env))).await;
     redrive_all(&queue, &name).await?;
     let copies = drain_to_sentinel(&env, &queue, &name).await?;
     for id in &sent {
@@ -124,7 +119,7 @@ async fn burial(
     let many = NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN);
     sent.push(publish_one(queue, name, Message::new("body").with_max_attempts(many)).await?);
     let victim = Victim::open(env).await?;
-    let consumer = victim.queue.subscribe(&env.subscription(name)).await?;
+    let consumer = victim.queue.subscribe(&expiring(env, name)).await?;
     let delivery = receive_one(&*consumer, PATIENCE).await?;
     Ok((victim, (consumer, delivery)))
 }

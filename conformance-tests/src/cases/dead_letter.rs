@@ -8,13 +8,13 @@ use polyqueue::{
     QueueName, Refusal, Settled, Verdict,
 };
 
-use super::hand::{LONG, PATIENCE, hold, level, nothing_else_is_ready, number, numbered, settle_all};
+use super::hand::{PATIENCE, hold, level, nothing_else_is_ready, number, numbered, settle_all, steady};
 use crate::verbs::{dead_all, eventually, publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Garbage, Outcome, case, ensure, ensure_eq};
 
 async fn the_record_is_complete(env: Env) -> Outcome {
     let (queue, name) = env.declared("fated").await?;
-    let consumer = queue.subscribe(&env.subscription(&name).consumer("ward 9")).await?;
+    let consumer = queue.subscribe(&steady(&env, &name).consumer("ward 9")).await?;
     let sent = with_all_fields();
     publish_one(&queue, &name, sent.clone()).await?;
     let mut first = None;
@@ -81,7 +81,7 @@ pub(super) async fn only_letter(queue: &Arc<dyn Queue>, name: &QueueName) -> Res
 
 async fn the_reason_is_true(env: Env) -> Outcome {
     let (queue, name) = env.declared("refused").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     for (priority, reason, error) in
         [(9, Refusal::Rejected, "not wanted"), (2, Refusal::Undecodable, "not JSON")]
     {
@@ -116,7 +116,7 @@ async fn the_reason_is_true(env: Env) -> Outcome {
 async fn a_listing_has_no_gaps(env: Env) -> Outcome {
     let (queue, name) = env.declared("listed").await?;
     let sent = publish_all(&queue, &name, numbered(36)).await?;
-    let consumer = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     let mut held = hold(&*consumer, 36).await?;
     let late = held.pop().into_iter().collect::<Vec<_>>();
     settle_all(&*consumer, &held, |it| refusal(&it.message), Settled::Died).await?;

@@ -1,12 +1,15 @@
 //! A queue whose extensions never get through: a worker on it has no heartbeat.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
     Consumer, Delivery, Destination, Extended, Info, Message, Published, Queue, QueueSpec, Receipt, Result,
     Settled, Subscription, Verdict, async_trait,
 };
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Like the queue within, but extensions are never answered.
 #[derive(Debug)]
@@ -33,7 +36,8 @@ impl Queue for Deaf {
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
-        Ok(Box::new(DeafConsumer(self.inner.subscribe(subscription).await?)))
+        let inner = self.inner.subscribe(subscription).await?;
+        Ok(Box::new(DeafConsumer { inner, served: AtomicBool::new(false), closed: Notify::new() }))
     }
 
     async fn close(&self) -> Result<()> {
@@ -41,17 +45,28 @@ impl Queue for Deaf {
     }
 }
 
+/// Receives once only, so that what it loses goes to somebody else.
 #[derive(Debug)]
-struct DeafConsumer(Box<dyn Consumer>);
+struct DeafConsumer {
+    inner: Box<dyn Consumer>,
+    served: AtomicBool,
+    closed: Notify,
+}
 
 #[async_trait]
 impl Consumer for DeafConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
-        self.0.receive(max, wait).await
+        if self.served.load(SeqCst) {
+            let _ = timeout(wait, self.closed.notified()).await;
+            return Ok(vec![]);
+        }
+        let came = self.inner.receive(max, wait).await?;
+        self.served.store(!came.is_empty(), SeqCst);
+        Ok(came)
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
-        self.0.settle(verdicts).await
+        self.inner.settle(verdicts).await
     }
 
     async fn extend(&self, _receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
@@ -59,6 +74,7 @@ impl Consumer for DeafConsumer {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.close().await
+        self.closed.notify_one();
+        self.inner.close().await
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polyqueue::{
     Consumer, Delivery, Message, MessageId, Priority, Queue, QueueName, QueueStats, Receipt, Result, Settled,
-    Verdict,
+    Subscription, Verdict,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -14,7 +14,7 @@ use crate::verbs::{dead_all, publish_all, publish_one, receive_one, settle_one};
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
 /// How long a message that must be there is waited for where its lateness is not what is being judged.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Messages whose payloads are their numbers.
 pub(super) fn numbered(n: usize) -> Vec<Message> {
@@ -83,7 +83,7 @@ pub(super) async fn bury(
 ) -> Result<Vec<MessageId>, Fail> {
     let n = messages.len();
     let ids = publish_all(queue, name, messages).await?;
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let held = hold(&*consumer, n).await?;
     let error = |delivery: &Delivery| format!("no {}", String::from_utf8_lossy(delivery.message.payload()));
     settle_all(&*consumer, &held, |delivery| Verdict::reject(error(delivery)), Settled::Died).await?;
@@ -92,7 +92,22 @@ pub(super) async fn bury(
 }
 
 /// A lease that does not end while a case runs.
-pub(super) const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_secs(600);
+
+/// A subscription whose leases do not end while a case runs: for all that is not about the ends of leases.
+pub(super) fn steady(env: &Env, name: &QueueName) -> Subscription {
+    env.subscription(name).lease(LONG)
+}
+
+/// A lease that is short enough to be waited out, and long enough that no hiccup of the machine ends it.
+pub(super) fn brief(env: &Env) -> Duration {
+    env.t(5.0).max(8 * env.lateness())
+}
+
+/// A subscription with [`brief`] leases.
+pub(super) fn expiring(env: &Env, name: &QueueName) -> Subscription {
+    env.subscription(name).lease(brief(env))
+}
 
 /// Proves that nothing else is ready: a message of the lowest priority, published last, is the next one.
 pub(super) async fn nothing_else_is_ready(
@@ -118,7 +133,7 @@ pub(super) async fn drain_to_sentinel(
     queue: &Arc<dyn Queue>,
     name: &QueueName,
 ) -> Result<Vec<MessageId>, Fail> {
-    let consumer = queue.subscribe(&env.subscription(name)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let last = publish_one(queue, name, Message::new("last").with_priority(Priority::LOWEST)).await?;
     let mut copies = Vec::new();
     loop {

@@ -9,7 +9,7 @@ use polyqueue::{
 };
 use tokio::time::Instant;
 
-use super::hand::{LONG, PATIENCE, hold, nothing_else_is_ready, settle_all};
+use super::hand::{PATIENCE, hold, nothing_else_is_ready, settle_all, steady};
 use crate::verbs::{publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Outcome, case, ensure, ensure_eq};
 
@@ -75,7 +75,7 @@ async fn every_name_is_its_own_queue(env: Env) -> Outcome {
     let listed: BTreeSet<QueueName> = queue.queues().await?.into_iter().map(|spec| spec.name).collect();
     ensure_eq!(listed, names.iter().cloned().collect(), "queues()");
     for name in &names {
-        let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+        let consumer = queue.subscribe(&steady(&env, name)).await?;
         for when in ["now", "later"] {
             let held = hold(&*consumer, 1).await?;
             let payload = String::from_utf8_lossy(held[0].message.payload());
@@ -109,7 +109,7 @@ async fn bad_names_are_refused(env: Env) -> Outcome {
         ensure!(text.contains(rule), "{text:?} does not name the rule {rule:?}");
     }
     ensure!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
-    let consumer = queue.subscribe(&env.subscription(&ab)).await?;
+    let consumer = queue.subscribe(&steady(&env, &ab)).await?;
     nothing_else_is_ready(&queue, &ab, &*consumer).await?;
     let listed: Vec<QueueName> = queue.queues().await?.into_iter().map(|spec| spec.name).collect();
     ensure_eq!(listed, [ab], "queues()");
@@ -167,7 +167,7 @@ fn unknown_provider_lists_the_known() -> Outcome {
 /// Empty calls are Ok and do nothing; a verdict that cannot be is refused and leaves the message in hand.
 async fn nothing_asked_is_nothing_done(env: &Env, name: &QueueName) -> Outcome {
     let queue = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(name)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     publish_one(&queue, name, Message::new("in hand")).await?;
     let start = Instant::now();
     ensure!(consumer.receive(0, PATIENCE).await?.is_empty(), "receive(0) brought something");

@@ -6,7 +6,8 @@ use polyqueue::{Consumer, Delivery, Extended, Message, Receipt, Settled, Verdict
 use tokio::time::{Instant, sleep_until};
 
 use super::hand::{
-    LONG, PATIENCE, hold, ids, lease_over, nothing_else_is_ready, numbered, once_each, settle_all,
+    PATIENCE, brief, expiring, hold, ids, lease_over, nothing_else_is_ready, numbered, once_each, settle_all,
+    steady,
 };
 use crate::verbs::{publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
@@ -33,9 +34,9 @@ async fn extend_one(consumer: &dyn Consumer, receipt: &Receipt) -> Result<Extend
 async fn the_next_holder_waits_for_the_end_of_the_lease(env: Env) -> Outcome {
     let (queue, name) = env.declared("held").await?;
     let other = env.open().await?;
-    let lease = env.t(5.0);
+    let lease = brief(&env);
     let (a, b) =
-        (queue.subscribe(&env.subscription(&name)).await?, other.subscribe(&env.subscription(&name)).await?);
+        (queue.subscribe(&expiring(&env, &name)).await?, other.subscribe(&expiring(&env, &name)).await?);
     publish_one(&queue, &name, Message::new("one at a time")).await?;
     let first = take(&*a, PATIENCE).await?;
     ensure!(first.delivery.lease_until >= first.began + lease, "the lease is said to end early");
@@ -54,21 +55,19 @@ async fn the_next_holder_waits_for_the_end_of_the_lease(env: Env) -> Outcome {
 async fn an_extended_lease_does_not_move(env: Env) -> Outcome {
     let (queue, name) = env.declared("extended").await?;
     let other = env.open().await?;
-    let (a, b) = (
-        queue.subscribe(&env.subscription(&name)).await?,
-        other.subscribe(&env.subscription(&name).lease(LONG)).await?,
-    );
+    let (a, b) =
+        (queue.subscribe(&expiring(&env, &name)).await?, other.subscribe(&steady(&env, &name)).await?);
     publish_all(&queue, &name, numbered(10)).await?;
     let held = hold(&*a, 10).await?;
     let start = Instant::now();
     let keep = async {
         for step in 1..=5 {
-            sleep_until(start + env.t(2.0) * step).await;
+            sleep_until(start + brief(&env) * 2 * step / 5).await;
             let asked = Instant::now();
             let Extended::Until(end) = extend_one(&*a, &held[0].receipt).await? else {
                 return Err(Fail::from(format!("extension {step} answered LeaseLost")));
             };
-            ensure!(end >= asked + env.t(5.0), "extended by less than a lease");
+            ensure!(end >= asked + brief(&env), "extended by less than a lease");
         }
         Ok(())
     };
@@ -102,13 +101,11 @@ async fn nothing_to_say(consumer: &dyn Consumer, lost: &Receipt) -> Outcome {
 
 async fn a_lost_lease_has_nothing_to_say(env: Env) -> Outcome {
     let (queue, name) = env.declared("lost").await?;
-    let (a, b) = (
-        queue.subscribe(&env.subscription(&name)).await?,
-        queue.subscribe(&env.subscription(&name).lease(LONG)).await?,
-    );
+    let (a, b) =
+        (queue.subscribe(&expiring(&env, &name)).await?, queue.subscribe(&steady(&env, &name)).await?);
     publish_one(&queue, &name, Message::new("fenced")).await?;
     let first = receive_one(&*a, PATIENCE).await?;
-    let second = receive_one(&*b, env.t(5.0) + PATIENCE).await?;
+    let second = receive_one(&*b, brief(&env) + PATIENCE).await?;
     nothing_to_say(&*a, &first.receipt).await?;
     nothing_else_is_ready(&queue, &name, &*b).await?;
     ensure_eq!(queue.stats(&name).await?.dead, 0, "dead letters");
@@ -119,10 +116,10 @@ async fn a_lost_lease_has_nothing_to_say(env: Env) -> Outcome {
 
 async fn a_lease_that_nobody_took_over_is_lost_all_the_same(env: Env) -> Outcome {
     let (queue, name) = env.declared("untaken").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_one(&queue, &name, Message::new("late")).await?;
     let first = take(&*consumer, PATIENCE).await?;
-    sleep_until(lease_over(first.returned, env.t(5.0))).await;
+    sleep_until(lease_over(first.returned, brief(&env))).await;
     let ack = settle_one(&*consumer, &first.delivery.receipt, Verdict::Ack).await?;
     ensure_eq!(ack, Settled::LeaseLost, "an ack after the end of the lease");
     let again = receive_one(&*consumer, PATIENCE).await?;
@@ -134,12 +131,12 @@ async fn a_lease_that_nobody_took_over_is_lost_all_the_same(env: Env) -> Outcome
 
 async fn an_extension_is_a_full_lease_from_now(env: Env) -> Outcome {
     let (queue, name) = env.declared("prolonged").await?;
-    let lease = env.t(5.0);
+    let lease = brief(&env);
     let (a, b) =
-        (queue.subscribe(&env.subscription(&name)).await?, queue.subscribe(&env.subscription(&name)).await?);
+        (queue.subscribe(&expiring(&env, &name)).await?, queue.subscribe(&expiring(&env, &name)).await?);
     publish_one(&queue, &name, Message::new("long work")).await?;
     let first = take(&*a, PATIENCE).await?;
-    sleep_until(first.began + env.t(4.0)).await;
+    sleep_until(first.began + lease * 4 / 5).await;
     let asked = Instant::now();
     let Extended::Until(end) = extend_one(&*a, &first.delivery.receipt).await? else {
         return Err("an extension in time answered LeaseLost".into());
@@ -167,7 +164,7 @@ async fn an_extension_is_a_full_lease_from_now(env: Env) -> Outcome {
 async fn a_name_may_be_shared(env: Env) -> Outcome {
     let (queue, name) = env.declared("namesakes").await?;
     let other = env.open().await?;
-    let twin = env.subscription(&name).consumer("twin");
+    let twin = expiring(&env, &name).consumer("twin");
     let (a, b) = (queue.subscribe(&twin).await?, other.subscribe(&twin).await?);
     publish_all(&queue, &name, numbered(4)).await?;
     let (of_a, of_b) = (hold(&*a, 2).await?, hold(&*b, 2).await?);
@@ -182,7 +179,7 @@ async fn a_name_may_be_shared(env: Env) -> Outcome {
         "lost with its namesake's"
     );
     settle_all(&*b, &of_b, |_| Verdict::Ack, Settled::Applied).await?;
-    let left = receive_one(&*b, env.t(5.0) + PATIENCE).await?;
+    let left = receive_one(&*b, brief(&env) + PATIENCE).await?;
     ensure_eq!(
         (left.message.id(), left.attempt),
         (of_a[1].message.id(), 2),

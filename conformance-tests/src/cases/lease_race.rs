@@ -12,8 +12,8 @@ use polyqueue::{
 use tokio::time::{Instant, sleep_until};
 
 use super::hand::{
-    LONG, PATIENCE, drain_to_sentinel, hold, ids, level, nothing_else_is_ready, numbered, once_each,
-    settle_all,
+    PATIENCE, brief, drain_to_sentinel, expiring, hold, ids, level, nothing_else_is_ready, numbered,
+    once_each, settle_all, steady,
 };
 use super::interrupt::{Hold, Victim};
 use crate::verbs::{publish_all, publish_one, receive_one, settle_one};
@@ -24,7 +24,7 @@ const RACES: usize = 1000;
 async fn an_ack_that_races_the_end_wins_or_loses(env: Env) -> Outcome {
     let (queue, name) = env.declared("photo finish").await?;
     let other = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(&name).lease(env.t(4.0))).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_all(&queue, &name, numbered(RACES)).await?;
     let held = hold(&*consumer, RACES).await?;
     let (won, lost) = race(&env, &*consumer, &held).await?;
@@ -81,7 +81,7 @@ const CROWD: usize = 5000;
 async fn a_crowd_of_ends_does_not_hold_up_the_fresh(env: Env) -> Outcome {
     let (queue, name) = env.declared("crowd").await?;
     let (holder, feeder) = (env.open().await?, env.open().await?);
-    let lease = env.t(10.0).max(Duration::from_secs(2));
+    let lease = env.t(10.0).max(Duration::from_secs(2)).max(20 * env.lateness());
     let a = holder.subscribe(&env.subscription(&name).lease(lease)).await?;
     let low = numbered(CROWD).into_iter().map(|message| message.with_priority(level(1))).collect();
     publish_all(&queue, &name, low).await?;
@@ -137,7 +137,7 @@ async fn take_all(
     name: &QueueName,
     back: &AtomicUsize,
 ) -> Result<Vec<(Delivery, Instant)>, Fail> {
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let mut seen = Vec::new();
     loop {
         let came = consumer.receive(50, 4 * PATIENCE).await?;
@@ -154,24 +154,26 @@ async fn take_all(
 }
 
 async fn a_stale_look_resurrects_nothing(env: Env) -> Outcome {
-    for hold in [Hold::Request, Hold::Answer] {
-        acked_while_the_reaper_is_held_up(&env, hold).await?;
-        ack_is_held_up_over_the_end(&env, hold).await?;
-    }
+    tokio::try_join!(
+        acked_while_the_reaper_is_held_up(&env, Hold::Request),
+        acked_while_the_reaper_is_held_up(&env, Hold::Answer),
+        ack_is_held_up_over_the_end(&env, Hold::Request),
+        ack_is_held_up_over_the_end(&env, Hold::Answer),
+    )?;
     Ok(())
 }
 
 /// Who would take over is held up across the end of the lease, while the holder acks in time: it gets nothing.
 async fn acked_while_the_reaper_is_held_up(env: &Env, hold: Hold) -> Outcome {
     let (queue, name) = env.declared(&format!("reaper {hold:?}")).await?;
-    let lease = env.t(2.0);
+    let lease = brief(env);
     let a = queue.subscribe(&env.subscription(&name).lease(lease)).await?;
     let victim = Victim::open(env).await?;
-    let b = victim.queue.subscribe(&env.subscription(&name)).await?;
+    let b = victim.queue.subscribe(&steady(env, &name)).await?;
     publish_one(&queue, &name, Message::new("once")).await?;
     let held = receive_one(&*a, PATIENCE).await?;
     let ack = async {
-        sleep_until(held.lease_until - lease / 4).await;
+        sleep_until(held.lease_until - lease / 2).await;
         let answer = settle_one(&*a, &held.receipt, Verdict::Ack).await;
         sleep_until(held.lease_until + env.lateness()).await;
         answer
@@ -185,14 +187,14 @@ async fn acked_while_the_reaper_is_held_up(env: &Env, hold: Hold) -> Outcome {
 /// The ack is held up beyond the end of the lease: it has an effect or the message comes again, never both.
 async fn ack_is_held_up_over_the_end(env: &Env, hold: Hold) -> Outcome {
     let (queue, name) = env.declared(&format!("ack {hold:?}")).await?;
-    let lease = env.t(2.0);
+    let lease = brief(env);
     let victim = Victim::open(env).await?;
     let a = victim.queue.subscribe(&env.subscription(&name).lease(lease)).await?;
-    let b = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    let b = queue.subscribe(&steady(env, &name)).await?;
     publish_one(&queue, &name, Message::new("once")).await?;
     let held = receive_one(&*a, PATIENCE).await?;
-    sleep_until(held.lease_until - lease / 4).await;
-    let meanwhile = b.receive(1, lease / 4 + env.t(1.0));
+    sleep_until(held.lease_until - lease / 2).await;
+    let meanwhile = b.receive(1, lease / 2 + env.t(1.0));
     let verdict = [(held.receipt.clone(), Verdict::Ack)];
     let (answer, mut came) = victim.held_up(hold, a.settle(&verdict), meanwhile).await;
     let mut came = std::mem::take(came.as_mut().map_err(|e| e.clone())?);

@@ -11,7 +11,7 @@ use polyqueue::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::hand::{PATIENCE, drain_to_sentinel, nothing_else_is_ready, numbered, once_each};
+use super::hand::{PATIENCE, drain_to_sentinel, nothing_else_is_ready, numbered, once_each, steady};
 use super::interrupt::Victim;
 use crate::verbs::{eventually, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
@@ -35,7 +35,7 @@ where
 async fn a_closed_handle_says_so(env: Env) -> Outcome {
     let (queue, name) = env.declared("closed").await?;
     let other = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     publish_one(&queue, &name, Message::new("in hand")).await?;
     let receipt = receive_one(&*consumer, PATIENCE).await?.receipt;
     for time in 1..=3 {
@@ -99,7 +99,7 @@ async fn close_ends_what_is_under_way(env: Env) -> Outcome {
     let (quiet, queue) = (env.queue_name("quiet"), env.open().await?);
     queue.declare(&quiet.clone().into()).await?;
     let consumers =
-        try_join_all((0..5).map(|_| async { queue.subscribe(&env.subscription(&quiet)).await })).await?;
+        try_join_all((0..5).map(|_| async { queue.subscribe(&steady(&env, &quiet)).await })).await?;
     let receives = join_all(consumers.iter().map(|consumer| async {
         let answer = consumer.receive(1, 4 * PATIENCE).await;
         (answer, Instant::now())
@@ -163,14 +163,14 @@ async fn dropped_handles_leave_nothing(env: Env) -> Outcome {
     .await?;
     eventually(&env, PATIENCE, "every task ended", async || Ok((tasks() <= tasks_before).then_some(())))
         .await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&queue, &name, &*consumer).await
 }
 
 /// Opens a handle, uses each part of it, and drops it as it is.
 async fn used_and_dropped(env: &Env, victim: &Victim, name: &QueueName) -> Outcome {
     let queue = victim.another(env).await?;
-    let consumer = queue.subscribe(&env.subscription(name)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     ensure!(consumer.receive(1, Duration::from_millis(1)).await?.is_empty(), "something came");
     queue.stats(name).await?;
     Ok(())

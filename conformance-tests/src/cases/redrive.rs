@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::dead_letter::same_content;
 use super::hand::{
-    Counts, LONG, PATIENCE, bury, counts, drain_to_sentinel, hold, ids, level, nothing_else_is_ready,
-    numbered, once_each, redrive_all, settle_all,
+    Counts, PATIENCE, bury, counts, drain_to_sentinel, hold, ids, level, nothing_else_is_ready, numbered,
+    once_each, redrive_all, settle_all, steady,
 };
 use super::interrupt::{Cut, Victim};
 use crate::verbs::{dead_all, publish_all};
@@ -20,7 +20,7 @@ use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 async fn redriven_letters_start_again(env: Env) -> Outcome {
     let (queue, name) = env.declared("again").await?;
-    let consumer = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     let sent = twenty_varied();
     publish_all(&queue, &name, sent.clone()).await?;
     exhaust(&*consumer, sent.len()).await?;
@@ -99,7 +99,7 @@ async fn racing_redrivers_bring_each_once(env: Env) -> Outcome {
     let different: BTreeSet<_> = made_ready.iter().collect();
     ensure_eq!((made_ready.len(), different.len()), (60, 60), "answers `true`, and for how many letters");
     ensure_eq!(once_each(handled.concat())?, sent.into_iter().collect(), "messages handled");
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&queue, &name, &*consumer).await?;
     counts(&queue.stats(&name).await?, Counts::default(), "at the end")
 }
@@ -127,7 +127,7 @@ async fn acked_until(
     handled: &AtomicUsize,
 ) -> Result<Vec<MessageId>, Fail> {
     let queue = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let (mut mine, mut idle_since) = (Vec::new(), Instant::now());
     while handled.load(SeqCst) < n {
         let came = consumer.receive(4, env.t(1.0)).await?;

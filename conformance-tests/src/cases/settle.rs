@@ -6,15 +6,15 @@ use polyqueue::{Consumer, Delivery, Error, Message, MessageId, Queue, QueueName,
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hand::{
-    LONG, PATIENCE, drain_to_sentinel, hold, ids, lease_over, nothing_else_is_ready, numbered, once_each,
-    settle_all,
+    PATIENCE, brief, drain_to_sentinel, expiring, hold, ids, lease_over, nothing_else_is_ready, numbered,
+    once_each, settle_all, steady,
 };
 use crate::verbs::{eventually, poll_then_drop, publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 async fn an_ack_counts_once(env: Env) -> Outcome {
     let (queue, name) = env.declared("once").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     publish_all(&queue, &name, numbered(3)).await?;
     let held = hold(&*consumer, 3).await?;
     for answer in [Settled::Applied, Settled::AlreadySettled, Settled::AlreadySettled] {
@@ -47,8 +47,8 @@ async fn the_first_verdict_stands(env: Env) -> Outcome {
     let (queue, name) = env.declared("firm").await?;
     let elsewhere = env.queue_name("elsewhere");
     queue.declare(&elsewhere.clone().into()).await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
-    let stranger = queue.subscribe(&env.subscription(&elsewhere)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
+    let stranger = queue.subscribe(&steady(&env, &elsewhere)).await?;
     publish_all(&queue, &name, numbered(2)).await?;
     let held = hold(&*consumer, 2).await?;
     let retry = || Verdict::retry(Duration::ZERO, "again");
@@ -87,10 +87,10 @@ async fn the_first_verdict_stands(env: Env) -> Outcome {
 
 async fn each_item_has_its_own_answer(env: Env) -> Outcome {
     let (queue, name) = env.declared("mixed").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_all(&queue, &name, numbered(98)).await?;
     let stale = receive_one(&*consumer, PATIENCE).await?;
-    sleep_until(lease_over(Instant::now(), env.t(5.0))).await;
+    sleep_until(lease_over(Instant::now(), brief(&env))).await;
     let held = hold(&*consumer, 98).await?;
     once_each(ids(&held))?;
     settle_all(&*consumer, &held[..1], |_| Verdict::Ack, Settled::Applied).await?;
@@ -114,7 +114,7 @@ async fn each_item_has_its_own_answer(env: Env) -> Outcome {
 
 async fn acks_out_of_order_settle_only_their_own(env: Env) -> Outcome {
     let (queue, name) = env.declared("shuffled").await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_all(&queue, &name, numbered(20)).await?;
     let held = hold(&*consumer, 20).await?;
     let mut order: Vec<usize> = (0..20).collect();
@@ -128,7 +128,7 @@ async fn acks_out_of_order_settle_only_their_own(env: Env) -> Outcome {
             "ack of {i}"
         );
     }
-    sleep_until(lease_over(Instant::now(), env.t(5.0))).await;
+    sleep_until(lease_over(Instant::now(), brief(&env))).await;
     let again = drain_to_sentinel(&env, &queue, &name).await?;
     let unacked = left.iter().map(|&i| held[i].message.id().clone()).collect();
     ensure_eq!(once_each(again)?, unacked, "what came back after the leases ended");
@@ -138,7 +138,7 @@ async fn acks_out_of_order_settle_only_their_own(env: Env) -> Outcome {
 async fn an_ack_survives_the_broker(env: Env) -> Outcome {
     let (queue, name) = env.declared("acked").await?;
     let faults = env.faults().await?;
-    let consumer = queue.subscribe(&env.subscription(&name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
     publish_all(&queue, &name, numbered(400)).await?;
     let held = hold(&*consumer, 400).await?;
     let (old, young) = held.split_at(200);
@@ -185,7 +185,7 @@ async fn after_the_crash(
         Ok(publish_one(queue, name, last).await.ok())
     })
     .await?;
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let mut again = Vec::new();
     loop {
         let came = hold(&*consumer, 1).await?;
@@ -200,7 +200,7 @@ async fn after_the_crash(
 async fn a_dropped_settle_has_an_effect_or_none(env: Env) -> Outcome {
     let (queue, name) = env.declared("dropped").await?;
     let other = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(&name)).await?;
+    let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     env.note_fault();
     publish_all(&queue, &name, numbered(2 * POLLS)).await?;
     let held = hold(&*consumer, 2 * POLLS).await?;
@@ -222,7 +222,7 @@ async fn a_dropped_settle_has_an_effect_or_none(env: Env) -> Outcome {
             done.push(delivery.message.id().clone());
         }
     }
-    sleep_until(lease_over(Instant::now(), env.t(5.0))).await;
+    sleep_until(lease_over(Instant::now(), brief(&env))).await;
     let again = once_each(drain_to_sentinel(&env, &other, &name).await?)?;
     ensure!(!done.iter().any(|id| again.contains(id)), "settled Ok, and handed out again");
     ensure!(again.iter().all(|id| ids(&held).contains(id)), "what came was never held");

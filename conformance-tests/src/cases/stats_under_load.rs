@@ -8,7 +8,7 @@ use futures_util::future::{try_join, try_join_all};
 use polyqueue::{Message, Queue, QueueName, QueueStats, Settled, Verdict};
 use tokio::time::{Instant, sleep};
 
-use super::hand::{Counts, LONG, PATIENCE, counts, settle_all};
+use super::hand::{Counts, PATIENCE, counts, settle_all, steady};
 use crate::verbs::{eventually, publish_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -85,7 +85,7 @@ async fn produce(env: &Env, name: &QueueName, tally: &Tally) -> Result<Arc<dyn Q
 
 async fn consume(env: &Env, name: &QueueName, tally: &Tally) -> Result<Arc<dyn Queue>, Fail> {
     let (queue, mut rng) = (env.open().await?, env.rng());
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let mut last = Instant::now();
     while tally.acked.load(SeqCst) < MESSAGES {
         let came = consumer.receive(1, env.t(1.0)).await?;

@@ -10,10 +10,11 @@ use polyqueue::{
     Backoff, Bytes, Counters, Death, Failure, Job, Message, MessageId, Queue, RetryPolicy, Worker,
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::crew::Running;
-use super::hand::{Counts, PATIENCE, counts, numbered};
+use super::hand::{Counts, PATIENCE, brief, counts, numbered};
 use crate::verbs::{dead_all, eventually, publish_all, publish_one};
 use crate::{Case, Env, Outcome, case, ensure, ensure_eq};
 
@@ -24,14 +25,14 @@ pub(super) fn soon(env: &Env, attempts: u32) -> polyqueue::Result<RetryPolicy> {
 
 /// What the hook of a worker has seen.
 struct Obituary {
-    env: Env,
     queue: Arc<dyn Queue>,
     calls: AtomicU32,
     readable: Mutex<Vec<MessageId>>,
+    gate: Semaphore,
     slow_one_done: AtomicU32,
 }
 
-/// Looks the record up, then panics at the first death and takes its time at the second.
+/// Looks the record up, then panics at the first death and waits at a gate at the second.
 async fn hook(seen: Arc<Obituary>, death: Death) {
     let call = seen.calls.fetch_add(1, SeqCst);
     let letters = dead_all(&seen.queue, &death.queue).await.unwrap_or_default();
@@ -42,7 +43,7 @@ async fn hook(seen: Arc<Obituary>, death: Death) {
     match call {
         0 => panic!("this hook was told to panic"),
         1 => {
-            sleep(seen.env.t(4.0)).await;
+            let _open = seen.gate.acquire().await;
             seen.slow_one_done.store(1, SeqCst);
         }
         _ => {}
@@ -52,16 +53,15 @@ async fn hook(seen: Arc<Obituary>, death: Death) {
 async fn hooks_harm_nobody(env: Env) -> Outcome {
     let (queue, name) = env.declared("mourned").await?;
     let seen = Arc::new(Obituary {
-        env: env.clone(),
         queue: env.open().await?,
         calls: AtomicU32::new(0),
         readable: Mutex::default(),
+        gate: Semaphore::new(0),
         slow_one_done: AtomicU32::new(0),
     });
     let hook_seen = seen.clone();
     let worker = Worker::new(queue.clone())
         .retry(soon(&env, 1)?)
-        .lease(env.t(5.0))
         .concurrency(2)
         .on_any(
             |job: Job<Bytes>| async move { Err::<(), _>(Failure::fatal(format!("no {:?}", job.payload))) },
@@ -74,6 +74,7 @@ async fn hooks_harm_nobody(env: Env) -> Outcome {
     })
     .await?;
     ensure_eq!(seen.slow_one_done.load(SeqCst), 0, "the slow hook, when all others had been told");
+    seen.gate.add_permits(1);
     let report = running.stop().await?;
     ensure_eq!(seen.slow_one_done.load(SeqCst), 1, "the slow hook, when the worker had stopped");
     let told: BTreeSet<MessageId> = seen.readable.lock().iter().cloned().collect();
@@ -82,8 +83,8 @@ async fn hooks_harm_nobody(env: Env) -> Outcome {
     counts(&queue.stats(&name).await?, Counts { dead: 8, ..Counts::default() }, "at the end")
 }
 
-/// Everything that a handler can do wrong, once; the second attempt succeeds.
-async fn misbehave(tick: Duration, job: Job<Bytes>) -> Result<(), Failure> {
+/// Everything that a handler can do wrong, once, and a job of three leases; the second attempt succeeds.
+async fn misbehave(tick: Duration, lease: Duration, job: Job<Bytes>) -> Result<(), Failure> {
     if job.attempt > 1 {
         return Ok(());
     }
@@ -100,7 +101,7 @@ async fn misbehave(tick: Duration, job: Job<Bytes>) -> Result<(), Failure> {
             Err("blocked its thread".into())
         }
         "long" => {
-            sleep(9 * tick).await;
+            sleep(3 * lease).await;
             Ok(())
         }
         other => Err(format!("no such misbehaviour: {other}").into()),
@@ -110,15 +111,15 @@ async fn misbehave(tick: Duration, job: Job<Bytes>) -> Result<(), Failure> {
 async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
     let (queue, name) = env.declared("rough").await?;
     let starts = Arc::new(Mutex::new(Vec::new()));
-    let (noted, tick) = (starts.clone(), env.tick());
+    let (noted, tick, lease) = (starts.clone(), env.tick(), brief(&env));
     let worker =
-        Worker::new(queue.clone()).retry(soon(&env, 3)?).lease(env.t(3.0)).on_any(move |job: Job<Bytes>| {
+        Worker::new(queue.clone()).retry(soon(&env, 3)?).lease(lease).on_any(move |job: Job<Bytes>| {
             noted.lock().push((
                 job.message.kind().to_owned(),
                 job.attempt,
                 job.message.last_error().map(str::to_owned),
             ));
-            misbehave(tick, job)
+            misbehave(tick, lease, job)
         });
     let running = Running::start(worker, std::slice::from_ref(&name));
     // A blocked thread blocks a runtime that has but one; there nobody could keep the promise.
@@ -128,7 +129,7 @@ async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
     for &kind in kinds {
         publish_one(&queue, &name, Message::new("").with_kind(kind)).await?;
     }
-    eventually(&env, PATIENCE + env.t(12.0), "all done", async || {
+    eventually(&env, PATIENCE + 4 * lease, "all done", async || {
         Ok((queue.stats(&name).await?.counters.acked == kinds.len() as u64).then_some(()))
     })
     .await?;
@@ -157,12 +158,10 @@ async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
 async fn counters_add_up(env: Env) -> Outcome {
     let (queue, name) = env.declared("metered").await?;
     let unit = env.t(0.05);
-    let worker = Worker::new(queue.clone()).concurrency(10).lease(env.t(50.0)).on_any(
-        move |job: Job<Bytes>| async move {
-            sleep(unit * u32::from(job.payload[0])).await;
-            Ok(())
-        },
-    );
+    let worker = Worker::new(queue.clone()).concurrency(10).on_any(move |job: Job<Bytes>| async move {
+        sleep(unit * u32::from(job.payload[0])).await;
+        Ok(())
+    });
     let running = Running::start(worker, std::slice::from_ref(&name));
     let lengths: Vec<u8> = (0..100).map(|i| i % 10).collect();
     publish_all(&queue, &name, lengths.iter().map(|&length| Message::new(vec![length])).collect()).await?;

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::crew::{Ending, Running, Starts};
 use super::deaf::Deaf;
-use super::hand::{LONG, PATIENCE, hold, nothing_else_is_ready, numbered, settle_all};
+use super::hand::{PATIENCE, brief, hold, nothing_else_is_ready, numbered, settle_all, steady};
 use crate::verbs::{eventually, publish_all};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
-/// A worker on one queue with leases of 2T and one handler at a time.
+/// A worker on one queue with brief leases and one handler at a time.
 fn narrow(env: &Env, queue: &Arc<dyn Queue>) -> Worker {
-    Worker::new(queue.clone()).lease(env.t(2.0)).concurrency(1).retry(env.policy()).stop_deadline(env.t(3.0))
+    Worker::new(queue.clone()).lease(brief(env)).concurrency(1).retry(env.policy()).stop_deadline(env.t(3.0))
 }
 
 async fn heartbeats_keep_a_long_job(env: Env) -> Outcome {
@@ -27,7 +27,7 @@ async fn heartbeats_keep_a_long_job(env: Env) -> Outcome {
         .into();
     publish_all(&queue, &name, numbered(1)).await?;
     let job = starts.next(&env).await?;
-    sleep(env.t(8.0)).await;
+    sleep(4 * brief(&env)).await;
     ensure_eq!(job.job.attempt, 1, "attempt");
     job.end(Ending::Done)?;
     let mut handled = 0;
@@ -92,7 +92,7 @@ async fn stopped(env: &Env, running: Running, within: Duration) -> Result<polyqu
 
 /// What is ready now is exactly `n` messages, on attempt 1: nothing was burned. Acks them.
 async fn unburned(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName, n: usize) -> Outcome {
-    let consumer = queue.subscribe(&env.subscription(name).lease(LONG)).await?;
+    let consumer = queue.subscribe(&steady(env, name)).await?;
     let held = hold(&*consumer, n).await?;
     ensure!(held.iter().all(|it| it.attempt == 1), "a stop burned an attempt");
     settle_all(&*consumer, &held, |_| polyqueue::Verdict::Ack, polyqueue::Settled::Applied).await?;
@@ -122,7 +122,7 @@ async fn handlers_may_finish(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName
     let running = Running::start(starts.of(narrow(env, queue).prefetch(5)), std::slice::from_ref(name));
     publish_all(queue, name, numbered(5)).await?;
     let job = starts.next(env).await?;
-    let stopping = stopped(env, running, env.t(1.0));
+    let stopping = stopped(env, running, env.t(3.0));
     let finishing = async {
         sleep(env.t(0.5)).await;
         publish_all(queue, name, numbered(1)).await?;
