@@ -107,7 +107,6 @@ impl Consumer for RedisConsumer {
     }
 
     async fn close(&self) -> Result<()> {
-        self.core.hub.check_open()?;
         self.core.end(End::Consumer);
         let mut ended = self.ended.clone();
         let deadline = self.core.hub.deadline;

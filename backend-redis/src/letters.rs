@@ -50,13 +50,14 @@ pub(crate) async fn list(
         let count = (limit - letters.len()).min(CHUNK);
         let entries = read(hub, queue, &start, count).await?;
         let ended = entries.len() < count;
-        let Some(last) = entries.last().map(|(id, _)| id.clone()) else { break };
-        letters.extend(entries.into_iter().map(|(id, fields)| letter(queue, &id, fields)));
-        letters.retain(|letter| filter.matches(letter));
+        if let Some((last, _)) = entries.last() {
+            start = format!("({last}");
+        }
+        let read = entries.into_iter().map(|(id, fields)| letter(queue, &id, fields));
+        letters.extend(read.filter(|letter| filter.matches(letter)));
         if ended {
             return Ok(DeadPage { letters, next: None });
         }
-        start = format!("({last}");
         if letters.len() >= limit {
             break;
         }

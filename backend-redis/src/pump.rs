@@ -52,34 +52,54 @@ impl Pump {
     async fn turn(&mut self) {
         let Some(demand) = self.core.desk.demand() else {
             if self.core.bell.take_rung() {
-                tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.prefix.clone()));
+                self.pass_on();
             }
             return self.core.bell.wait().await;
         };
-        let now = Instant::now();
-        let room = self.core.held.room();
-        let rung = room > 0 && self.core.bell.take_rung();
-        self.timer_fired = now >= self.next;
-        if room > 0 && (rung || demand.arrivals != self.arrivals || self.timer_fired) {
-            self.ask(&demand, room).await;
-        } else if room == 0 {
-            self.arrivals = demand.arrivals;
+        match self.core.held.room() {
+            0 => self.full(&demand).await,
+            room => self.hungry(&demand, room).await,
         }
-        self.core.desk.expire(self.arrivals, self.trouble.as_ref());
-        self.rest(room).await;
     }
 
-    /// Sleeps until there is a reason to ask again.
-    async fn rest(&self, room: usize) {
-        let Some(demand) = self.core.desk.demand() else { return };
-        let again = if room == 0 { self.core.held.next_end() } else { Some(self.next) };
-        let until = again.map_or(demand.until, |again| again.min(demand.until));
-        if demand.arrivals == self.arrivals {
-            tokio::select! {
-                () = self.core.bell.wait() => {}
-                () = sleep_until(until) => {}
-            }
+    /// It may hold no more: somebody else takes what there is, until a verdict or the end of a lease makes room.
+    async fn full(&mut self, demand: &Demand) {
+        if self.core.bell.take_rung() {
+            self.pass_on();
         }
+        self.next = Instant::now();
+        self.core.desk.expire(demand.arrivals, None);
+        if let Some(demand) = self.core.desk.demand() {
+            let end = self.core.held.next_end();
+            self.rest(end.map_or(demand.until, |end| end.min(demand.until))).await;
+        }
+    }
+
+    async fn hungry(&mut self, demand: &Demand, room: usize) {
+        let rung = self.core.bell.take_rung();
+        self.timer_fired = Instant::now() >= self.next;
+        if rung || demand.arrivals != self.arrivals || self.timer_fired {
+            self.ask(demand, room).await;
+        }
+        self.core.desk.expire(self.arrivals, self.trouble.as_ref());
+        if let Some(demand) = self.core.desk.demand()
+            && demand.arrivals == self.arrivals
+        {
+            self.rest(self.next.min(demand.until)).await;
+        }
+    }
+
+    /// Sleeps until there is a reason to look again.
+    async fn rest(&self, until: Instant) {
+        tokio::select! {
+            () = self.core.bell.wait() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    /// Wakes somebody else in our place.
+    fn pass_on(&self) {
+        tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.prefix.clone()));
     }
 
     async fn ask(&mut self, demand: &Demand, room: usize) {
