@@ -28,13 +28,9 @@ impl Admin for RedisQueue {
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
-        self.hub
-            .run("delete", &scripts::DELETE, queue, |request| {
-                request.arg(queue.as_str());
-            })
-            .await?;
+        let reply = self.hub.call("delete", self.catalogued(&scripts::DELETE, queue)).await?;
         self.hub.forget(queue);
-        Ok(())
+        if reply == Reply::Number(0) { Err(Error::NotFound(queue.clone())) } else { Ok(()) }
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict, async_trait,
+    Certainty, Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict,
+    async_trait,
 };
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -89,7 +91,12 @@ impl Consumer for RedisConsumer {
         };
         core.bell.nudge();
         let receive = Receive { core, ticket };
-        receive.ticket.outcome().await
+        let deadline = wait + core.hub.deadline;
+        let late = |_| Error::timeout("receive", deadline, Certainty::Unknown);
+        match timeout(deadline, receive.ticket.outcome()).await.map_err(late) {
+            Ok(outcome) => outcome,
+            Err(late) => Err(core.hub.link.trouble().unwrap_or(late)),
+        }
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
@@ -110,7 +117,7 @@ impl Consumer for RedisConsumer {
         self.core.end(End::Consumer);
         let mut ended = self.ended.clone();
         let deadline = self.core.hub.deadline;
-        let late = || Error::timeout("closing a consumer", deadline, polyqueue::Certainty::Unknown);
+        let late = || Error::timeout("closing a consumer", deadline, Certainty::Unknown);
         timeout(deadline, ended.wait_for(|ended| *ended)).await.map(drop).map_err(|_| late())
     }
 }
@@ -195,19 +202,21 @@ impl Core {
         self.desk.hand_out(deliveries)
     }
 
-    /// Releases what nobody was given, attempts unburned.
+    /// Releases what nobody was given, attempts unburned. Outside any runtime nothing can be sent: then it comes back at the
+    /// end of its lease.
     pub(crate) fn give_back(&self, deliveries: Vec<Delivery>) {
         let release = |delivery: &Delivery| {
             let held = receipt::read(&delivery.receipt, self.epoch).ok()?;
             Some(Judged::unhanded(held.lease.to_owned(), held.until))
         };
         let released: Vec<Judged> = deliveries.iter().filter_map(release).collect();
+        let Ok(runtime) = Handle::try_current() else { return };
         if released.is_empty() {
             return;
         }
         self.held.remove(deliveries.iter().map(|delivery| &delivery.receipt));
         let (lane, deadline, busy) = (self.route.settle.clone(), self.hub.deadline, self.hub.busy.enter());
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             lane.send(released, deadline).await;
             drop(busy);
         });
@@ -227,8 +236,7 @@ impl Core {
             }
         }
         let mut sent = self.route.settle.send(judged, self.hub.deadline).await.into_iter();
-        let nothing =
-            || Err(Error::backend(NAME, polyqueue::Certainty::Unknown, "a verdict without an answer"));
+        let nothing = || Err(Error::backend(NAME, Certainty::Unknown, "a verdict without an answer"));
         let answers =
             answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));
         let answers: Vec<_> = answers.collect();
@@ -295,7 +303,7 @@ impl Core {
             Some(_) => Ok(Extended::LeaseLost),
             None => {
                 let strange = "an answer to an extension that is none";
-                Err(Error::backend(NAME, polyqueue::Certainty::Unknown, strange))
+                Err(Error::backend(NAME, Certainty::Unknown, strange))
             }
         }
     }

@@ -149,8 +149,7 @@ impl Hub {
         queue: &QueueName,
         fill: impl FnOnce(&mut Request),
     ) -> Result<Reply> {
-        let prefix = keys::prefix(&self.namespace, queue);
-        let mut request = Request::script(script, &[&prefix, &keys::catalogue(&self.namespace)]);
+        let mut request = Request::script(script, &[&keys::prefix(&self.namespace, queue)]);
         fill(&mut request);
         match self.call(what, request).await? {
             Reply::Number(0) => Err(Error::NotFound(queue.clone())),

@@ -18,6 +18,9 @@
 //! evict keys is accepted: it can lose messages. TLS is not built in: `rediss://` is
 //! [`Unsupported`](polyqueue::Error::Unsupported).
 //!
+//! A user with restricted rights needs the keys `<namespace>:*`, the channels `<namespace>:*`, and the commands `+@read +@write
+//! +@pubsub +@scripting +@connection +info +time`.
+//!
 //! # How a handle works
 //! One connection carries everything, wake-ups included; it is made again whenever it fails, with backoff. Publishes and
 //! verdicts that come while a call is under way leave together in the next one. A blocked `receive` costs one command every

@@ -34,6 +34,9 @@ pub(crate) async fn run(core: Arc<Core>) {
     while !pump.core.desk.is_closed() {
         pump.turn().await;
     }
+    if pump.core.bell.take_rung() {
+        pump.pass_on();
+    }
 }
 
 struct Pump {

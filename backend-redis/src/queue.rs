@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use polyqueue::{
-    ConnectOptions, Consumer, Destination, Error, Info, Message, Published, Queue, QueueSpec, Result,
-    Subscription, async_trait,
+    ConnectOptions, Consumer, Destination, Error, Info, Message, Published, Queue, QueueName, QueueSpec,
+    Result, Subscription, async_trait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -14,13 +15,16 @@ use crate::address::Address;
 use crate::consumer::RedisConsumer;
 use crate::desk::End;
 use crate::hub::{Hub, Opened};
-use crate::link::{Link, Request};
+use crate::link::{Link, Request, Script};
 use crate::publisher::Outgoing;
 use crate::wakers::Wakers;
 use crate::{NAME, keys, scripts};
 
 /// What a queue without any settings is declared to be.
 const PLAIN: &str = "{}";
+
+/// A deadline beyond this is this one, so that no time overflows.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A handle to one Redis server.
 pub(crate) struct RedisQueue {
@@ -33,7 +37,8 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
     let tag = Uuid::new_v4().simple().to_string()[..16].to_owned();
     let wakers = Arc::<Wakers>::default();
     let channel = keys::channel(&options.namespace, &tag);
-    let (link, server) = Link::open(address, channel, options.deadline, wakers.clone()).await?;
+    let deadline = options.deadline.min(LONGEST_DEADLINE);
+    let (link, server) = Link::open(address, channel, deadline, wakers.clone()).await?;
     let mut info = Info::new(NAME).durable_and_shared();
     info.durable = server.durable;
     let opened = Opened {
@@ -42,7 +47,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         info,
         namespace: options.namespace,
         tag,
-        deadline: options.deadline,
+        deadline,
         clock_offset: options.clock_offset,
     };
     Ok(Arc::new(RedisQueue { hub: Hub::new(opened) }))
@@ -55,11 +60,9 @@ impl Queue for RedisQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        let name = spec.name.as_str();
-        let fill = |request: &mut Request| {
-            request.arg(name).arg(PLAIN);
-        };
-        self.hub.run("declare", &scripts::DECLARE, &spec.name, fill).await.map(drop)
+        let mut request = self.catalogued(&scripts::DECLARE, &spec.name);
+        request.arg(PLAIN);
+        self.hub.call("declare", request).await.map(drop)
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -93,10 +96,23 @@ impl Queue for RedisQueue {
             for core in self.hub.open_consumers() {
                 core.end(End::Handle);
             }
-            let _ = timeout(self.hub.deadline, self.hub.busy.idle()).await;
+            if self.hub.link.trouble().is_none() {
+                let _ = timeout(self.hub.deadline, self.hub.busy.idle()).await;
+            }
             self.hub.link.close();
         }
         Ok(())
+    }
+}
+
+impl RedisQueue {
+    /// A script that works on a queue and its entry in the catalogue.
+    pub(crate) fn catalogued(&self, script: &'static Script, queue: &QueueName) -> Request {
+        let namespace = &self.hub.namespace;
+        let mut request =
+            Request::script(script, &[&keys::prefix(namespace, queue), &keys::catalogue(namespace)]);
+        request.arg(queue.as_str());
+        request
     }
 }
 

@@ -15,6 +15,7 @@ use support::{Bench, QUEUE, receive, settle};
 use tokio::time::Instant;
 
 const LONG: u64 = 10_000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn forgotten_scripts_are_sent_again() {
@@ -237,6 +238,33 @@ async fn a_server_that_cannot_keep_our_promises_is_refused() {
         "{error}"
     );
     connect(url(":hunter2@", "?allow_eviction=true")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_can_do_everything_in_its_namespace_only() {
+    let broker = RedisBroker::start().await.unwrap();
+    let rights = "~polyqueue:* &polyqueue:* +@read +@write +@pubsub +@scripting +@connection +info +time";
+    broker.command(&format!("ACL SETUSER app on >secret {rights}")).await.unwrap();
+    let options = ConnectOptions::new(format!("redis://app:secret@127.0.0.1:{}", broker.port()));
+    let queue = PROVIDER.connect(options.clone()).await.unwrap();
+    queue.declare(&QUEUE.into()).await.unwrap();
+    let consumer = queue.subscribe(&Subscription::new(QUEUE)).await.unwrap();
+    let to = QUEUE.into();
+    let (delivery, published) = tokio::join!(
+        receive(&*consumer, LONG),
+        queue.publish(&to, vec![Message::new("x"), Message::new("y").with_delay(MINUTE)])
+    );
+    assert!(published.unwrap().iter().all(Result::is_ok));
+    assert_eq!(settle(&*consumer, &delivery.unwrap(), Verdict::reject("no")).await, Settled::Died);
+    let page = queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(10)).await.unwrap();
+    assert_eq!(queue.redrive(&QUEUE, &[page.letters[0].id.clone()]).await.unwrap(), [true]);
+    assert_eq!(queue.purge(&QUEUE, Purge::Waiting).await.unwrap(), 2);
+    assert_eq!(queue.queues().await.unwrap().len(), 1);
+    assert!(queue.health().await.healthy);
+    queue.delete(&QUEUE).await.unwrap();
+
+    let error = PROVIDER.connect(options.namespace("other")).await.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -55,6 +55,16 @@ impl Link {
             let what = format!("a server of version {version} at {}: 7.0 or later is needed", self.address);
             return Err(Step::Refused(Error::unsupported(NAME, what)));
         }
+        let unfit = |what: &str| {
+            let text = format!("{}: the server {what}", self.address);
+            Err(Step::Refused(Error::unavailable(NAME, Certainty::Definite, text)))
+        };
+        if field("loading") == Some("1") {
+            return unfit("is still loading its data");
+        }
+        if field("role").is_some_and(|role| role != "master") {
+            return unfit("is a replica, which takes no writes");
+        }
         let policy = field("maxmemory_policy").unwrap_or("noeviction");
         if policy != "noeviction" && !self.address.allow_eviction {
             let what = format!(
