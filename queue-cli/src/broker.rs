@@ -1,0 +1,50 @@
+//! Which broker a command talks to.
+
+use std::sync::Arc;
+
+use polyqueue::{
+    ConnectOptions, NAMESPACE_VAR, Provider, Queue, QueueName, QueueSpec, connect, from_env, redacted,
+};
+
+use crate::exit::Result;
+
+const PROVIDERS: [Provider; 3] =
+    [polyqueue_memory::PROVIDER, polyqueue_redis::PROVIDER, polyqueue_rabbitmq::PROVIDER];
+
+/// The broker's address for people, without its password.
+pub(crate) fn address(url: Option<&str>) -> String {
+    match url {
+        Some(url) => redacted(url),
+        None => from_env(&PROVIDERS, |name| std::env::var(name).ok())
+            .map_or_else(|_| "none chosen".into(), |(_, options)| redacted(&options.url)),
+    }
+}
+
+/// Connects to `--url`, or to what the environment says.
+pub(crate) async fn open(url: Option<&str>) -> Result<Arc<dyn Queue>> {
+    let queue = match url {
+        Some(url) => connect(&PROVIDERS, options(url)).await?,
+        None => polyqueue::connect_from_env(&PROVIDERS).await?,
+    };
+    if !queue.info().shared {
+        eprintln!("note: the memory provider lives in this process; nothing outlives it");
+    }
+    Ok(queue)
+}
+
+fn options(url: &str) -> ConnectOptions {
+    let options = ConnectOptions::new(url);
+    match std::env::var(NAMESPACE_VAR) {
+        Ok(namespace) if !namespace.is_empty() => options.namespace(namespace),
+        _ => options,
+    }
+}
+
+/// Declares a queue with defaults where it does not exist, and leaves it alone where it does.
+pub(crate) async fn ensure_declared(queue: &dyn Queue, name: &QueueName) -> Result<()> {
+    let known = queue.queues().await?;
+    if !known.iter().any(|spec| spec.name == *name) {
+        queue.declare(&QueueSpec::new(name.clone())).await?;
+    }
+    Ok(())
+}

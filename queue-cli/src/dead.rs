@@ -1,0 +1,124 @@
+//! `polyqueue dead`: list, redrive and discard dead letters.
+
+use std::io::Write;
+
+use polyqueue::{DeadId, DeadLetter, Page, Queue};
+use serde_json::json;
+
+use crate::args::{Dead, Letters, Output};
+use crate::exit::{Exit, Result};
+use crate::show;
+
+pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Result<()> {
+    match command {
+        Dead::List(letters) => list(queue, letters, output).await,
+        Dead::Redrive(letters) => act(queue, letters, Act::Redrive, output).await,
+        Dead::Discard { letters, yes } => {
+            if letters.means_all() && !yes {
+                let text =
+                    format!("this discards every dead letter of {:?} for good: add --yes", letters.queue);
+                return Err(Exit::Usage(text));
+            }
+            act(queue, letters, Act::Discard, output).await
+        }
+    }
+}
+
+async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
+    let found = find(queue, args).await?;
+    match output {
+        Output::Json => {
+            let shown: Vec<show::Letter<'_>> = found.iter().map(Into::into).collect();
+            println!("{}", show::json(&shown)?);
+        }
+        Output::Table if !found.is_empty() => println!("{}", table(&found)),
+        Output::Table => {}
+    }
+    nothing_if_empty(found.len(), args)
+}
+
+/// The letters that are meant, by page, so that a broker is never asked for all at once.
+async fn find(queue: &dyn Queue, args: &Letters) -> Result<Vec<DeadLetter>> {
+    let (mut found, mut page) = (Vec::new(), Page::first(Page::MAX));
+    loop {
+        let part = queue.dead_letters(&args.queue, &args.filter(), page).await?;
+        let wanted = |letter: &DeadLetter| args.ids.is_empty() || args.ids.contains(&letter.id);
+        found.extend(part.letters.into_iter().filter(wanted));
+        match part.next {
+            Some(cursor) if found.len() < args.limit() => page = Page::after(cursor, Page::MAX),
+            _ => break,
+        }
+    }
+    found.truncate(args.limit());
+    Ok(found)
+}
+
+fn table(found: &[DeadLetter]) -> comfy_table::Table {
+    let mut table = show::table(["id", "message", "kind", "reason", "attempts", "died at", "error"]);
+    for letter in found {
+        table.add_row([
+            letter.id.to_string(),
+            letter.message().map_or("-".into(), |m| m.id().to_string()),
+            letter.message().map_or("-".into(), |m| m.kind().to_owned()),
+            letter.reason.to_string(),
+            letter.attempts.to_string(),
+            show::instant(letter.died_at),
+            letter.error.chars().take(80).collect(),
+        ]);
+    }
+    table
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Redrive,
+    Discard,
+}
+
+impl Act {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Redrive => "redriven",
+            Self::Discard => "discarded",
+        }
+    }
+}
+
+/// How many ids one call carries at most.
+const BATCH: usize = 100;
+
+async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Result<()> {
+    // Ids without a filter need no search; everything else is settled first, so that a letter that dies meanwhile is spared.
+    let ids: Vec<DeadId> = if args.ids.is_empty() || args.filter() != polyqueue::DeadFilter::all() {
+        find(queue, args).await?.into_iter().map(|letter| letter.id).collect()
+    } else {
+        args.ids.iter().take(args.limit()).cloned().collect()
+    };
+    let mut done = 0;
+    for part in ids.chunks(BATCH) {
+        let answers = match act {
+            Act::Redrive => queue.redrive(&args.queue, part).await?,
+            Act::Discard => queue.discard(&args.queue, part).await?,
+        };
+        for (id, answer) in part.iter().zip(answers) {
+            if answer {
+                done += 1;
+            } else if !args.ids.is_empty() {
+                eprintln!("polyqueue: no dead letter {id} in {:?}", args.queue);
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Json => writeln!(out, "{}", json!({ "queue": args.queue, act.done(): done }))?,
+        Output::Table => writeln!(out, "{done} {} in {}", act.done(), args.queue)?,
+    }
+    nothing_if_empty(done, args)
+}
+
+fn nothing_if_empty(count: usize, args: &Letters) -> Result<()> {
+    match count {
+        0 => Err(Exit::NothingThere(format!("no such dead letter in {:?}", args.queue))),
+        _ => Ok(()),
+    }
+}

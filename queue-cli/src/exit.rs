@@ -1,0 +1,75 @@
+//! How a run ends: the exit code, and an error that says what, where and what to do.
+
+use std::process::ExitCode;
+
+use polyqueue::Error;
+
+/// Why a run ended early.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// The queue, or the broker, answered with an error.
+    Queue(Error),
+    /// Something else failed.
+    Failed(String),
+    /// What was typed makes no sense, found after parsing.
+    Usage(String),
+    /// There is nothing to do it with.
+    NothingThere(String),
+}
+
+pub(crate) type Result<T, E = Exit> = std::result::Result<T, E>;
+
+impl From<Error> for Exit {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound(_) => Self::NothingThere(error.to_string()),
+            error => Self::Queue(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for Exit {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Exit {
+    /// Says on standard error why, and answers the exit code.
+    pub(crate) fn report(self, broker: &str) -> ExitCode {
+        match self {
+            Self::Queue(error) => {
+                eprintln!("polyqueue: {error}\n  broker: {broker}\n  next: {}", next_step(&error));
+                ExitCode::from(if matches!(error, Error::Invalid { .. }) { 2 } else { 1 })
+            }
+            Self::Failed(text) => {
+                eprintln!("polyqueue: {text}");
+                ExitCode::from(1)
+            }
+            Self::Usage(text) => {
+                eprintln!("polyqueue: {text}");
+                ExitCode::from(2)
+            }
+            Self::NothingThere(text) => {
+                eprintln!("polyqueue: {text}");
+                ExitCode::from(3)
+            }
+        }
+    }
+}
+
+fn next_step(error: &Error) -> &'static str {
+    match error {
+        Error::Unavailable { .. } | Error::Timeout { .. } => {
+            "check that the broker runs and can be reached there; --url, REDIS_URL or RABBITMQ_URL say where"
+        }
+        Error::Denied { .. } => "check the user and password in the URL, and what that user may do",
+        Error::Full { .. } => "consume or purge first, or raise the limit",
+        Error::Invalid { .. } => "correct the value and run it again; nothing was sent",
+        Error::Unsupported { .. } => "use another broker, another version of it, or do without",
+        Error::Codec { .. } => "check the payload against what its reader expects",
+        Error::NotFound(_) => "publish to the queue first, or check its name and POLYQUEUE_NAMESPACE",
+        Error::Closed => "run it again",
+        _ => "see the broker's own log",
+    }
+}

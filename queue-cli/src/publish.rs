@@ -1,0 +1,114 @@
+//! `polyqueue publish`: ids on standard output, one a line.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use polyqueue::{Bytes, Destination, Message, Queue, QueueName};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+use crate::args::Publish;
+use crate::exit::{Exit, Result};
+use crate::{broker, ndjson};
+
+/// How many messages one call carries at most, and how many bytes of payload.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long a batch waits for another line before it is sent.
+const LINGER: Duration = Duration::from_millis(20);
+
+pub(crate) async fn run(queue: &dyn Queue, args: &Publish) -> Result<()> {
+    if args.ndjson {
+        return lines(queue, args).await;
+    }
+    let payload = body(args.body.as_deref()).await?;
+    let first = args.envelope.around(payload.clone());
+    queue.info().limits.check(std::slice::from_ref(&first))?;
+    broker::ensure_declared(queue, &args.queue).await?;
+    let mut failed = 0;
+    let mut left = args.count;
+    let at_once = (BATCH_BYTES / payload.len().max(1)).clamp(1, BATCH) as u64;
+    while left > 0 {
+        let copies = left.min(at_once);
+        let batch = (0..copies).map(|_| (None, args.envelope.around(payload.clone()))).collect();
+        failed += send(queue, &args.queue, batch).await?;
+        left -= copies;
+    }
+    verdict(failed)
+}
+
+async fn body(given: Option<&str>) -> Result<Bytes> {
+    match given {
+        Some(text) if text != "-" => Ok(Bytes::from(text.to_owned())),
+        None if std::io::stdin().is_terminal() => {
+            Err(Exit::Usage("give a BODY, or - to read it from standard input".into()))
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            tokio::io::stdin().read_to_end(&mut bytes).await?;
+            Ok(bytes.into())
+        }
+    }
+}
+
+async fn lines(queue: &dyn Queue, args: &Publish) -> Result<()> {
+    broker::ensure_declared(queue, &args.queue).await?;
+    let limits = queue.info().limits;
+    let mut input = BufReader::new(tokio::io::stdin()).split(b'\n');
+    let (mut batch, mut bytes, mut failed) = (Vec::new(), 0, 0);
+    for number in 1_u64.. {
+        let next = match tokio::time::timeout(LINGER, input.next_segment()).await {
+            Ok(next) => next?,
+            Err(_) => {
+                failed += send(queue, &args.queue, std::mem::take(&mut batch)).await?;
+                bytes = 0;
+                input.next_segment().await?
+            }
+        };
+        let Some(line) = next else { break };
+        match ndjson::message(&line, &args.envelope, &limits) {
+            _ if line.trim_ascii().is_empty() => {}
+            Ok(message) => {
+                bytes += message.payload().len();
+                batch.push((Some(number), message));
+            }
+            Err(error) => {
+                eprintln!("polyqueue: line {number}: {error}");
+                failed += 1;
+            }
+        }
+        if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            failed += send(queue, &args.queue, std::mem::take(&mut batch)).await?;
+            bytes = 0;
+        }
+    }
+    failed += send(queue, &args.queue, batch).await?;
+    verdict(failed)
+}
+
+/// Publishes a batch, prints the ids, names the lines that failed and answers how many did.
+async fn send(queue: &dyn Queue, to: &QueueName, batch: Vec<(Option<u64>, Message)>) -> Result<u64> {
+    let (numbers, messages): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let answers = queue.publish(&Destination::from(to), messages).await?;
+    let mut out = std::io::stdout().lock();
+    let mut failed = 0;
+    for (number, answer) in numbers.into_iter().zip(answers) {
+        match (answer, number) {
+            (Ok(published), _) => writeln!(out, "{}", published.id)?,
+            (Err(error), Some(number)) => {
+                eprintln!("polyqueue: line {number}: {error}");
+                failed += 1;
+            }
+            (Err(error), None) => return Err(error.into()),
+        }
+    }
+    out.flush()?;
+    Ok(failed)
+}
+
+fn verdict(failed: u64) -> Result<()> {
+    match failed {
+        0 => Ok(()),
+        1 => Err(Exit::Failed("1 line was not published; see above".into())),
+        n => Err(Exit::Failed(format!("{n} lines were not published; see above"))),
+    }
+}

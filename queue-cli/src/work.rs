@@ -1,0 +1,65 @@
+//! `polyqueue work`: xargs for queues.
+
+mod command;
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{Bytes, Failure, Job, Queue, RetryPolicy, Worker};
+
+use crate::args::Work;
+use crate::exit::{Exit, Result};
+use crate::{broker, stop};
+use progress::Progress;
+
+/// A graceful stop lets running commands finish, however long they take; a second signal ends them.
+const STOP_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
+    broker::ensure_declared(&**queue, &args.queue).await?;
+    let policy = RetryPolicy::new(args.max_attempts.get(), args.backoff.clone())?;
+    let progress = Arc::new(Progress::new(args.max, policy.clone()));
+    let mut worker = Worker::new(queue.clone())
+        .concurrency(args.concurrency.into())
+        .lease(args.lease)
+        .retry(policy)
+        .stop_deadline(STOP_DEADLINE)
+        .on_any(handler(args, progress.clone()));
+    if let Some(timeout) = args.timeout {
+        worker = worker.timeout(timeout);
+    }
+    let (first, second) = (stop::requested()?, stop::requested_twice()?);
+    let enough = progress.enough(args.until_empty.then(|| (queue.clone(), args.queue.clone())));
+    let stop = async move {
+        tokio::select! {
+            () = first => {}
+            () = enough => {}
+        }
+    };
+    let report = tokio::select! {
+        report = worker.run([args.queue.clone()], stop) => report?,
+        () = second => return Err(Exit::Failed("stopped twice: running commands were ended, their messages come back".into())),
+    };
+    eprintln!("polyqueue: {} acked, {} retried, {} dead", report.acked, report.retried, report.died);
+    Ok(())
+}
+
+fn handler(
+    args: &Work,
+    progress: Arc<Progress>,
+) -> impl Fn(Job<Bytes>) -> futures_util::future::BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static
+{
+    let (shell, max_attempts) = (Arc::<str>::from(args.exec.as_str()), args.max_attempts);
+    move |job| {
+        let (shell, progress) = (shell.clone(), progress.clone());
+        Box::pin(async move {
+            let Some(mut run) = progress.start(&job) else {
+                return Err(Failure::Snooze(Duration::ZERO));
+            };
+            let outcome = command::run(&shell, &job, max_attempts).await;
+            run.ended(&outcome);
+            outcome
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! `work`: xargs for queues.
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::on::On;
+
+fn a_command_gets_the_message(on: &On) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("seen");
+    on.ok(&[
+        "publish",
+        "q",
+        "payload",
+        "--kind",
+        "k",
+        "-p",
+        "7",
+        "--header",
+        "trace-id=t",
+        "--max-attempts",
+        "6",
+    ]);
+    let script = format!(
+        r#"{{ cat; env | grep ^POLYQUEUE_ | grep -v -e NAMESPACE | sort; }} > {}"#,
+        file.to_str().expect("a path of text")
+    );
+    on.ok(&["work", "q", "--exec", &script, "--until-empty"]);
+    let seen = std::fs::read_to_string(file).expect("the command ran");
+    for expected in [
+        "payload",
+        "POLYQUEUE_QUEUE=q",
+        "POLYQUEUE_KIND=k",
+        "POLYQUEUE_PRIORITY=7",
+        "POLYQUEUE_ATTEMPT=1",
+        "POLYQUEUE_MAX_ATTEMPTS=6",
+        "POLYQUEUE_PUBLISHED_AT=20",
+        "POLYQUEUE_HEADER_TRACE_ID=t",
+        "POLYQUEUE_ID=",
+    ] {
+        assert!(seen.contains(expected), "{expected} is missing in {seen}");
+    }
+    assert_eq!(on.json(&["stats", "q"])[0]["ready"], 0);
+}
+
+fn failures_are_retried_and_then_dead(on: &On) {
+    on.ok(&["publish", "q", "x"]);
+    let began = Instant::now();
+    let ran = on.run(&[
+        "work",
+        "q",
+        "--exec",
+        "echo first >&2; echo \"try $POLYQUEUE_ATTEMPT\" >&2; exit 1",
+        "--max-attempts",
+        "3",
+        "--backoff",
+        "200ms..1s",
+        "--until-empty",
+    ]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(began.elapsed() >= Duration::from_millis(600), "200 ms, then 400 ms");
+    let letter = &on.json(&["dead", "list", "q"])[0];
+    assert_eq!((&letter["reason"], &letter["error"]), (&"max_attempts".into(), &"try 3".into()));
+    assert_eq!(letter["attempts"], 3);
+}
+
+fn enough_is_enough(on: &On) {
+    on.ok(&["publish", "q", "x", "--count", "5"]);
+    on.ok(&["work", "q", "--exec", "true", "--max", "2", "--concurrency", "4"]);
+    let left = on.ok(&["consume", "q", "--wait", "500ms"]);
+    assert_eq!(left.lines().count(), 3, "{left}");
+    assert!(
+        left.lines().all(|line| line.contains(r#""attempt":1"#)),
+        "not started is not an attempt: {left}"
+    );
+}
+
+fn a_command_that_takes_too_long_is_ended(on: &On) {
+    on.ok(&["publish", "q", "x", "--max-attempts", "1"]);
+    let began = Instant::now();
+    on.ok(&["work", "q", "--exec", "sleep 30", "--timeout", "300ms", "--until-empty"]);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(on.json(&["dead", "list", "q"])[0]["reason"], "max_attempts");
+}
+
+fn sigterm_lets_a_running_command_finish(on: &On) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (begun, done) = (directory.path().join("begun"), directory.path().join("done"));
+    on.ok(&["publish", "q", "x"]);
+    let script = format!("touch {}; sleep 1; touch {}", begun.display(), done.display());
+    let mut worker = on.command(&["work", "q", "--exec", &script]).spawn().expect("the worker starts");
+    until("the command begins", || begun.exists());
+    terminate(&worker);
+    assert!(worker.wait().expect("the worker ends").success());
+    assert!(done.exists(), "it was not cut short");
+    assert_eq!(on.run(&["consume", "q", "--wait", "300ms"]).code, 3, "it was acked");
+}
+
+fn terminate(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+}
+
+fn until(what: &str, probe: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !probe() {
+        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+crate::on_each_broker!(
+    a_command_gets_the_message,
+    failures_are_retried_and_then_dead,
+    enough_is_enough,
+    a_command_that_takes_too_long_is_ended,
+    sigterm_lets_a_running_command_finish,
+);
