@@ -1,1 +1,0 @@
-//! Runnable examples; each file is one idea.
