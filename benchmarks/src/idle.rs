@@ -1,0 +1,97 @@
+//! Redis at rest: what 100 waiting consumers cost, and how soon a publish reaches one of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use polyqueue::{ConnectOptions, Destination, Message, Queue, QueueName, Subscription, Verdict};
+use redis::Client;
+use tokio::sync::mpsc;
+
+use crate::measure::percentile;
+use crate::{Outcome, ours};
+
+const CONSUMERS: usize = 100;
+const WATCH: Duration = Duration::from_secs(20);
+const PUBLISHES: usize = 500;
+
+pub(crate) async fn run() -> Outcome {
+    let url = crate::redis::url()?;
+    let queue = polyqueue_redis::PROVIDER.connect(ConnectOptions::new(&url).namespace("bench-idle")).await?;
+    for consumers in [1, CONSUMERS] {
+        let name = ours::declared(&queue).await?;
+        let (received, mut arrivals) = mpsc::unbounded_channel();
+        let waiting = wait_for_all(queue.clone(), name.clone(), consumers, received);
+        let waiting = tokio::spawn(waiting);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if consumers > 1 {
+            count_commands(&url, consumers).await?;
+        }
+        let mut latencies = Vec::new();
+        for _ in 0..PUBLISHES {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            let began = Instant::now();
+            for answer in queue.publish(&Destination::from(&name), vec![Message::new("wake up")]).await? {
+                answer?;
+            }
+            let arrived: Instant = arrivals.recv().await.ok_or("the consumers ended")?;
+            latencies.push(arrived.saturating_duration_since(began).as_secs_f64() * 1e3);
+        }
+        let (p50, p99) = (percentile(&latencies, 0.5), percentile(&latencies, 0.99));
+        let verdict = if p50 < 2.0 { "reached" } else { "MISSED" };
+        println!("redis wake-up, {consumers:>3} waiting        p50 {p50:.2} ms   p99 {p99:.2} ms   (wanted p50 below 2 ms: {verdict})");
+        waiting.abort();
+        queue.delete(&name).await?;
+    }
+    queue.close().await?;
+    Ok(())
+}
+
+async fn wait_for_all(
+    queue: Arc<dyn Queue>,
+    name: QueueName,
+    consumers: usize,
+    received: mpsc::UnboundedSender<Instant>,
+) -> Outcome {
+    let waits = (0..consumers).map(|_| {
+        let (queue, received) = (queue.clone(), received.clone());
+        let subscription = Subscription::new(name.clone());
+        async move {
+            let consumer = queue.subscribe(&subscription).await?;
+            loop {
+                for delivery in consumer.receive(1, Duration::from_secs(60)).await? {
+                    received.send(Instant::now())?;
+                    consumer.settle(&[(delivery.receipt, Verdict::Ack)]).await?;
+                }
+            }
+            #[allow(unreachable_code)]
+            Outcome::Ok(())
+        }
+    });
+    try_join_all(waits).await?;
+    Ok(())
+}
+
+/// Counts the commands that clients send, not those that scripts run.
+async fn count_commands(url: &str, consumers: usize) -> Outcome {
+    let mut raw = Client::open(url)?.get_multiplexed_async_connection().await?;
+    let before = client_commands(&mut raw).await?;
+    tokio::time::sleep(WATCH).await;
+    let sent = client_commands(&mut raw).await? - before - 1;
+    let each = sent as f64 / consumers as f64 / (WATCH.as_secs_f64() / 5.0);
+    let verdict = if each <= 1.0 { "reached" } else { "MISSED" };
+    println!(
+        "redis idle, {consumers} consumers         {sent} commands in {WATCH:?}: {each:.2} a consumer in 5 s (wanted at most 1: {verdict})"
+    );
+    Ok(())
+}
+
+async fn client_commands(raw: &mut redis::aio::MultiplexedConnection) -> Outcome<u64> {
+    let info: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await?;
+    let sent_by_clients = ["cmdstat_evalsha:", "cmdstat_eval:", "cmdstat_ping:", "cmdstat_info:", "cmdstat_fcall:"];
+    let calls = info
+        .lines()
+        .filter(|line| sent_by_clients.iter().any(|name| line.starts_with(name)))
+        .filter_map(|line| line.split("calls=").nth(1)?.split(',').next()?.parse::<u64>().ok());
+    Ok(calls.sum())
+}
