@@ -2,7 +2,8 @@
 
 use super::arrival::{Arrival, patience, timed};
 use crate::{Env, Fail, Fault, Outcome, ensure};
-use polyqueue::Consumer;
+use polyqueue::{Consumer, Message, Queue, QueueName};
+use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 /// The broker goes and comes again; the clients stay.
@@ -27,5 +28,23 @@ pub(super) async fn next_after_fault(env: &Env, consumer: &dyn Consumer) -> Resu
             Err(error) => return Err(error.into()),
         }
         ensure!(start.elapsed() < 2 * patience(env), "nothing came after the fault");
+    }
+}
+
+/// Publishes a message at a handle that may still be reconnecting; when an answer is unknown, there may be two of it.
+pub(super) async fn publish_after_fault(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    q: &QueueName,
+    text: &'static str,
+) -> Outcome {
+    let start = Instant::now();
+    loop {
+        match queue.publish(&q.into(), vec![Message::new(text)]).await.and_then(|mut items| items.remove(0)) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() => sleep(env.t(0.2)).await,
+            Err(error) => return Err(error.into()),
+        }
+        ensure!(start.elapsed() < 2 * patience(env), "nothing could be published after the fault");
     }
 }
