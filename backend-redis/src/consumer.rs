@@ -146,7 +146,7 @@ struct Receive<'a> {
 impl Drop for Receive<'_> {
     fn drop(&mut self) {
         let deliveries = self.core.desk.leave(&self.ticket);
-        self.core.give_back(deliveries);
+        self.core.give_back_later(&deliveries);
     }
 }
 
@@ -202,24 +202,34 @@ impl Core {
         self.desk.hand_out(deliveries)
     }
 
-    /// Releases what nobody was given, attempts unburned. Outside any runtime nothing can be sent: then it comes back at the
-    /// end of its lease.
-    pub(crate) fn give_back(&self, deliveries: Vec<Delivery>) {
-        let release = |delivery: &Delivery| {
-            let held = receipt::read(&delivery.receipt, self.epoch).ok()?;
-            Some(Judged::unhanded(held.lease.to_owned(), held.until))
-        };
-        let released: Vec<Judged> = deliveries.iter().filter_map(release).collect();
+    /// Releases what nobody was given, attempts unburned.
+    pub(crate) async fn give_back(&self, deliveries: &[Delivery]) {
+        let released = self.released(deliveries);
+        self.route.settle.send(released, self.hub.deadline).await;
+    }
+
+    /// The same from where nothing can wait. Outside any runtime nothing can be sent: then it comes back at the end of
+    /// its lease.
+    fn give_back_later(&self, deliveries: &[Delivery]) {
+        let released = self.released(deliveries);
         let Ok(runtime) = Handle::try_current() else { return };
         if released.is_empty() {
             return;
         }
-        self.held.remove(deliveries.iter().map(|delivery| &delivery.receipt));
         let (lane, deadline, busy) = (self.route.settle.clone(), self.hub.deadline, self.hub.busy.enter());
         runtime.spawn(async move {
             lane.send(released, deadline).await;
             drop(busy);
         });
+    }
+
+    fn released(&self, deliveries: &[Delivery]) -> Vec<Judged> {
+        self.held.remove(deliveries.iter().map(|delivery| &delivery.receipt));
+        let release = |delivery: &Delivery| {
+            let held = receipt::read(&delivery.receipt, self.epoch).ok()?;
+            Some(Judged::unhanded(held.lease.to_owned(), held.until))
+        };
+        deliveries.iter().filter_map(release).collect()
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Vec<Result<Settled>> {
@@ -241,8 +251,9 @@ impl Core {
             answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));
         let answers: Vec<_> = answers.collect();
         let settled = verdicts.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        self.held.remove(settled.map(|((receipt, _), _)| receipt));
-        self.bell.nudge();
+        if self.held.remove(settled.map(|((receipt, _), _)| receipt)) {
+            self.bell.nudge();
+        }
         answers
     }
 

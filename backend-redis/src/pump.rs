@@ -30,7 +30,7 @@ const CHUNK: usize = 100;
 /// Runs until the consumer is closed or dropped.
 pub(crate) async fn run(core: Arc<Core>) {
     let _busy = core.hub.busy.enter();
-    let mut pump = Pump { core, arrivals: 0, next: Instant::now(), timer_fired: false, trouble: None };
+    let mut pump = Pump { core, arrivals: 0, next: Instant::now(), due: false, trouble: None };
     while !pump.core.desk.is_closed() {
         pump.turn().await;
     }
@@ -45,8 +45,8 @@ struct Pump {
     arrivals: u64,
     /// When to ask although nobody said anything.
     next: Instant,
-    /// Whether the last claim was made because something was due.
-    timer_fired: bool,
+    /// Whether that is because something is due then.
+    due: bool,
     /// What the last claim failed with.
     trouble: Option<Error>,
 }
@@ -70,7 +70,7 @@ impl Pump {
         if self.core.bell.take_rung() {
             self.pass_on();
         }
-        self.next = Instant::now();
+        self.ask_at_once();
         self.core.desk.expire(demand.arrivals, None);
         if let Some(demand) = self.core.desk.demand() {
             let end = self.core.held.next_end();
@@ -80,9 +80,10 @@ impl Pump {
 
     async fn hungry(&mut self, demand: &Demand, room: usize) {
         let rung = self.core.bell.take_rung();
-        self.timer_fired = Instant::now() >= self.next;
-        if rung || demand.arrivals != self.arrivals || self.timer_fired {
-            self.ask(demand, room).await;
+        let told = rung || demand.arrivals != self.arrivals;
+        if told || Instant::now() >= self.next {
+            let herd = self.due && !told;
+            self.ask(demand, room, herd).await;
         }
         self.core.desk.expire(self.arrivals, self.trouble.as_ref());
         if let Some(demand) = self.core.desk.demand()
@@ -105,21 +106,30 @@ impl Pump {
         tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.prefix.clone()));
     }
 
-    async fn ask(&mut self, demand: &Demand, room: usize) {
+    fn ask_at_once(&mut self) {
+        (self.next, self.due) = (Instant::now(), false);
+    }
+
+    /// `herd`: nobody told us, many others may ask in the same instant for the same reason.
+    async fn ask(&mut self, demand: &Demand, room: usize, herd: bool) {
         self.arrivals = demand.arrivals;
         let wanted = demand.messages.min(room).min(MAX_MESSAGES);
-        match self.claim(demand, wanted).await {
+        match self.claim(demand, wanted, herd).await {
             Ok(deliveries) => {
                 self.trouble = None;
+                if !deliveries.is_empty() {
+                    // Who still waits is known to no publisher yet: only a claim that finds nothing makes it known.
+                    self.ask_at_once();
+                }
                 let surplus = self.core.hand_out(deliveries);
-                self.core.give_back(surplus);
+                self.core.give_back(&surplus).await;
             }
             Err(error) => self.failed(error),
         }
     }
 
     /// Claims until there is enough, or no more.
-    async fn claim(&mut self, demand: &Demand, wanted: usize) -> Result<Vec<Delivery>> {
+    async fn claim(&mut self, demand: &Demand, wanted: usize, herd: bool) -> Result<Vec<Delivery>> {
         let mut deliveries: Vec<Delivery> = Vec::new();
         let mut bytes = 0;
         while deliveries.len() < wanted && bytes < MAX_BYTES {
@@ -130,7 +140,7 @@ impl Pump {
                 Err(_) if !deliveries.is_empty() => break,
                 Err(error) => return Err(error),
             };
-            self.set_next(&claimed);
+            self.set_next(&claimed, herd);
             let (full, unreadable) = (claimed.full, claimed.messages.iter().any(|m| m.message.is_err()));
             let readable = self.core.readable(claimed.messages).await;
             bytes += readable.iter().map(|delivery| delivery.message.payload().len()).sum::<usize>();
@@ -152,20 +162,20 @@ impl Pump {
         if demand.patient { limit.connect_by(demand.until.max(little)) } else { limit }
     }
 
-    fn set_next(&mut self, claimed: &Claimed) {
-        let now = Instant::now();
+    fn set_next(&mut self, claimed: &Claimed, herd: bool) {
         let safety = jitter::between(SAFETY, SAFETY_JITTER);
-        let mut wait = claimed.next.map_or(safety, |next| next.min(safety));
-        if claimed.more {
-            wait = Duration::ZERO;
-        } else if self.timer_fired && claimed.messages.is_empty() {
-            wait = wait.max(jitter::between(HERD, HERD));
-        }
-        self.next = now + wait;
+        let due = claimed.next.filter(|next| *next < safety);
+        let wait = match due {
+            _ if claimed.more => Duration::ZERO,
+            Some(due) if herd => due.max(jitter::between(HERD, HERD)),
+            Some(due) => due,
+            None => safety,
+        };
+        (self.next, self.due) = (Instant::now() + wait, due.is_some());
     }
 
     fn failed(&mut self, error: Error) {
-        self.next = Instant::now() + jitter::between(5 * HERD, 5 * HERD);
+        (self.next, self.due) = (Instant::now() + jitter::between(5 * HERD, 5 * HERD), false);
         if error.is_transient() {
             tracing::debug!(name: "redis.claim_failed", queue = %self.core.route.queue, %error);
         } else {

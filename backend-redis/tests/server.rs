@@ -296,6 +296,27 @@ async fn a_bounded_consumer_holds_no_more_than_its_prefetch() {
 }
 
 #[tokio::test]
+async fn the_second_of_two_waiting_receives_is_woken_as_soon_as_the_first() {
+    let bench = Bench::start().await;
+    let consumer = bench.consumer().await;
+    for wait in [0, 30] {
+        let both = async { tokio::join!(receive(&*consumer, LONG), receive(&*consumer, LONG)) };
+        let publishes = async {
+            for text in ["first", "second"] {
+                bench.publish(Message::new(text)).await;
+                // Long enough that the first message is handed out alone, at least once.
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+        };
+        let start = Instant::now();
+        let ((first, second), ()) = tokio::join!(both, publishes);
+        assert_eq!(first.unwrap().message.payload(), "first");
+        assert_eq!(second.unwrap().message.payload(), "second");
+        assert!(start.elapsed() < Duration::from_secs(4), "the safety poll alone woke the second");
+    }
+}
+
+#[tokio::test]
 async fn deleting_leaves_no_key() {
     let bench = Bench::start().await;
     let consumer = bench.consumer().await;

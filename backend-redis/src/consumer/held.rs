@@ -49,13 +49,13 @@ impl Holding {
         }
     }
 
-    pub(crate) fn remove<'a>(&self, receipts: impl Iterator<Item = &'a Receipt>) {
-        if self.bound > 0 {
-            let mut counted = self.counted.lock();
-            for receipt in receipts {
-                counted.remove(receipt);
-            }
+    /// Whether there is more room now.
+    pub(crate) fn remove<'a>(&self, receipts: impl Iterator<Item = &'a Receipt>) -> bool {
+        if self.bound == 0 {
+            return false;
         }
+        let mut counted = self.counted.lock();
+        receipts.filter(|&receipt| counted.remove(receipt).is_some()).count() > 0
     }
 
     /// The end of a lease that was extended. Kept when it is settled, so that a second verdict learns that it was.
