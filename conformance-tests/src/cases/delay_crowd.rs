@@ -84,7 +84,7 @@ impl Crew {
             let wait = (end - Instant::now()).min(self.env.t(1.0));
             let batch = consumer.receive(100, wait).await?;
             let at = Instant::now();
-            drop(self.left.fetch_update(SeqCst, SeqCst, |left| Some(left.saturating_sub(batch.len()))));
+            let _ = self.left.fetch_update(SeqCst, SeqCst, |left| Some(left.saturating_sub(batch.len())));
             ack_all(&*consumer, &batch).await?;
             came.extend(batch.iter().map(|delivery| (delivery.message.id().clone(), at)));
         }
