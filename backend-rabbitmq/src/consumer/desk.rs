@@ -62,6 +62,8 @@ pub(super) struct Demand {
     pub(super) wanted: usize,
     /// Whether one of them wants an answer now.
     pub(super) now: bool,
+    /// Whether the broker was not asked yet on behalf of one of them.
+    pub(super) unasked: bool,
 }
 
 /// What a verdict meets.
@@ -179,6 +181,7 @@ impl Desk {
         for slot in inner.slots.values().filter(|slot| slot.answer.is_none()) {
             demand.wanted = demand.wanted.saturating_add(slot.max);
             demand.now |= slot.now;
+            demand.unasked |= !slot.asked;
         }
         demand
     }

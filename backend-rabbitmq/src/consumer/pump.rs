@@ -280,7 +280,7 @@ impl Line {
                 self.reader.desk.all_are_asked();
             }
         } else if self.source.is_idle() && self.refiling == 0 && self.paused_until.is_none() {
-            if self.empty && !demand.now {
+            if self.empty && !demand.now && !demand.unasked {
                 self.source.attach();
             } else {
                 self.source.get(demand.wanted.max(self.sweep), self.reader.desk.waiting());
