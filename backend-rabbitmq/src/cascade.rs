@@ -23,22 +23,45 @@ pub(crate) const UNROUTED: &str = "polyqueue.unrouted";
 /// A quorum queue on RabbitMQ 3.10 survives a crash from this age on.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// The way of one delayed message: the exchange where it enters, its routing key, and the level of that exchange.
+/// The way of one delayed message: the exchange where it enters, and its routing key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) exchange: String,
     pub(crate) key: String,
+}
+
+/// One waiting queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Step {
     pub(crate) level: usize,
+    digit: u8,
+}
+
+impl Step {
+    /// Its name on the broker.
+    pub(crate) fn queue(self) -> String {
+        format!("polyqueue.delay.{}.{}", self.level, self.digit)
+    }
+}
+
+fn digits(delay: Duration) -> Vec<u8> {
+    let grains = delay.as_nanos().div_ceil(GRAIN_MS * 1_000_000);
+    (0..LEVELS as u32).map(|level| (grains / 10_u128.pow(level) % 10) as u8).collect()
+}
+
+/// The waiting queues above the low levels that a delay goes through.
+pub(crate) fn high_steps(delay: Duration) -> impl Iterator<Item = Step> {
+    let steps = digits(delay).into_iter().enumerate().map(|(level, digit)| Step { level, digit });
+    steps.filter(|step| step.level >= LOW_LEVELS && step.digit > 0)
 }
 
 /// The way that takes `delay`, rounded up to 10 ms, to the queue at `address`. `None` for no delay.
 pub(crate) fn route(delay: Duration, address: &str) -> Option<Route> {
-    let grains = delay.as_nanos().div_ceil(GRAIN_MS * 1_000_000);
-    let digits: Vec<u8> = (0..LEVELS as u32).map(|level| (grains / 10_u128.pow(level) % 10) as u8).collect();
+    let digits = digits(delay);
     let level = digits.iter().rposition(|digit| *digit > 0)?;
     let mut key: String = digits.iter().rev().map(|digit| format!("{digit}.")).collect();
     key.push_str(address);
-    Some(Route { exchange: exchange(level), key, level })
+    Some(Route { exchange: exchange(level), key })
 }
 
 /// The address at the end of a routing key.
@@ -55,10 +78,8 @@ fn exchange(level: usize) -> String {
     format!("polyqueue.delay.{level}")
 }
 
-/// Exists only when the whole level does.
-fn marker(level: usize) -> String {
-    format!("polyqueue.delay.{level}.complete")
-}
+/// Exists only when all low levels do.
+const LOW_COMPLETE: &str = "polyqueue.delay.complete";
 
 /// Where messages go from a level.
 fn below(level: usize) -> String {
@@ -76,42 +97,63 @@ fn wait_ms(level: usize, digit: u8) -> i64 {
     i64::from(digit) * GRAIN_MS as i64 * 10_i64.pow(level as u32) + 1
 }
 
-/// Makes the levels below `levels` and what lies at their end; returns when they survive a crash of the broker.
-pub(crate) async fn ensure(session: &Session, levels: std::ops::Range<usize>) -> Result<()> {
-    let Some(last) = levels.clone().last() else { return Ok(()) };
-    if exists(session, last).await? {
+/// Makes the low levels and what lies at their end, once in a virtual host's life; returns when they survive a crash of the
+/// broker.
+pub(crate) async fn ensure_low(session: &Session) -> Result<()> {
+    if is_complete(session).await? {
         return Ok(());
     }
     let ground = session.channel().await?;
     declare_end(&ground).await.map_err(|e| session.fault(&e))?;
-    for level in levels.clone() {
-        declare_exchange(&ground, &exchange(level), ExchangeKind::Topic, FieldTable::default())
-            .await
-            .map_err(|e| session.fault(&e))?;
-    }
-    let each = levels.clone().map(|level| async move {
+    declare_levels(&ground, 0..LOW_LEVELS).await.map_err(|e| session.fault(&e))?;
+    let each = (0..LOW_LEVELS).map(|level| async move {
         let channel = session.channel().await?;
-        declare_level(&channel, level).await.map_err(|e| session.fault(&e))
+        let digits = (1..=9).map(|digit| declare_waiting(&channel, Step { level, digit }));
+        futures_util::future::try_join_all(digits).await.map_err(|e| session.fault(&e))
     });
     futures_util::future::try_join_all(each).await?;
     tokio::time::sleep(SETTLING).await;
-    for level in levels {
-        declare_exchange(&ground, &marker(level), ExchangeKind::Fanout, FieldTable::default())
-            .await
-            .map_err(|e| session.fault(&e))?;
-    }
-    tracing::info!(event = "rabbitmq.cascade_declared", last_level = last);
+    declare_exchange(&ground, LOW_COMPLETE, ExchangeKind::Fanout, FieldTable::default())
+        .await
+        .map_err(|e| session.fault(&e))?;
+    tracing::info!(event = "rabbitmq.cascade_declared");
     Ok(())
 }
 
-async fn exists(session: &Session, level: usize) -> Result<bool> {
+/// Makes the waiting queues of these steps above the low levels, and the way down from there.
+pub(crate) async fn ensure_high(session: &Session, steps: &[Step]) -> Result<()> {
+    let Some(top) = steps.iter().map(|step| step.level).max() else { return Ok(()) };
+    let ground = session.channel().await?;
+    declare_levels(&ground, LOW_LEVELS..top + 1).await.map_err(|e| session.fault(&e))?;
+    let each = steps.iter().map(|step| async move {
+        let fresh = !has_queue(session, &step.queue()).await?;
+        let channel = session.channel().await?;
+        declare_waiting(&channel, *step).await.map_err(|e| session.fault(&e))?;
+        Ok::<bool, polyqueue::Error>(fresh)
+    });
+    if futures_util::future::try_join_all(each).await?.contains(&true) {
+        tokio::time::sleep(SETTLING).await;
+    }
+    Ok(())
+}
+
+async fn is_complete(session: &Session) -> Result<bool> {
     let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
     let channel = session.channel().await?;
-    match channel
-        .exchange_declare(marker(level).into(), ExchangeKind::Fanout, options, FieldTable::default())
-        .await
-    {
-        Ok(()) => Ok(true),
+    let found =
+        channel.exchange_declare(LOW_COMPLETE.into(), ExchangeKind::Fanout, options, FieldTable::default());
+    there(session, found.await)
+}
+
+async fn has_queue(session: &Session, name: &str) -> Result<bool> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let channel = session.channel().await?;
+    there(session, channel.queue_declare(name.into(), options, FieldTable::default()).await)
+}
+
+fn there<T>(session: &Session, answer: lapin::Result<T>) -> Result<bool> {
+    match answer {
+        Ok(_) => Ok(true),
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(session.fault(&error)),
     }
@@ -127,22 +169,23 @@ async fn declare_end(channel: &Channel) -> lapin::Result<()> {
     declare_exchange(channel, DUE, ExchangeKind::Topic, arguments).await
 }
 
-async fn declare_level(channel: &Channel, level: usize) -> lapin::Result<()> {
-    channel
-        .exchange_bind(
-            below(level).into(),
-            exchange(level).into(),
-            pattern(level, 0).into(),
-            ExchangeBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
-    let digits = (1..=9_u8).map(|digit| async move {
-        let name = format!("polyqueue.delay.{level}.{digit}");
-        declare_queue(channel, &name, waiting(level, digit)).await?;
-        bind(channel, &name, &exchange(level), &pattern(level, digit)).await
-    });
-    futures_util::future::try_join_all(digits).await.map(drop)
+/// The exchanges of these levels, each with its way past its waiting queues.
+async fn declare_levels(channel: &Channel, levels: std::ops::Range<usize>) -> lapin::Result<()> {
+    for level in levels {
+        declare_exchange(channel, &exchange(level), ExchangeKind::Topic, FieldTable::default()).await?;
+        let (lower, upper, past) = (below(level), exchange(level), pattern(level, 0));
+        let options = ExchangeBindOptions::default();
+        let bound =
+            channel.exchange_bind(lower.into(), upper.into(), past.into(), options, FieldTable::default());
+        bound.await?;
+    }
+    Ok(())
+}
+
+async fn declare_waiting(channel: &Channel, step: Step) -> lapin::Result<()> {
+    let name = step.queue();
+    declare_queue(channel, &name, waiting(step.level, step.digit)).await?;
+    bind(channel, &name, &exchange(step.level), &pattern(step.level, step.digit)).await
 }
 
 fn waiting(level: usize, digit: u8) -> FieldTable {
@@ -189,7 +232,8 @@ mod tests {
     use super::*;
 
     fn way(ms: u64) -> Option<(usize, String)> {
-        route(Duration::from_millis(ms), "a").map(|route| (route.level, route.key))
+        route(Duration::from_millis(ms), "a")
+            .map(|route| (route.exchange.rsplit('.').next().unwrap().parse().unwrap(), route.key))
     }
 
     #[test]
@@ -211,8 +255,10 @@ mod tests {
         assert_eq!(way(99_990), Some((3, "0.0.0.0.0.0.9.9.9.9.a".into())));
         assert_eq!(way(100_000), Some((LOW_LEVELS, "0.0.0.0.0.1.0.0.0.0.a".into())));
         let year = route(Duration::from_secs(365 * 24 * 60 * 60), "a").unwrap();
-        assert_eq!((year.level, year.key.as_str()), (9, "3.1.5.3.6.0.0.0.0.0.a"));
-        assert_eq!(year.exchange, "polyqueue.delay.9");
+        assert_eq!(
+            (year.exchange.as_str(), year.key.as_str()),
+            ("polyqueue.delay.9", "3.1.5.3.6.0.0.0.0.0.a")
+        );
     }
 
     #[test]
@@ -229,6 +275,17 @@ mod tests {
                 .sum();
             assert_eq!(sum, ms as i64);
         }
+    }
+
+    #[test]
+    fn a_far_delay_needs_a_queue_for_each_high_digit_that_is_not_zero() {
+        let queues = |secs| high_steps(Duration::from_secs(secs)).map(Step::queue).collect::<Vec<_>>();
+        assert_eq!(queues(99), Vec::<String>::new());
+        assert_eq!(queues(100), ["polyqueue.delay.4.1"]);
+        assert_eq!(
+            queues(30 * 24 * 60 * 60),
+            ["polyqueue.delay.5.2", "polyqueue.delay.6.9", "polyqueue.delay.7.5", "polyqueue.delay.8.2"]
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::PROVIDER_NAME;
 use crate::address::Address;
-use crate::cascade;
+use crate::cascade::{self, Step};
 use crate::catalogue::Catalogue;
 use crate::kind::Kind;
 use crate::link::{Link, Session};
@@ -24,6 +24,8 @@ use crate::unrouted;
 
 /// Seconds between heartbeats of connections that hold no leases.
 const HEARTBEAT: u16 = 10;
+/// What a connection remembers when it has seen the low levels of the cascade.
+const LOW: &str = "cascade";
 /// How long an orderly end may take, at most.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -176,28 +178,40 @@ impl Core {
         match cascade::route(delay, address) {
             None => Ok(Order { exchange: String::new(), key: ready, properties, body }),
             Some(route) => {
-                self.ensure_levels(route.level).await?;
+                self.ensure_cascade(&[delay]).await?;
                 let properties = crate::wire::with_target(properties, &ready);
                 Ok(Order { exchange: route.exchange, key: route.key, properties, body })
             }
         }
     }
 
-    /// Sees to it, once a connection, that the cascade reaches up to `level`.
-    pub(crate) async fn ensure_levels(&self, level: usize) -> Result<()> {
+    /// Sees to it, once a connection, that the cascade is there as far as these delays need it.
+    ///
+    /// The work goes on when the caller's deadline passes, so that the next call finds it done.
+    pub(crate) async fn ensure_cascade(&self, delays: &[Duration]) -> Result<()> {
         let publisher = self.publisher().await?;
-        let ranges = [0..cascade::LOW_LEVELS, cascade::LOW_LEVELS..cascade::LEVELS];
-        for range in ranges.into_iter().filter(|range| range.start <= level) {
-            let mark = format!("cascade from {}", range.start);
-            if publisher.knows(&mark) {
-                continue;
-            }
-            let _one_at_a_time = self.levels.lock().await;
-            if !publisher.knows(&mark) {
-                cascade::ensure(&*self.control().await?, range).await?;
-                publisher.remember(mark);
-                self.watch_unrouted();
-            }
+        let mut steps: Vec<Step> = delays.iter().copied().flat_map(cascade::high_steps).collect();
+        steps.retain(|step| !publisher.knows(&step.queue()));
+        if publisher.knows(LOW) && steps.is_empty() {
+            return Ok(());
+        }
+        let Some(core) = self.me.upgrade() else { return Err(Error::Closed) };
+        let work = tokio::spawn(async move { core.declare_cascade(publisher, steps).await });
+        work.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn declare_cascade(&self, publisher: Publisher, mut steps: Vec<Step>) -> Result<()> {
+        let _one_at_a_time = self.levels.lock().await;
+        if !publisher.knows(LOW) {
+            cascade::ensure_low(&*self.control().await?).await?;
+            publisher.remember(LOW.to_owned());
+            self.watch_unrouted();
+        }
+        let mut seen = std::collections::HashSet::new();
+        steps.retain(|step| !publisher.knows(&step.queue()) && seen.insert(*step));
+        cascade::ensure_high(&*self.control().await?, &steps).await?;
+        for step in steps {
+            publisher.remember(step.queue());
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::ask::{barrier, get};
 use crate::core::Core;
 use crate::fault::{fault, is_missing, is_taken};
 use crate::link::Session;
-use crate::publisher::{Order, Stored, lost};
+use crate::publisher::{Order, Stored};
 use crate::wire::{self, Lives, Raw};
 
 /// Letters that come along with the lock.
@@ -63,11 +63,19 @@ impl Walk {
         Ok(self.near.pop_front())
     }
 
-    /// Removes letters for good, and waits until the broker has done so.
-    async fn remove(&self, tags: &[u64]) -> lapin::Result<()> {
+    /// The next letter, while one of these is missing.
+    async fn next_of(&mut self, wanted: &Wanted) -> Result<Option<Delivery>> {
+        if wanted.missing == 0 { Ok(None) } else { self.next().await }
+    }
+
+    /// Removes letters, and waits until the broker has done so.
+    async fn remove(&self, core: &Core, tags: &[u64]) -> Result<()> {
         let acks = tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
-        futures_util::future::try_join_all(acks).await?;
-        barrier(self.channel.clone(), self.object.clone()).await.map(drop)
+        let removed = async {
+            futures_util::future::try_join_all(acks).await?;
+            barrier(self.channel.clone(), self.object.clone()).await
+        };
+        removed.await.map(drop).map_err(|e| fault(&core.address, Certainty::Unknown, &e))
     }
 
     /// Gives back what was not removed; at once, for the next walk wants it.
@@ -155,61 +163,75 @@ impl Core {
         Ok(DeadPage { letters, next })
     }
 
+    /// Makes letters ready again, one after the other: published, confirmed, removed. Whoever dies on the way leaves at most
+    /// one of them in both places.
     pub(crate) async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        self.take_out(queue, ids, true).await
-    }
-
-    pub(crate) async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        self.take_out(queue, ids, false).await
-    }
-
-    /// Takes letters out of the queue; `again`: each is published to be ready first.
-    async fn take_out(&self, queue: &QueueName, ids: &[DeadId], again: bool) -> Result<Vec<bool>> {
-        let mut wanted: HashMap<&DeadId, usize> = ids.iter().zip(0..).collect();
-        if wanted.is_empty() {
-            return self.count(queue, self.names.dead(queue)).await.map(|_| Vec::new());
-        }
-        let publisher = self.publisher().await?;
+        let mut wanted = Wanted::new(ids);
         let mut walk = Walk::begin(self, queue).await?;
-        let mut taken = Vec::new();
-        while !wanted.is_empty() {
-            let Some(delivery) = walk.next().await? else { break };
+        while let Some(delivery) = walk.next_of(&wanted).await? {
             let tag = delivery.delivery_tag;
             let (letter, lives, raw) = read(queue, delivery);
-            if wanted.remove(&letter.id).is_none() {
+            if !wanted.find(&letter.id) {
                 continue;
             }
-            let stored = again.then(|| {
-                publisher.publish(Order {
-                    exchange: String::new(),
-                    key: self.names.ready(queue),
-                    properties: wire::revived(&raw, lives, letter.attempts),
-                    body: raw.body,
-                })
-            });
-            taken.push((letter.id, tag, stored));
-        }
-        let (mut out, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
-        for (id, tag, stored) in taken {
-            let stored = match stored {
-                Some(stored) => stored.await.unwrap_or_else(|_| Err(lost())),
-                None => Ok(Stored::Yes),
+            let order = Order {
+                exchange: String::new(),
+                key: self.names.ready(queue),
+                properties: wire::revived(&raw, lives, letter.attempts),
+                body: raw.body,
             };
-            match stored {
-                Ok(Stored::Yes) => {
-                    out.push(id);
-                    tags.push(tag);
-                }
-                Ok(Stored::Unroutable) => failure = Some(Error::NotFound(queue.clone())),
-                Err(error) => failure = Some(error),
+            match self.store(order).await? {
+                Stored::Yes => walk.remove(self, &[tag]).await?,
+                Stored::Unroutable => return Err(Error::NotFound(queue.clone())),
             }
         }
-        let removed = walk.remove(&tags).await;
-        removed.map_err(|e| fault(&self.address, Certainty::Unknown, &e))?;
         walk.end().await;
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(ids.iter().map(|id| out.contains(id)).collect()),
+        Ok(wanted.answers())
+    }
+
+    /// Removes letters for good.
+    pub(crate) async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        let mut wanted = Wanted::new(ids);
+        let mut walk = Walk::begin(self, queue).await?;
+        let mut tags = Vec::new();
+        while let Some(delivery) = walk.next_of(&wanted).await? {
+            let tag = delivery.delivery_tag;
+            if wanted.find(&read(queue, delivery).0.id) {
+                tags.push(tag);
+            }
         }
+        walk.remove(self, &tags).await?;
+        walk.end().await;
+        Ok(wanted.answers())
+    }
+}
+
+/// Letters that somebody asked for, and whether they were found.
+struct Wanted {
+    ids: Vec<DeadId>,
+    found: HashMap<DeadId, bool>,
+    missing: usize,
+}
+
+impl Wanted {
+    fn new(ids: &[DeadId]) -> Self {
+        let found: HashMap<DeadId, bool> = ids.iter().map(|id| (id.clone(), false)).collect();
+        Self { ids: ids.to_vec(), missing: found.len(), found }
+    }
+
+    /// Whether this is one of them, seen for the first time.
+    fn find(&mut self, id: &DeadId) -> bool {
+        match self.found.get_mut(id) {
+            Some(found) if !*found => {
+                *found = true;
+                self.missing -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn answers(&self) -> Vec<bool> {
+        self.ids.iter().map(|id| self.found.get(id).copied().unwrap_or_default()).collect()
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::{Channel, Connection, ConnectionProperties};
 use parking_lot::RwLock;
 use polyqueue::{Certainty, Error, Result};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::PROVIDER_NAME;
@@ -25,6 +26,7 @@ pub(crate) struct Session {
     /// Counts the connections of this process: objects are declared, and channels valid, within one.
     pub(crate) generation: u64,
     address: Address,
+    errors: watch::Receiver<u64>,
 }
 
 impl Session {
@@ -35,6 +37,11 @@ impl Session {
     /// Whether the broker refuses publishes for now: an alarm.
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
+    }
+
+    /// Changes whenever the connection or one of its channels fails.
+    pub(crate) fn errors(&self) -> watch::Receiver<u64> {
+        self.errors.clone()
     }
 
     /// A fresh channel; it ends when it is dropped.
@@ -160,7 +167,8 @@ impl Link {
         };
         let generation = GENERATION.fetch_add(1, Relaxed);
         tracing::debug!(event = "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
-        Ok(Arc::new(Session { connection, generation, address: self.address.clone() }))
+        let errors = watch_errors(&connection);
+        Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
     }
 
     async fn dial(&self, by: Instant) -> lapin::Result<Connection> {
@@ -186,6 +194,20 @@ impl Link {
             let _ = timeout(within, session.connection.close(200, "closed".into())).await;
         }
     }
+}
+
+/// Counts the connection's errors, by a task that ends with it.
+fn watch_errors(connection: &Connection) -> watch::Receiver<u64> {
+    let mut events = connection.events_listener().boxed();
+    let (count, errors) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if matches!(event, lapin::Event::Error(_)) {
+                count.send_modify(|errors| *errors += 1);
+            }
+        }
+    });
+    errors
 }
 
 /// A random number in [0, 1).

@@ -36,8 +36,13 @@ impl RabbitQueue {
     async fn orders(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<Order>> {
         let core = &self.core;
         core.check_exists(queue).await?;
-        let delayed = batch.iter().any(|message| !message.delay().is_zero());
-        let address = if delayed { core.address(queue).await? } else { String::new() };
+        let delays: Vec<Duration> =
+            batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
+        let mut address = String::new();
+        if !delays.is_empty() {
+            address = core.address(queue).await?;
+            core.ensure_cascade(&delays).await?;
+        }
         let now = core.now();
         let mut orders = Vec::with_capacity(batch.len());
         for message in batch {

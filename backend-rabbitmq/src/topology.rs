@@ -5,7 +5,7 @@ use lapin::types::FieldTable;
 use polyqueue::{Certainty, Error, Purge, QueueName, Result};
 
 use crate::PROVIDER_NAME;
-use crate::cascade::{self, DUE, LOW_LEVELS};
+use crate::cascade::{self, DUE};
 use crate::catalogue::Record;
 use crate::core::Core;
 use crate::fault::is_missing;
@@ -19,7 +19,7 @@ impl Core {
     /// Makes a queue; does nothing where it exists.
     pub(crate) async fn declare(&self, queue: &QueueName) -> Result<()> {
         let session = self.control().await?;
-        self.ensure_levels(LOW_LEVELS - 1).await?;
+        self.ensure_cascade(&[]).await?;
         self.declare_queues(&session, queue).await?;
         let address = self.settle_address(&session, queue).await?;
         let channel = session.channel().await?;

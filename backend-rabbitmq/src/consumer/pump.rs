@@ -31,8 +31,8 @@ const FLUSHES: usize = 2;
 const SWEEP: usize = 256;
 /// How long to leave the queue alone when nothing can be published.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often a channel is looked at that nobody uses.
-const GLANCE: Duration = Duration::from_millis(250);
+/// How often a channel is looked at that nobody uses and of which no error was told.
+const GLANCE: Duration = Duration::from_secs(5);
 /// How long the orderly end of a consumer may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -177,6 +177,7 @@ impl Line {
 
     async fn serve(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> End {
         let core = self.reader.core.clone();
+        let mut errors = self.session.errors();
         let mut glance = tokio::time::interval(GLANCE);
         glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -218,6 +219,7 @@ impl Line {
                     Ok(())
                 }
                 () = at(self.ending) => return End::Done,
+                Ok(()) = errors.changed() => self.check(),
                 _ = glance.tick() => self.check(),
             };
             if let Err(error) = came {
@@ -227,7 +229,7 @@ impl Line {
     }
 
     fn check(&self) -> lapin::Result<()> {
-        if self.channel.status().connected() {
+        if self.session.is_alive() && self.channel.status().connected() {
             return Ok(());
         }
         Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
