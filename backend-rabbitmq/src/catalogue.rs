@@ -1,6 +1,7 @@
 //! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -8,9 +9,9 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
+use parking_lot::Mutex;
 use polyqueue::{QueueName, Result};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::fault::is_missing;
@@ -20,7 +21,7 @@ use crate::publisher::Order;
 /// How many records are under way at a time.
 const WINDOW: u16 = 500;
 /// A stream that shows nothing for this long is empty: whoever made it has not written yet.
-const EMPTY: Duration = Duration::from_secs(1);
+const EMPTY: Duration = Duration::from_secs(5);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
 
@@ -29,23 +30,25 @@ const MAX_BYTES: i64 = 20 * 1024 * 1024;
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Record {
     /// The queue exists from here on, unless it did before.
-    Declare { queue: String, address: String },
+    Declare { queue: String, address: Arc<str> },
     /// The queue at this address is gone.
-    Delete { queue: String, address: String },
+    Delete { queue: String, address: Arc<str> },
 }
 
 impl Record {
     /// A declaration with a fresh address.
     pub(crate) fn declare(queue: &QueueName) -> Self {
-        Self::Declare { queue: queue.to_string(), address: uuid::Uuid::new_v4().simple().to_string() }
+        Self::Declare { queue: queue.to_string(), address: uuid::Uuid::new_v4().simple().to_string().into() }
     }
 }
 
 /// What the records say so far.
 #[derive(Debug, Default)]
 struct Known {
-    queues: BTreeMap<String, String>,
-    deleted: HashSet<String>,
+    queues: BTreeMap<String, Arc<str>>,
+    deleted: HashSet<Arc<str>>,
+    /// Those of the deleted that this handle deleted.
+    deleted_here: HashSet<Arc<str>>,
     next: i64,
     read_at: Option<Instant>,
 }
@@ -95,36 +98,48 @@ pub(crate) enum Whose {
 pub(crate) struct Catalogue {
     stream: String,
     known: Mutex<Known>,
+    /// One reader at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Catalogue {
     pub(crate) fn new(stream: String) -> Self {
-        Self { stream, known: Mutex::default() }
+        Self { stream, known: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     /// All queues, by name.
-    pub(crate) async fn queues(&self) -> Vec<QueueName> {
-        let known = self.known.lock().await;
+    pub(crate) fn queues(&self) -> Vec<QueueName> {
+        let known = self.known.lock();
         known.queues.keys().filter_map(|name| QueueName::new(name).ok()).collect()
     }
 
     /// The address of a queue, as far as it was read.
-    pub(crate) async fn address(&self, queue: &QueueName) -> Option<String> {
-        self.known.lock().await.queues.get(queue.as_str()).cloned()
+    pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.known.lock().queues.get(queue.as_str()).cloned()
     }
 
     /// Whose an address is, as far as it was read.
-    pub(crate) async fn whose(&self, address: &str) -> Whose {
-        let known = self.known.lock().await;
-        if let Some((name, _)) = known.queues.iter().find(|(_, known)| *known == address) {
+    pub(crate) fn whose(&self, address: &str) -> Whose {
+        let known = self.known.lock();
+        if let Some((name, _)) = known.queues.iter().find(|(_, known)| ***known == *address) {
             return QueueName::new(name).map_or(Whose::Nobody, Whose::Queue);
         }
         if known.deleted.contains(address) { Whose::Deleted } else { Whose::Nobody }
     }
 
     /// Whether it was read within this time.
-    pub(crate) async fn is_fresh(&self, within: Duration) -> bool {
-        self.known.lock().await.read_at.is_some_and(|at| at.elapsed() < within)
+    pub(crate) fn is_fresh(&self, within: Duration) -> bool {
+        self.known.lock().read_at.is_some_and(|at| at.elapsed() < within)
+    }
+
+    /// Remembers that this handle deletes the queue at this address.
+    pub(crate) fn delete_here(&self, address: Arc<str>) {
+        self.known.lock().deleted_here.insert(address);
+    }
+
+    /// Whether this handle deleted the queue at this address: what was in hand then has gone with it.
+    pub(crate) fn was_deleted_here(&self, address: &str) -> bool {
+        self.known.lock().deleted_here.contains(address)
     }
 
     /// An order that appends a record.
@@ -161,27 +176,33 @@ impl Catalogue {
 
     /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
     pub(crate) async fn refresh(&self, session: &Session) -> Result<()> {
-        let mut known = self.known.lock().await;
-        if !self.exists(session).await? {
-            *known = Known { read_at: Some(Instant::now()), ..Known::default() };
-            return Ok(());
-        }
-        let tail = self.tail(session).await.map_err(|e| session.fault(&e))?;
-        let Some(end) = tail.last().and_then(offset) else {
-            known.read_at = Some(Instant::now());
-            return Ok(());
+        let _turn = self.turn.lock().await;
+        let begun = Instant::now();
+        let tail = match self.exists(session).await? {
+            true => self.tail(session).await.map_err(|e| session.fault(&e))?,
+            false => Vec::new(),
         };
-        if end + 1 < known.next {
-            *known = Known::default(); // another stream than the one that was read: the broker was wiped
+        let next = self.begin_at(tail.last().and_then(offset));
+        if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
+            && first > next
+        {
+            self.catch_up(session, next, end).await.map_err(|e| session.fault(&e))?;
         }
-        if tail.first().and_then(offset).is_some_and(|first| first > known.next) {
-            self.catch_up(session, &mut known, end).await.map_err(|e| session.fault(&e))?;
-        }
+        let mut known = self.known.lock();
         for delivery in &tail {
             known.take(delivery);
         }
-        known.read_at = Some(Instant::now());
+        known.read_at = Some(begun);
         Ok(())
+    }
+
+    /// Where to go on reading. A stream that ends before is another than the one that was read: the broker was wiped.
+    fn begin_at(&self, end: Option<i64>) -> i64 {
+        let mut known = self.known.lock();
+        if end.map_or(0, |end| end + 1) < known.next {
+            *known = Known::default();
+        }
+        known.next
     }
 
     /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
@@ -202,17 +223,19 @@ impl Catalogue {
         Ok(tail)
     }
 
-    /// The records from where we stand to `end`.
-    async fn catch_up(&self, session: &Session, known: &mut Known, end: i64) -> lapin::Result<()> {
+    /// The records from `next` to `end`.
+    async fn catch_up(&self, session: &Session, next: i64, end: i64) -> lapin::Result<()> {
         let Ok(channel) = session.channel().await else { return Ok(()) };
-        let from = match known.next {
+        let from = match next {
             0 => AMQPValue::LongString("first".into()),
             next => AMQPValue::LongLongInt(next),
         };
         let mut reader = self.read_from(&channel, from).await?;
-        while known.next <= end {
-            let Some(delivery) = reader.next().await.transpose()? else { break };
-            known.take(&delivery);
+        while let Some(delivery) = reader.next().await.transpose()? {
+            self.known.lock().take(&delivery);
+            if offset(&delivery).is_none_or(|offset| offset >= end) {
+                break;
+            }
             if delivery.delivery_tag % u64::from(WINDOW / 2) == 0 {
                 channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
             }
@@ -263,8 +286,8 @@ mod tests {
         ] {
             known.apply(record);
         }
-        assert_eq!(known.queues["q"], "3");
-        assert!(known.deleted.contains("1"));
+        assert_eq!(&*known.queues["q"], "3");
+        assert!(known.deleted.contains("1") && !known.deleted.contains("3"));
     }
 
     #[test]

@@ -31,8 +31,6 @@ pub(crate) struct Reader {
     desk: Desk,
     link: Arc<Link>,
     subscription: Subscription,
-    /// The queue's address for delayed messages.
-    address: String,
     meter: Arc<QueueMeter>,
 }
 
@@ -57,14 +55,13 @@ impl RabbitConsumer {
     pub(crate) async fn begin(core: Arc<Core>, subscription: Subscription) -> Result<Self> {
         let object = core.names.ready(&subscription.queue);
         core.count(&subscription.queue, object).await?;
-        let address = core.address(&subscription.queue).await?;
+        core.address(&subscription.queue).await?;
         let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
         let reader = Arc::new(Reader {
             desk: Desk::new(subscription.queue.clone(), subscription.lease),
             link: core.consuming(subscription.lease),
             meter: core.meter.of(&subscription.queue),
             subscription,
-            address,
             core,
         });
         let (jobs, inbox) = mpsc::unbounded_channel();

@@ -38,7 +38,7 @@ impl RabbitQueue {
         core.check_exists(queue).await?;
         let delays: Vec<Duration> =
             batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
-        let mut address = String::new();
+        let mut address = Arc::from("");
         if !delays.is_empty() {
             address = core.address(queue).await?;
             core.ensure_cascade(&delays).await?;
@@ -127,7 +127,7 @@ impl Admin for RabbitQueue {
         let core = &self.core;
         let read = async {
             core.catalogue.refresh(&*core.control().await?).await?;
-            Ok(core.catalogue.queues().await.into_iter().map(QueueSpec::new).collect())
+            Ok(core.catalogue.queues().into_iter().map(QueueSpec::new).collect())
         };
         core.bounded("queues", read).await
     }

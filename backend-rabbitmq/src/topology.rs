@@ -1,5 +1,7 @@
 //! Making, finding and deleting the broker objects behind one queue.
 
+use std::sync::Arc;
+
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use polyqueue::{Certainty, Error, Purge, QueueName, Result};
@@ -48,16 +50,16 @@ impl Core {
     }
 
     /// The queue's address: the one in the catalogue, or a fresh one that is written there.
-    async fn settle_address(&self, session: &Session, queue: &QueueName) -> Result<String> {
+    async fn settle_address(&self, session: &Session, queue: &QueueName) -> Result<Arc<str>> {
         if !self.catalogue.create(session).await? {
             self.catalogue.refresh(session).await?;
         }
-        if let Some(address) = self.catalogue.address(queue).await {
+        if let Some(address) = self.catalogue.address(queue) {
             return Ok(address);
         }
         self.append(&Record::declare(queue)).await?;
         self.catalogue.refresh(session).await?;
-        self.catalogue.address(queue).await.ok_or_else(|| {
+        self.catalogue.address(queue).ok_or_else(|| {
             let said = "the catalogue does not show what was written to it";
             Error::backend(PROVIDER_NAME, Certainty::Unknown, said)
         })
@@ -77,12 +79,12 @@ impl Core {
     ///
     /// # Errors
     /// `NotFound` for a queue that is not in the catalogue.
-    pub(crate) async fn address(&self, queue: &QueueName) -> Result<String> {
-        let known = self.catalogue.address(queue).await;
-        if known.is_none() || !self.catalogue.is_fresh(FRESH).await {
+    pub(crate) async fn address(&self, queue: &QueueName) -> Result<Arc<str>> {
+        let known = self.catalogue.address(queue);
+        if known.is_none() || !self.catalogue.is_fresh(FRESH) {
             self.catalogue.refresh(&*self.control().await?).await?;
         }
-        self.catalogue.address(queue).await.ok_or_else(|| Error::NotFound(queue.clone()))
+        self.catalogue.address(queue).ok_or_else(|| Error::NotFound(queue.clone()))
     }
 
     /// How many messages are ready in a broker's queue.
@@ -115,11 +117,12 @@ impl Core {
     pub(crate) async fn delete(&self, queue: &QueueName) -> Result<()> {
         let session = self.control().await?;
         self.catalogue.refresh(&session).await?;
-        let Some(address) = self.catalogue.address(queue).await else {
+        let Some(address) = self.catalogue.address(queue) else {
             return Err(Error::NotFound(queue.clone()));
         };
         // The address first: from here on nothing that is delayed is this queue's.
-        self.append(&Record::Delete { queue: queue.to_string(), address }).await?;
+        self.append(&Record::Delete { queue: queue.to_string(), address: address.clone() }).await?;
+        self.catalogue.delete_here(address);
         self.catalogue.refresh(&session).await?;
         self.publisher().await?.forget(&self.names.ready(queue));
         let channel = session.channel().await?;

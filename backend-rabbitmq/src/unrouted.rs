@@ -19,7 +19,7 @@ use crate::publisher::{Order, Stored};
 use crate::wire;
 
 /// The most messages that one look takes up.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 100;
 /// When to look, after a connection was made.
 const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
@@ -72,7 +72,7 @@ impl Core {
 
     async fn send_on(&self, delivery: Delivery) -> Result<Fate> {
         let whose = match address_of(delivery.routing_key.as_str()) {
-            Some(address) => self.catalogue.whose(address).await,
+            Some(address) => self.catalogue.whose(address),
             None => Whose::Nobody,
         };
         match whose {

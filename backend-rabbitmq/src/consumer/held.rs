@@ -17,6 +17,8 @@ pub(crate) struct Item {
     pub(crate) attempt: u32,
     /// The last attempt that it may have.
     pub(crate) max_attempts: u32,
+    /// Its queue's address: tells a queue from a later one of its name.
+    pub(crate) address: Option<Arc<str>>,
 }
 
 /// How far it is.

@@ -35,6 +35,7 @@ impl Reader {
     /// Publishes the copy or the dead letter that a verdict asks for.
     pub(super) async fn apply(&self, item: Arc<Item>, verdict: &Verdict) -> Result<()> {
         match verdict {
+            _ if self.is_gone(&item) => Ok(()),
             Verdict::Ack => Ok(()),
             Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
                 self.bury(&item.raw, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
@@ -49,6 +50,9 @@ impl Reader {
 
     /// What a lease's end makes of a message.
     pub(super) async fn expire(&self, item: Arc<Item>) -> Result<()> {
+        if self.is_gone(&item) {
+            return Ok(());
+        }
         if item.attempt < item.max_attempts {
             return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
         }
@@ -67,8 +71,17 @@ impl Reader {
         let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
         let properties = wire::again(&item.raw, &item.message, attempt, error.as_deref());
         let body = item.raw.body.clone();
-        let order = self.core.order(self.queue(), &self.address, after, properties, body).await?;
+        let mut address = item.address.clone().unwrap_or_default();
+        if !after.is_zero() {
+            address = self.core.address(self.queue()).await?;
+        }
+        let order = self.core.order(self.queue(), &address, after, properties, body).await?;
         self.store(order).await
+    }
+
+    /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
+    pub(super) fn is_gone(&self, item: &Item) -> bool {
+        item.address.as_ref().is_some_and(|address| self.core.catalogue.was_deleted_here(address))
     }
 
     /// Publishes a dead letter.

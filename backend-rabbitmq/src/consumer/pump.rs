@@ -354,7 +354,8 @@ impl Line {
         let attempt = reader.core.kind.attempt(decoded.lives.attempt, redelivered);
         let own = decoded.message.max_attempts();
         let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
-        let item = Item { raw, message: decoded.message, attempt, max_attempts };
+        let address = reader.core.catalogue.address(reader.queue());
+        let item = Item { raw, message: decoded.message, attempt, max_attempts, address };
         if attempt > max_attempts {
             let error = item.message.last_error().unwrap_or("the last holder went away").to_owned();
             let mut death = reader.death(DeadReason::MaxAttempts, &error, attempt - 1);
