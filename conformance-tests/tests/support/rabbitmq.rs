@@ -39,7 +39,8 @@ impl Rabbit {
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         let mut properties = BasicProperties::default();
         if !headers.inner().is_empty() {
-            properties = properties.with_headers(headers);
+            // The broker takes no priority for the lowest.
+            properties = properties.with_headers(headers).with_priority(5);
         }
         let name = format!("{}.q.{queue}", env.namespace());
         let options = BasicPublishOptions::default();
@@ -52,7 +53,7 @@ impl Rabbit {
         let list = format!(
             "lists:flatten(lists:join(\"\\n\", [binary_to_list(N) || Q <- rabbit_amqqueue:list(), \
              {{resource, _, queue, N}} <- [amqqueue:get_name(Q)], \
-             lists:prefix(\"{namespace}.\", binary_to_list(N))]))."
+             lists:prefix(\"{namespace}.\", binary_to_list(N))]))"
         );
         let printed =
             node.eval(&list).await.map_err(|e| Error::backend("rabbitmq", Certainty::Definite, e))?;
