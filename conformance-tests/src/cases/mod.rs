@@ -17,6 +17,7 @@ mod delay_crowd;
 mod deliver;
 mod fault;
 mod hand;
+mod history;
 mod input;
 mod interrupt;
 mod lease;
@@ -58,6 +59,7 @@ const TABLES: &[&[Case]] = &[
     admin::CASES,
     stats_under_load::CASES,
     lifecycle::CASES,
+    history::CASES,
     worker::CASES,
     schema::CASES,
     worker_time::CASES,

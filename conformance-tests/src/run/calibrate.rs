@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{Destination, Info, Message, Queue, Receipt, Verdict};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -11,8 +12,6 @@ use crate::env::Setting;
 use crate::{Env, Fail, Harness, Outcome};
 
 const TRIPS: usize = 200;
-/// Beyond it nothing could be said about lateness.
-const WORST: Duration = Duration::from_millis(500);
 const TRIES: u32 = 3;
 
 /// The result of calibration.
@@ -31,13 +30,14 @@ pub(crate) async fn calibrate(
     info: &Info,
     run: &str,
     clients: usize,
+    worst: Duration,
 ) -> Result<Calibrated, Fail> {
     let mut best = Duration::MAX;
     for attempt in 0..TRIES {
         let p99 = p99(measure(harness, info, &format!("cf-{run}-cal{attempt}"), clients.max(1)).await?);
         let lateness = harness.lateness().max(p99 * 10);
         best = best.min(lateness);
-        if best <= WORST {
+        if best <= worst {
             return Ok(Calibrated::Lateness(best));
         }
         eprintln!("calibration: p99 of a round trip is {p99:?}, too slow; the machine may be busy");
@@ -52,10 +52,15 @@ async fn measure(
     clients: usize,
 ) -> Result<Vec<Duration>, Fail> {
     let mut tasks = JoinSet::new();
+    let ready = Arc::new(Barrier::new(clients));
     for client in 0..clients {
-        let setting =
-            Setting { namespace: format!("{stem}-{client}"), seed: 0, lateness: WORST, info: info.clone() };
-        tasks.spawn(one_client(Env::new(harness.clone(), setting), TRIPS.div_ceil(clients)));
+        let setting = Setting {
+            namespace: format!("{stem}-{client}"),
+            seed: 0,
+            lateness: Duration::ZERO,
+            info: info.clone(),
+        };
+        tasks.spawn(one_client(Env::new(harness.clone(), setting), TRIPS.div_ceil(clients), ready.clone()));
     }
     let mut all = Vec::with_capacity(TRIPS);
     while let Some(client) = tasks.join_next().await {
@@ -64,20 +69,22 @@ async fn measure(
     Ok(all)
 }
 
-async fn one_client(env: Env, trips: usize) -> Result<Vec<Duration>, Fail> {
+async fn one_client(env: Env, trips: usize, ready: Arc<Barrier>) -> Result<Vec<Duration>, Fail> {
     let queue = env.open_unrecorded(|options| options).await?;
     let name = env.queue_name("calibration");
     queue.declare(&name.clone().into()).await?;
     let consumer = queue.subscribe(&env.subscription(&name)).await?;
     let mut times = Vec::with_capacity(trips);
-    // The first trip also pays for connections and scripts that later ones find there.
-    for trip in 0..=trips {
+    // The first trip also pays for connections and scripts that later ones find there; nobody measures before all have.
+    let first = round_trip(&queue, consumer.as_ref(), &name.clone().into()).await;
+    ready.wait().await;
+    first?;
+    for _ in 0..trips {
         let start = Instant::now();
         round_trip(&queue, consumer.as_ref(), &name.clone().into()).await?;
-        if trip > 0 {
-            times.push(start.elapsed());
-        }
+        times.push(start.elapsed());
     }
+    ready.wait().await;
     drop(consumer);
     queue.delete(&name).await?;
     queue.close().await?;

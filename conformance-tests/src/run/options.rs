@@ -1,6 +1,7 @@
 //! The command line and the environment of a run.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use libtest_mimic::Arguments;
 
@@ -15,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) allowed_skips: Vec<(String, String)>,
     /// How often each case runs, all repetitions in parallel.
     pub(crate) stress: u32,
+    /// The largest L by which anything is judged.
+    pub(crate) patience: Duration,
     /// The seed of the run.
     pub(crate) seed: u64,
     /// What the test runner itself understands.
@@ -36,6 +39,7 @@ impl Options {
         };
         let stress = number("CONFORMANCE_STRESS")?.unwrap_or(1).clamp(1, 1000) as u32;
         let seed = number("SEED")?.unwrap_or_else(|| RandomState::new().hash_one("seed") >> 32);
+        let patience = Duration::from_millis(number("CONFORMANCE_PATIENCE_MS")?.unwrap_or(500));
         let (mut filters, mut allowed_skips, mut report) = (Vec::new(), Vec::new(), None);
         let mut rest = Vec::new();
         let mut args = args.into_iter();
@@ -57,7 +61,7 @@ impl Options {
         }
         let mut runner = Arguments::from_iter(rest);
         runner.test_threads = runner.test_threads.or(Some(8));
-        Ok(Self { filters, report, allowed_skips, stress, seed, runner })
+        Ok(Self { filters, report, allowed_skips, stress, patience, seed, runner })
     }
 
     /// Whether a case of this id and name is asked for.
