@@ -19,6 +19,8 @@ pub mod stage;
 pub mod verbs;
 
 #[allow(dead_code)]
+#[cfg(test)]
+mod manifest;
 mod recorded;
 mod run;
 
