@@ -4,5 +4,5 @@
 mod memory;
 
 fn main() -> std::process::ExitCode {
-    polyqueue_conformance::run(memory::Memory)
+    polyqueue_conformance::run(memory::Memory::default())
 }

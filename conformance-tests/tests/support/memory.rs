@@ -1,13 +1,17 @@
 //! The memory backend under test: a broker of its own for each case, in virtual time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use polyqueue::{ConnectOptions, Message, Queue, QueueName, Result};
 use polyqueue_conformance::{Bytes, Env, Garbage, Harness, NoFaults, Time, async_trait};
 use polyqueue_memory::MemoryQueue;
 
-pub(crate) struct Memory;
+/// Keeps each case's broker until its leftovers are looked for: as with any other broker, a case may drop all its clients.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<HashMap<String, MemoryQueue>>);
 
 impl Memory {
     /// Two paused clocks cannot share a broker, so each namespace has its own.
@@ -28,6 +32,9 @@ impl Harness for Memory {
     }
 
     async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        if !self.0.lock().contains_key(env.namespace()) {
+            self.0.lock().insert(env.namespace().into(), Self::open_here(env)?);
+        }
         polyqueue_memory::PROVIDER.connect(Self::options(env, options)).await
     }
 
@@ -58,6 +65,10 @@ impl Harness for Memory {
 
     async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
         use polyqueue::Admin;
-        Ok(Self::open_here(env)?.queues().await?.iter().map(|spec| format!("queue {}", spec.name)).collect())
+        let left = Self::open_here(env)?.queues().await?;
+        if left.is_empty() {
+            self.0.lock().remove(env.namespace());
+        }
+        Ok(left.iter().map(|spec| format!("queue {}", spec.name)).collect())
     }
 }
