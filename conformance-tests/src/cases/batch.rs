@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::arrival::{Arrival, ack, patience, timed};
 use super::crowd::ack_all;
-use super::crowd::drain_in_batches;
+use super::crowd::{declared_for_thousands, drain_in_batches};
 use super::hand::{ids, numbered};
 use crate::verbs::{publish_all, publish_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
@@ -107,7 +107,7 @@ async fn an_empty_batch_sends_nothing(env: &Env) -> Outcome {
 
 async fn ten_thousand_in_one_batch_stay_in_order(env: Env) -> Outcome {
     const N: usize = 10_000;
-    let (queue, q) = env.declared("large-batch").await?;
+    let (queue, q) = declared_for_thousands(&env, "large-batch").await?;
     let mut rng = env.rng();
     let ids = publish_all(&queue, &q, (0..N).map(|_| Message::new(rng.bytes(1024))).collect()).await?;
     let consumer = queue.subscribe(&env.subscription(&q).lease(env.t(200.0))).await?;

@@ -1,8 +1,10 @@
 //! Many at once: tasks side by side, and queues emptied in large batches.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
-use polyqueue::{Consumer, Delivery, Receipt, Settled, Verdict};
+use polyqueue::{Consumer, Delivery, Queue, QueueName, Receipt, Settled, Verdict};
 
 use super::arrival::patience;
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
@@ -19,6 +21,17 @@ where
         done.push(task.await.map_err(|panic| Fail::from(panic.to_string()))??);
     }
     Ok(done)
+}
+
+/// A client and a queue for calls of thousands of messages, which a busy machine may need longer for than the usual deadline.
+pub(super) async fn declared_for_thousands(
+    env: &Env,
+    name: &str,
+) -> Result<(Arc<dyn Queue>, QueueName), Fail> {
+    let queue = env.open_with(|options| options.deadline(Duration::from_secs(40))).await?;
+    let q = env.queue_name(name);
+    queue.declare(&q.clone().into()).await?;
+    Ok((queue, q))
 }
 
 /// Acks a batch in one call.

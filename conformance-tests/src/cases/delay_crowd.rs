@@ -8,7 +8,7 @@ use polyqueue::{Message, MessageId, QueueName};
 use tokio::time::Instant;
 
 use super::arrival::timed;
-use super::crowd::{ack_all, drain_in_batches, in_tasks};
+use super::crowd::{ack_all, declared_for_thousands, drain_in_batches, in_tasks};
 use super::delay::{arrivals, each_in_time, publish_delayed};
 use super::hand::numbered;
 use crate::verbs::publish_all;
@@ -16,7 +16,7 @@ use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
     const HOUR: u64 = 3600;
-    let (queue, q) = env.declared("far").await?;
+    let (queue, q) = declared_for_thousands(&env, "far").await?;
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let mut rng = env.rng();
     let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
@@ -40,7 +40,7 @@ async fn equal_delays_keep_their_order(env: Env) -> Outcome {
 
 async fn two_thousand_due_at_once_come_at_once(env: Env) -> Outcome {
     const N: usize = 2000;
-    let (queue, q) = env.declared("burst").await?;
+    let (queue, q) = declared_for_thousands(&env, "burst").await?;
     let crew = Crew { env: env.clone(), q: q.clone(), left: Arc::new(AtomicUsize::new(N)) };
     // What this machine needs for as many that are not delayed; where it is slow, it may be slow with delays as well.
     publish_all(&queue, &q, numbered(N)).await?;
