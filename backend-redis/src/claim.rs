@@ -67,7 +67,7 @@ impl Wanted<'_> {
         let mut answer = reply.into_list()?.into_iter();
         let full = answer.next()?.number()? == 1;
         let more = answer.next()?.number()? == 1;
-        let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_millis);
+        let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
         let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
         Some(Claimed { messages, full, more, next })
     }

@@ -211,11 +211,11 @@ impl Core {
     /// The same from where nothing can wait. Outside any runtime nothing can be sent: then it comes back at the end of
     /// its lease.
     fn give_back_later(&self, deliveries: &[Delivery]) {
-        let released = self.released(deliveries);
-        let Ok(runtime) = Handle::try_current() else { return };
-        if released.is_empty() {
+        if deliveries.is_empty() {
             return;
         }
+        let released = self.released(deliveries);
+        let Ok(runtime) = Handle::try_current() else { return };
         let (lane, deadline, busy) = (self.route.settle.clone(), self.hub.deadline, self.hub.busy.enter());
         runtime.spawn(async move {
             lane.send(released, deadline).await;

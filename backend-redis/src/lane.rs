@@ -10,7 +10,7 @@ use polyqueue::{Certainty, Error, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::hub::Busy;
+use crate::hub::{Busy, Entered};
 
 /// The most items of one call.
 const MAX_ITEMS: usize = 100;
@@ -89,7 +89,8 @@ impl<F: Freight> Lane<F> {
         let places = (0..).map(|index| Place { batch: batch.clone(), index });
         waiting.items.extend(items.into_iter().zip(places));
         if !std::mem::replace(&mut waiting.moving, true) {
-            tokio::spawn(Moving { lane: self.clone(), arrived: false }.run());
+            let moving = Moving { lane: self.clone(), arrived: false, _busy: self.busy.enter() };
+            tokio::spawn(moving.run());
         }
     }
 
@@ -115,11 +116,11 @@ impl<F: Freight> Lane<F> {
 struct Moving<F: Freight> {
     lane: Arc<Lane<F>>,
     arrived: bool,
+    _busy: Entered,
 }
 
 impl<F: Freight> Moving<F> {
     async fn run(mut self) {
-        let _busy = self.lane.busy.enter();
         loop {
             let (items, places) = self.lane.load();
             if items.is_empty() {

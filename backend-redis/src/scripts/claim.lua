@@ -1,5 +1,5 @@
 -- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer.
--- Answers 0: no such queue; else { full, more due now, ms until something is due or -1, { priority, id, max, fields }… }.
+-- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, { priority, id, max, fields }… }.
 local P = KEYS[1]
 if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
 local want, lease, nonce, waiter, default, consumer =
@@ -62,4 +62,4 @@ local next_due = redis.call('ZRANGE', P .. ':d', 0, 0, 'WITHSCORES')[2]
 local next_end = redis.call('ZRANGE', P .. ':l', 0, 0, 'WITHSCORES')[2]
 local soonest = math.min(tonumber(next_due) or math.huge, tonumber(next_end) or math.huge)
 if soonest == math.huge then return { 0, more and 1 or 0, -1 } end
-return { 0, more and 1 or 0, math.max(0, soonest - now) }
+return { 0, more and 1 or 0, math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) }
