@@ -1,16 +1,29 @@
 //! When a message came: the one place where "never early" and "not late" are judged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Consumer, Delivery, Settled, Verdict};
+use polyqueue::{Consumer, Delivery, Queue, QueueName, Settled, Verdict};
 use tokio::time::Instant;
 
-use crate::verbs::{receive_one, settle_one};
+use crate::verbs::{receive_none, receive_one, settle_one};
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
 /// How long a case waits for what must come. Nothing is judged by it: it only ends a case that has failed.
 pub(super) fn patience(env: &Env) -> Duration {
     env.t(20.0).max(Duration::from_secs(10))
+}
+
+/// A consumer of a queue that is still empty, with its first receive behind it: that one may have had to connect, so that
+/// nobody was really waiting.
+pub(super) async fn attentive(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    q: &QueueName,
+) -> Result<Box<dyn Consumer>, Fail> {
+    let consumer = queue.subscribe(&env.subscription(q)).await?;
+    receive_none(&*consumer, Duration::ZERO).await?;
+    Ok(consumer)
 }
 
 /// When a call began and when it ended.

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use polyqueue::{Consumer, Error, Message, MessageId, Purge, Queue, QueueName, Worker};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arrival::{Arrival, Span, ack, timed};
+use super::arrival::{Arrival, Span, ack, attentive, timed};
 use super::crew::{Running, Starts};
 use super::fault::{fault_and_heal, next_after_fault, publish_after_fault};
 use super::publish::refused;
@@ -56,7 +56,7 @@ pub(super) fn each_in_time(env: &Env, mut waits: Waits, came: &[Arrival]) -> Out
 
 async fn sixty_delays_are_kept(env: Env) -> Outcome {
     let (queue, q) = env.declared("sixty").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     let mut delays: Vec<Duration> = (0..60).map(|n| env.t(0.3 + 4.7 * f64::from(n) / 59.0)).collect();
     env.rng().shuffle(&mut delays);
     let (waits, came) =
@@ -66,7 +66,7 @@ async fn sixty_delays_are_kept(env: Env) -> Outcome {
 
 async fn no_delay_and_the_past_are_now(env: Env) -> Outcome {
     let (queue, q) = env.declared("now").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     let zero = Message::new("zero").with_delay(Duration::ZERO);
     let past = Message::new("past").not_before(Utc::now() - TimeDelta::hours(1));
     for message in [zero, past] {
@@ -81,7 +81,7 @@ async fn no_delay_and_the_past_are_now(env: Env) -> Outcome {
 async fn a_lone_delayed_message_comes_without_other_traffic(env: Env) -> Outcome {
     let (queue, q) = env.declared("lone").await?;
     let reader = env.open().await?;
-    let consumer = reader.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &reader, &q).await?;
     let waiting = Arrival::awaited_aside(&env, consumer);
     sleep(env.t(1.0)).await;
     let lone = Message::new("lone").with_delay(env.t(3.0));
@@ -108,7 +108,7 @@ async fn a_message_becomes_due_without_a_consumer(env: Env) -> Outcome {
 
 async fn a_long_delay_blocks_no_shorter_one(env: Env) -> Outcome {
     let (queue, q) = env.declared("no-blocking").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     let delays = [10.0, 1.0, 3.0, 0.5].map(|ticks| env.t(ticks));
     let (waits, came) =
         tokio::try_join!(publish_delayed(&queue, &q, &delays), arrivals(&env, &*consumer, 4))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polyqueue::{Message, MessageId, QueueName};
 use tokio::time::Instant;
 
-use super::arrival::timed;
+use super::arrival::{attentive, timed};
 use super::crowd::{ack_all, declared_for_thousands, drain_in_batches, in_tasks};
 use super::delay::{arrivals, each_in_time, publish_delayed};
 use super::hand::numbered;
@@ -17,7 +17,7 @@ use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 async fn thousands_of_far_delays_hold_up_no_short_one(env: Env) -> Outcome {
     const HOUR: u64 = 3600;
     let (queue, q) = declared_for_thousands(&env, "far").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     let mut rng = env.rng();
     let mut far = || Duration::from_secs(HOUR + rng.below(30 * 24 * HOUR - HOUR));
     publish_all(&queue, &q, (0..5000).map(|_| Message::new("far").with_delay(far())).collect()).await?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use polyqueue::{Consumer, Message, MessageId, Priority, Queue, QueueName, Settled, Verdict};
 use tokio::time::{Instant, sleep};
 
-use super::arrival::{Arrival, ack, patience, text, timed};
+use super::arrival::{Arrival, ack, attentive, patience, text, timed};
 use super::crowd::{ack_all, in_tasks};
 use super::hand::numbered;
-use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_none, receive_one, settle_one};
+use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Outcome, Rng, case, ensure, ensure_eq};
 
 const MANY: usize = 5000;
@@ -113,7 +113,7 @@ async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
 
 async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (queue, q) = env.declared("wake").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     let (came, empty) = timed(consumer.receive(1, env.t(3.0))).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
     ensure!(empty.took() >= env.t(3.0), "a wait of 3T ended after {:?}", empty.took());
@@ -135,9 +135,7 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
 
 async fn a_receive_takes_what_is_there_and_waits_for_no_more(env: Env) -> Outcome {
     let (queue, q) = env.declared("at-once").await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    // The first receive of a consumer may still be connecting.
-    receive_none(&*consumer, Duration::ZERO).await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     publish_all(&queue, &q, numbered(3)).await?;
     let (came, receive) = timed(consumer.receive(10, env.t(5.0))).await;
     let came = came?;
@@ -226,6 +224,7 @@ async fn all_by(env: &Env, consumer: &dyn Consumer, n: usize, by: Instant) -> Re
 
 async fn what_a_dropped_consumer_held_comes_back(env: Env) -> Outcome {
     let (queue, q) = env.declared("gone").await?;
+    let consumer = attentive(&env, &queue, &q).await?;
     for level in [3, 9, 1, 7, 5] {
         publish_one(&queue, &q, Message::new(level.to_string()).with_priority(Priority::new(level)?)).await?;
     }
@@ -237,7 +236,6 @@ async fn what_a_dropped_consumer_held_comes_back(env: Env) -> Outcome {
         ends = ends.max(delivery.lease_until);
     }
     drop(holder);
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let came = all_by(&env, &*consumer, 5, ends + env.lateness()).await?;
     let mut levels = Vec::new();
     for arrival in &came {

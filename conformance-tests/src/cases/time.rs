@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use polyqueue::{Consumer, Message, Queue, QueueName, QueueSpec, Verdict};
 
-use super::arrival::{Arrival, Span, ack, apply, timed};
+use super::arrival::{Arrival, Span, ack, apply, attentive, timed};
 use crate::verbs::publish_one;
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -37,8 +37,7 @@ async fn delay_and_lease_and_retry(
     reader: &Arc<dyn Queue>,
     q: &QueueName,
 ) -> Result<Arrival, Fail> {
-    let holder = sender.subscribe(&env.subscription(q)).await?;
-    let waiter = reader.subscribe(&env.subscription(q)).await?;
+    let (holder, waiter) = (attentive(env, sender, q).await?, attentive(env, reader, q).await?);
     let published = publish_delayed(env, sender, q, 2.0).await?;
     let first = Arrival::next(env, &*holder).await?;
     first.waited(env, published, env.t(2.0))?;
@@ -61,16 +60,16 @@ async fn publish_delayed(env: &Env, queue: &Arc<dyn Queue>, q: &QueueName, ticks
 /// The clock of the clients jumps while something waits: before it they are an hour behind, after it an hour ahead, and
 /// the other way round.
 async fn a_jumping_clock_neither_hastens_nor_stalls(env: Env) -> Outcome {
-    let right = env.declared("jump").await?.0;
-    let q = env.queue_name("jump");
+    let (right, q) = env.declared("jump").await?;
     for hours in [-1, 1] {
         let before = skewed(&env, TimeDelta::hours(hours)).await?;
         let after = skewed(&env, TimeDelta::hours(-hours)).await?;
+        let consumers = [attentive(&env, &before, &q).await?, attentive(&env, &after, &q).await?];
         let published = publish_delayed(&env, &before, &q, 4.0).await?;
-        let first = after_the_jump(&env, [&before, &after], &q, published, 4.0).await?;
-        let retried = apply(&*first.1, &first.0.delivery, Verdict::retry(env.t(4.0), "again")).await?;
-        let second = after_the_jump(&env, [&after, &before], &q, retried, 4.0).await?;
-        ack(&*second.1, &second.0.delivery).await?;
+        let (first, holder) = after_the_jump(&env, [&*consumers[0], &*consumers[1]], published, 4.0).await?;
+        let retried = apply(holder, &first.delivery, Verdict::retry(env.t(4.0), "again")).await?;
+        let (second, holder) = after_the_jump(&env, [&*consumers[1], &*consumers[0]], retried, 4.0).await?;
+        ack(holder, &second.delivery).await?;
     }
     let stats = right.stats(&q).await?;
     ensure_eq!((stats.ready, stats.dead), (0, 0), "what is left");
@@ -79,25 +78,19 @@ async fn a_jumping_clock_neither_hastens_nor_stalls(env: Env) -> Outcome {
 
 /// Waits for half of `ticks` at the first client and then at the second, which must get it in time. A machine that was
 /// busy may have spent the time already: then the first has it, not early either.
-async fn after_the_jump(
+async fn after_the_jump<'a>(
     env: &Env,
-    [before, after]: [&Arc<dyn Queue>; 2],
-    q: &QueueName,
+    [before, after]: [&'a dyn Consumer; 2],
     call: Span,
     ticks: f64,
-) -> Result<(Arrival, Box<dyn Consumer>), Fail> {
-    let first = before.subscribe(&env.subscription(q)).await?;
-    let (came, receive) = timed(first.receive(1, env.t(ticks / 2.0))).await;
-    if let Some(delivery) = came?.pop() {
-        let arrival = Arrival { delivery, receive };
-        arrival.waited(env, call, env.t(ticks))?;
-        return Ok((arrival, first));
-    }
-    first.close().await?;
-    let second = after.subscribe(&env.subscription(q)).await?;
-    let arrival = Arrival::next(env, &*second).await?;
+) -> Result<(Arrival, &'a dyn Consumer), Fail> {
+    let (came, receive) = timed(before.receive(1, env.t(ticks / 2.0))).await;
+    let (arrival, holder) = match came?.pop() {
+        Some(delivery) => (Arrival { delivery, receive }, before),
+        None => (Arrival::next(env, after).await?, after),
+    };
     arrival.waited(env, call, env.t(ticks))?;
-    Ok((arrival, second))
+    Ok((arrival, holder))
 }
 
 pub(crate) const CASES: &[Case] = &[
