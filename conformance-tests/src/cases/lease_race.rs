@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use polyqueue::{
     Consumer, Delivery, Extended, Message, MessageId, Queue, QueueName, Receipt, Settled, Verdict,
 };
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::hand::{
@@ -130,7 +131,8 @@ async fn feed(
     Ok(fresh)
 }
 
-/// Receives and acks until the message of kind `end`; tells when each came.
+/// Receives until the message of kind `end`, and tells when each came. A task beside it acks, so that a receive is always
+/// waiting.
 async fn take_all(
     env: &Env,
     queue: &Arc<dyn Queue>,
@@ -138,19 +140,28 @@ async fn take_all(
     back: &AtomicUsize,
 ) -> Result<Vec<(Delivery, Instant)>, Fail> {
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    let mut seen = Vec::new();
-    loop {
-        let came = consumer.receive(50, 4 * PATIENCE).await?;
-        let returned = Instant::now();
-        ensure!(!came.is_empty(), "nothing came any more after {} hand-outs", seen.len());
-        settle_all(&*consumer, &came, |_| Verdict::Ack, Settled::Applied).await?;
-        back.fetch_add(came.iter().filter(|it| it.message.priority() == level(1)).count(), SeqCst);
-        let ended = came.iter().any(|it| it.message.kind() == "end");
-        seen.extend(came.into_iter().filter(|it| it.message.kind() != "end").map(|it| (it, returned)));
-        if ended {
-            return Ok(seen);
+    let (sender, mut received) = mpsc::unbounded_channel::<Vec<Delivery>>();
+    let receiving = async {
+        let (mut seen, mut ended) = (Vec::new(), false);
+        while !ended {
+            let came = consumer.receive(50, 4 * PATIENCE).await?;
+            let returned = Instant::now();
+            ensure!(!came.is_empty(), "nothing came any more after {} hand-outs", seen.len());
+            back.fetch_add(came.iter().filter(|it| it.message.priority() == level(1)).count(), SeqCst);
+            ended = came.iter().any(|it| it.message.kind() == "end");
+            seen.extend(came.iter().filter(|it| it.message.kind() != "end").map(|it| (it.clone(), returned)));
+            drop(sender.send(came));
         }
-    }
+        drop(sender);
+        Ok(seen)
+    };
+    let acking = async {
+        while let Some(came) = received.recv().await {
+            settle_all(&*consumer, &came, |_| Verdict::Ack, Settled::Applied).await?;
+        }
+        Ok(())
+    };
+    Ok(tokio::try_join!(receiving, acking)?.0)
 }
 
 async fn a_stale_look_resurrects_nothing(env: Env) -> Outcome {

@@ -161,8 +161,8 @@ async fn dropped_handles_leave_nothing(env: Env) -> Outcome {
         Ok((victim.connections() <= open_before).then_some(()))
     })
     .await?;
-    eventually(&env, PATIENCE, "every task ended", async || Ok((tasks() <= tasks_before).then_some(())))
-        .await?;
+    let ended = eventually(&env, PATIENCE, "", async || Ok((tasks() <= tasks_before).then_some(()))).await;
+    ensure!(ended.is_ok(), "{tasks_before} tasks before, {} after {PATIENCE:?}", tasks());
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&queue, &name, &*consumer).await
 }
