@@ -47,6 +47,10 @@ pub enum Need {
     Nothing,
     /// Some minutes instead of one, and the machine for itself: a generator that goes through many histories.
     Minutes,
+    /// Virtual time: nothing is left to a clock, so that one answer is right.
+    VirtualTime,
+    /// Real time.
+    RealTime,
 }
 
 /// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`.

@@ -23,6 +23,7 @@ mod interrupt;
 mod lease;
 mod lease_race;
 mod lifecycle;
+mod model;
 mod priority;
 mod priority_crowd;
 mod publish;
@@ -60,6 +61,7 @@ const TABLES: &[&[Case]] = &[
     stats_under_load::CASES,
     lifecycle::CASES,
     history::CASES,
+    model::CASES,
     worker::CASES,
     schema::CASES,
     worker_time::CASES,

@@ -2,7 +2,7 @@
 
 use polyqueue::Info;
 
-use crate::{Case, Harness, Need, NoFaults};
+use crate::{Case, Harness, Need, NoFaults, Time};
 
 /// Whether a case is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(crate) struct Facts {
     faults: Gate,
     proxy: Gate,
     child: bool,
+    time: Time,
 }
 
 impl Facts {
@@ -38,7 +39,7 @@ impl Facts {
             None => Gate::NotApplicable("needs sockets".into()),
         };
         let (durable, shared) = (info.durable, info.shared);
-        Self { durable, shared, faults, proxy, child: harness.child().is_some() }
+        Self { durable, shared, faults, proxy, child: harness.child().is_some(), time: harness.time() }
     }
 
     pub(crate) fn gate(&self, case: &Case) -> Gate {
@@ -55,9 +56,12 @@ impl Facts {
             Need::Durable if !self.durable => Gate::NotApplicable("needs durable".into()),
             Need::Shared if !self.shared => Gate::NotApplicable("needs shared".into()),
             Need::Shared if !self.child => Gate::Skip("no child()".into()),
+            Need::VirtualTime if self.time != Time::Virtual => Gate::NotApplicable("needs virtual time".into()),
+            Need::RealTime if self.time != Time::Real => Gate::NotApplicable("needs real time".into()),
             Need::Faults => self.faults.clone(),
             Need::Proxy => self.proxy.clone(),
             Need::Durable | Need::Shared | Need::Nothing | Need::Minutes => Gate::Open,
+            Need::VirtualTime | Need::RealTime => Gate::Open,
         }
     }
 }
@@ -80,6 +84,7 @@ mod tests {
         faults: Gate::Skip(String::new()),
         proxy: Gate::NotApplicable(String::new()),
         child: false,
+        time: Time::Virtual,
     };
 
     #[test]

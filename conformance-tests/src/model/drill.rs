@@ -1,0 +1,99 @@
+//! Tries the suite itself: what its two generators say about a backend, as data rather than as a failed case.
+//!
+//! The kill table plants one bug after another in the memory backend and asks both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use polyqueue::Info;
+
+pub use super::coverage::Coverage;
+use super::crowd::{Size, crowd};
+use super::program::Listing;
+use super::suite::Bench;
+use crate::check::{self, Violation};
+use crate::env::Setting;
+use crate::run::{runtime, sweep};
+use crate::{Env, Fail, Harness, Rng};
+
+/// How long a failing program is made shorter.
+const SHRINKING: Duration = Duration::from_secs(5);
+const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
+const REAL_LATENESS: Duration = Duration::from_millis(50);
+
+/// A program that a backend does not answer as the model does.
+#[derive(Clone, Debug)]
+pub struct Disagreement {
+    /// The seed of the program.
+    pub seed: u64,
+    /// How many programs were tried, this one included.
+    pub programs: u64,
+    /// How many calls it still has, made shorter.
+    pub calls: usize,
+    /// What the model expected.
+    pub why: String,
+    /// The program, a call a line.
+    pub program: String,
+}
+
+/// Drives up to so many programs in virtual time against the model; the first that fails, and what was tried until then.
+///
+/// # Errors
+/// When the backend cannot even be opened.
+pub fn model(
+    harness: &Arc<dyn Harness>,
+    seed: u64,
+    programs: u64,
+) -> Result<(Option<Disagreement>, Coverage), Fail> {
+    let env = environment(harness, seed, VIRTUAL_LATENESS);
+    let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
+    runtime.block_on(async {
+        let queue = env.open_unrecorded(|options| options).await?;
+        let bench = Bench::exact(queue, env.tick());
+        let (mut rng, mut coverage) = (Rng::new(seed), Coverage::default());
+        for nth in 0..programs {
+            match bench.try_seed(rng.u64(), SHRINKING).await {
+                Ok(tried) => coverage.add(&tried),
+                Err(found) => {
+                    let failing = found.failing;
+                    let disagreement = Disagreement {
+                        seed: found.seed,
+                        programs: nth + 1,
+                        calls: failing.program.len(),
+                        why: format!("call {}: {}", failing.failure.call, failing.failure.why),
+                        program: Listing(&failing.program).to_string(),
+                    };
+                    return Ok((Some(disagreement), coverage));
+                }
+            }
+        }
+        Ok((None, coverage))
+    })
+}
+
+/// Lets a crowd use a backend, and judges the history. The harness says in which time.
+///
+/// # Errors
+/// When a call failed that must not fail, or something was left behind.
+pub fn histories(harness: &Arc<dyn Harness>, seed: u64) -> Result<Vec<Violation>, Fail> {
+    let lateness = match harness.time() {
+        crate::Time::Virtual => VIRTUAL_LATENESS,
+        crate::Time::Real => REAL_LATENESS,
+    };
+    let env = environment(harness, seed, lateness);
+    let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
+    let tried = runtime.block_on(async {
+        let tried = crowd(&env, Size { producers: 4, consumers: 6, batches: 60 }).await;
+        sweep(&env).await.and(tried)
+    });
+    let violations = check::all(&env.recorder().history(), &check::Bounds::of(&env));
+    if violations.is_empty() { tried.map(|()| violations) } else { Ok(violations) }
+}
+
+fn environment(harness: &Arc<dyn Harness>, seed: u64, lateness: Duration) -> Env {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let namespace = format!("drill-{}", RUNS.fetch_add(1, Relaxed));
+    let setting = Setting { namespace, seed, lateness, info: Info::new("drill") };
+    Env::new(harness.clone(), setting)
+}
