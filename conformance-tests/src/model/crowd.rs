@@ -173,9 +173,7 @@ impl Scene {
             self.settle(consumer.as_ref(), delivery, Verdict::Ack).await?;
         }
         let mut page = Page::first(500);
-        while let Some(cursor) =
-            queue.dead_letters(&self.name, &DeadFilter::all(), page).await?.next
-        {
+        while let Some(cursor) = queue.dead_letters(&self.name, &DeadFilter::all(), page).await?.next {
             page = Page::after(cursor, 500);
         }
         self.env.drained(&self.name);

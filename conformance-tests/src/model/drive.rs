@@ -156,8 +156,7 @@ impl Driver {
 
     async fn publish_bad(&mut self, good: u8) -> Judgement {
         let draft = Draft { priority: 5, delay: 0, max_attempts: None };
-        let mut batch: Vec<Message> =
-            (0..usize::from(good)).map(|nth| self.message(&draft, nth)).collect();
+        let mut batch: Vec<Message> = (0..usize::from(good)).map(|nth| self.message(&draft, nth)).collect();
         let place = batch.len() / 2;
         batch.insert(place, Message::new("").with_kind("k".repeat(10_000)));
         let answers = self.queue.publish(&self.name.clone().into(), batch).await;
@@ -207,7 +206,9 @@ impl Driver {
             verdicts.push((self.model.deliveries[delivery].receipt.clone(), self.verdict(delivery, *word)?));
             asked.push(Some(delivery));
         }
-        let Some(consumer) = asked[0].map(|first| self.model.deliveries[first].consumer) else { return Ok(()) };
+        let Some(consumer) = asked[0].map(|first| self.model.deliveries[first].consumer) else {
+            return Ok(());
+        };
         if garbage {
             asked.insert(1, None);
             verdicts.insert(1, (Receipt::new("nobody made this"), Verdict::Ack));

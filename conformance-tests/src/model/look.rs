@@ -38,7 +38,8 @@ impl Model {
     }
 
     fn counts(&self, call: Span) -> Counts {
-        let mut all = Counts { dead: Count { surely: self.dead.len() as u64, perhaps: 0 }, ..Counts::default() };
+        let mut all =
+            Counts { dead: Count { surely: self.dead.len() as u64, perhaps: 0 }, ..Counts::default() };
         for message in &self.messages {
             match message.place {
                 Place::Ready(_) => all.ready.surely += 1,
@@ -137,10 +138,14 @@ impl Model {
             let Some(at) = known else { return Err(format!("{id:?} is among the dead, but did not die")) };
             self.record(&self.dead[at], letter)?;
             if self.dead[at].id.as_ref().is_some_and(|known| *known != letter.id) {
-                return Err(format!("{} has another dead letter id than before", name(self.dead[at].message)));
+                return Err(format!(
+                    "{} has another dead letter id than before",
+                    name(self.dead[at].message)
+                ));
             }
             self.dead[at].id = Some(letter.id.clone());
-            if let Some(before) = before.filter(|&before| self.dead[at].died.by < self.dead[before].died.from) {
+            if let Some(before) = before.filter(|&before| self.dead[at].died.by < self.dead[before].died.from)
+            {
                 let (late, early) = (name(self.dead[before].message), name(self.dead[at].message));
                 return Err(format!("{late} is listed before {early}, which died earlier"));
             }
@@ -154,7 +159,8 @@ impl Model {
         for at in 0..self.messages.len() {
             let Place::Held(hold) = self.messages[at].place else { continue };
             let message = &self.messages[at];
-            let listed = |letter: &DeadLetter| letter.message().is_some_and(|it| it.id() == message.sent.id());
+            let listed =
+                |letter: &DeadLetter| letter.message().is_some_and(|it| it.id() == message.sent.id());
             let may = message.attempts >= message.max && hold.from <= call.ret;
             if may && letters.iter().any(listed) {
                 let died = Window { from: hold.from, by: call.ret };
@@ -232,7 +238,8 @@ impl Model {
         let due: Vec<bool> = asked
             .iter()
             .map(|id| {
-                let there = !seen.contains(&id) && self.dead.iter().any(|letter| letter.id.as_ref() == Some(id));
+                let there =
+                    !seen.contains(&id) && self.dead.iter().any(|letter| letter.id.as_ref() == Some(id));
                 seen.push(id);
                 there
             })

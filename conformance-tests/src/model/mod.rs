@@ -13,8 +13,8 @@
 mod answers;
 mod coverage;
 mod crowd;
-mod drive;
 pub mod drill;
+mod drive;
 mod look;
 mod program;
 mod receive;

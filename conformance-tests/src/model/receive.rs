@@ -33,7 +33,11 @@ impl Model {
         }
         let left = self.ready().count();
         if left > 0 && came.len() < asked.max {
-            return Err(format!("{} came, {} were asked for, and {left} more were ready", came.len(), asked.max));
+            return Err(format!(
+                "{} came, {} were asked for, and {left} more were ready",
+                came.len(),
+                asked.max
+            ));
         }
         self.coverage.note_if(left > 0, "as many as asked for, and more ready");
         self.coverage.note_if(came.is_empty(), "empty receive");

@@ -57,7 +57,10 @@ impl Model {
         };
         if !allowed.contains(&answer) {
             let said = if elsewhere { "at the other consumer " } else { "" };
-            return Err(format!("{verdict:?} for {} {said}answered {answer:?}, not {allowed:?}", name(message)));
+            return Err(format!(
+                "{verdict:?} for {} {said}answered {answer:?}, not {allowed:?}",
+                name(message)
+            ));
         }
         self.coverage.note_if(elsewhere, "receipt used elsewhere");
         match answer {
@@ -157,7 +160,9 @@ impl Model {
                 let left: Duration = hold.from - call.ret;
                 Err(format!("the lease of {} was lost {left:?} before its end", name(message)))
             }
-            (Extended::Until(_), _) => Err(format!("{} was extended by a receipt that is stale", name(message))),
+            (Extended::Until(_), _) => {
+                Err(format!("{} was extended by a receipt that is stale", name(message)))
+            }
         }
     }
 

@@ -56,7 +56,9 @@ impl Facts {
             Need::Durable if !self.durable => Gate::NotApplicable("needs durable".into()),
             Need::Shared if !self.shared => Gate::NotApplicable("needs shared".into()),
             Need::Shared if !self.child => Gate::Skip("no child()".into()),
-            Need::VirtualTime if self.time != Time::Virtual => Gate::NotApplicable("needs virtual time".into()),
+            Need::VirtualTime if self.time != Time::Virtual => {
+                Gate::NotApplicable("needs virtual time".into())
+            }
             Need::RealTime if self.time != Time::Real => Gate::NotApplicable("needs real time".into()),
             Need::Faults => self.faults.clone(),
             Need::Proxy => self.proxy.clone(),

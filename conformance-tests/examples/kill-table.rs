@@ -1,0 +1,191 @@
+//! The kill table: plants one bug after another in the memory backend, and asks the reference model and the judges of
+//! histories whether they find it. `scripts/kill-table` builds and runs it.
+
+#[cfg(polyqueue_mutants)]
+#[path = "../tests/support/memory.rs"]
+mod memory;
+
+#[cfg(not(polyqueue_mutants))]
+fn main() -> std::process::ExitCode {
+    eprintln!(
+        "no bug is planted in this build: run scripts/kill-table, which builds with --cfg polyqueue_mutants"
+    );
+    std::process::ExitCode::from(2)
+}
+
+#[cfg(polyqueue_mutants)]
+fn main() -> std::process::ExitCode {
+    table::print()
+}
+
+#[cfg(polyqueue_mutants)]
+mod table {
+    use std::collections::BTreeSet;
+    use std::process::ExitCode;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use polyqueue::{ConnectOptions, Queue, QueueName, Result};
+    use polyqueue_conformance::model::drill::{Disagreement, histories, model};
+    use polyqueue_conformance::{Bytes, Env, Fail, Garbage, Harness, NoFaults, Time, async_trait};
+    use polyqueue_memory::mutants::{ALL, Mutant, plant, uproot};
+
+    use super::memory::Memory;
+
+    /// So many programs the model gets, as many as in its case.
+    const PROGRAMS: u64 = 2_000;
+    /// So many crowds, each with a seed of its own, until one shows the bug; the last ones in real time, on two threads.
+    const VIRTUAL_CROWDS: u64 = 4;
+    const REAL_CROWDS: u64 = 1;
+
+    /// The same backend by the machine's clock, on threads.
+    struct RealMemory;
+
+    #[async_trait]
+    impl Harness for RealMemory {
+        fn name(&self) -> &'static str {
+            "memory, real time"
+        }
+
+        async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+            Memory.open(env, options).await
+        }
+
+        fn tick(&self) -> Duration {
+            Duration::from_millis(40)
+        }
+
+        async fn faults(&self) -> Result<Arc<dyn polyqueue_conformance::Faults>, NoFaults> {
+            Memory.faults().await
+        }
+
+        async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+            Memory.garbage(env, queue, raw).await
+        }
+
+        async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
+            Memory.foreign(env, queue, payload).await
+        }
+
+        async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
+            Memory.leftovers(env).await
+        }
+    }
+
+    /// What was found of one bug.
+    struct Row {
+        name: &'static str,
+        what: &'static str,
+        model: Option<Disagreement>,
+        rules: BTreeSet<&'static str>,
+        failure: Option<String>,
+    }
+
+    impl Row {
+        fn found(&self) -> bool {
+            self.model.is_some() || !self.rules.is_empty()
+        }
+
+        fn print(&self) {
+            let model = match &self.model {
+                Some(it) => format!("{} calls, seed {:x}", it.calls, it.seed),
+                None => "-".into(),
+            };
+            let rules: Vec<&str> = self.rules.iter().copied().collect();
+            let rules = if rules.is_empty() { "-".into() } else { rules.join(" ") };
+            let end = if self.found() { "killed" } else { "SURVIVED" };
+            println!("{:<23} {end:<8} {model:<34} {rules:<28} {}", self.name, self.what);
+            if let Some(failure) = &self.failure {
+                println!("  besides: {failure}");
+            }
+        }
+    }
+
+    pub(super) fn print() -> ExitCode {
+        let wanted: Vec<String> = std::env::args().skip(1).collect();
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+        let start = Instant::now();
+        println!("{:<23} {:<8} {:<34} {:<28} what it is", "bug", "", "by the model", "by histories");
+        let mut good = correct(seed);
+        let (mut passed, mut failed) = (usize::from(good), usize::from(!good));
+        let mut killed = [0; 3];
+        for bug in ALL.iter().filter(|bug| wanted.is_empty() || wanted.iter().any(|name| name == bug.name)) {
+            let row = try_one(bug, seed);
+            row.print();
+            good &= row.found();
+            let counted = if row.found() { &mut passed } else { &mut failed };
+            *counted += 1;
+            for (count, found) in
+                killed.iter_mut().zip([row.model.is_some(), !row.rules.is_empty(), row.found()])
+            {
+                *count += usize::from(found);
+            }
+        }
+        let [by_model, by_histories, by_any] = killed;
+        println!("killed: {by_model} by the model, {by_histories} by histories, {by_any} by either");
+        let took = start.elapsed().as_secs_f64();
+        let word = if good { "ok" } else { "FAILED" };
+        println!(
+            "test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in {took:.2}s"
+        );
+        if good && by_any > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// Nothing may be said against the backend as it is, or the rest of the table means nothing.
+    fn correct(seed: u64) -> bool {
+        uproot();
+        let row = try_bug("(none)", "the backend as it is: must be accused of nothing", seed, true);
+        let accused = row.found() || row.failure.is_some();
+        println!(
+            "{:<23} {:<8} {} programs agree, {} crowds clean",
+            row.name,
+            if accused { "ACCUSED" } else { "clean" },
+            PROGRAMS,
+            VIRTUAL_CROWDS + REAL_CROWDS
+        );
+        if accused {
+            row.print();
+            if let Some(it) = &row.model {
+                println!("{}\n{}", it.why, it.program);
+            }
+        }
+        !accused
+    }
+
+    fn try_one(bug: &Mutant, seed: u64) -> Row {
+        assert!(plant(bug.name), "{} is planted", bug.name);
+        let row = try_bug(bug.name, bug.what, seed, false);
+        uproot();
+        row
+    }
+
+    fn try_bug(name: &'static str, what: &'static str, seed: u64, all: bool) -> Row {
+        let (virtually, really): (Arc<dyn Harness>, Arc<dyn Harness>) =
+            (Arc::new(Memory), Arc::new(RealMemory));
+        let mut failure = None;
+        let mut note = |fail: Fail| failure = Some(fail.to_string());
+        let by_model = model(&virtually, seed, PROGRAMS).map(|(found, _)| found);
+        let by_model = by_model.unwrap_or_else(|fail| {
+            note(fail);
+            None
+        });
+        let mut rules = BTreeSet::new();
+        let crowds = (0..VIRTUAL_CROWDS).map(|_| &virtually).chain((0..REAL_CROWDS).map(|_| &really));
+        for (nth, harness) in crowds.enumerate() {
+            // What the model has not found deserves every crowd; what was found already need not wait for the clock.
+            if !all && (!rules.is_empty() || (by_model.is_some() && harness.time() == Time::Real)) {
+                break;
+            }
+            match histories(harness, seed + nth as u64) {
+                Ok(violations) => {
+                    if all {
+                        violations.iter().take(5).for_each(|violation| println!("  {violation}"));
+                    }
+                    rules.extend(violations.iter().map(|violation| violation.rule));
+                }
+                Err(fail) => note(fail),
+            }
+        }
+        Row { name, what, model: by_model, rules, failure }
+    }
+}
