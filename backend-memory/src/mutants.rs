@@ -53,7 +53,7 @@ bugs! {
     HeadOfLine "head_of_line" "a shorter delay waits behind a longer one";
     DueNewestFirst "due_newest_first" "of messages due at one instant the newest comes first";
     PollTakesDelayed "poll_takes_delayed" "a receive that does not wait brings delayed messages when none is ready";
-    DropForgets "drop_forgets" "what a dropped receive was handed stays with nobody until the lease ends";
+    DropLoses "drop_loses" "what a dropped receive was handed is lost";
 }
 
 /// Whether this bug is planted; known to be false at compile time in every ordinary build.

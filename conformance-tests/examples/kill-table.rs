@@ -34,7 +34,7 @@ mod table {
 
     /// So many programs the model gets, as many as in its case.
     const PROGRAMS: u64 = 2_000;
-    /// So many crowds, each with a seed of its own, until one shows the bug; the last ones in real time, on two threads.
+    /// So many crowds, each with a seed of its own, until one shows the bug; the last one in real time, on two threads.
     const VIRTUAL_CROWDS: u64 = 4;
     const REAL_CROWDS: u64 = 1;
 
@@ -176,7 +176,7 @@ mod table {
             if !all && (!rules.is_empty() || (by_model.is_some() && harness.time() == Time::Real)) {
                 break;
             }
-            match histories(harness, seed + nth as u64) {
+            match histories(harness, seed + nth as u64, nth % 2 == 1) {
                 Ok(violations) => {
                     if all {
                         violations.iter().take(5).for_each(|violation| println!("  {violation}"));

@@ -123,13 +123,14 @@ impl Line {
             self.drop_ticket(ask.reader, ticket);
         }
         let Some(Answer::Handed(handed)) = self.waiting.fetch(ticket) else { return };
-        if planted(Bug::DropForgets) {
-            return;
-        }
         for handed in handed {
             let Some(mut held) = self.flight.release(handed.stub.token) else { continue };
             held.item.attempts -= 1;
             self.vacate(held.reader);
+            if planted(Bug::DropLoses) {
+                self.trash.push(held.item);
+                continue;
+            }
             self.ready.put_back(held.item);
         }
         self.serve();

@@ -10,8 +10,9 @@ use polyqueue::{
     Consumer, DeadFilter, Delivery, Message, MessageId, Page, Priority, Queue, QueueName, Settled, Verdict,
 };
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::verbs::poll_then_drop;
 use crate::{Env, Fail, Outcome, Rng};
 
 /// How many take part, and how much each producer publishes.
@@ -20,6 +21,8 @@ pub(super) struct Size {
     pub(super) producers: usize,
     pub(super) consumers: usize,
     pub(super) batches: usize,
+    /// Whether consumers drop receives now and then, after which nobody can tell from outside what is ready.
+    pub(super) drops: bool,
 }
 
 /// Everything that was published must come to its end; whatever does not, the history shows.
@@ -40,7 +43,7 @@ pub(super) async fn crowd(env: &Env, size: Size) -> Outcome {
     for _ in 0..size.consumers {
         let queue = env.open().await?;
         let consumer = queue.subscribe(&env.subscription(&name)).await?;
-        others.spawn(scene.clone().consume(consumer, env.rng()));
+        others.spawn(scene.clone().consume(consumer, env.rng(), size.drops));
     }
     while let Some(producer) = producers.join_next().await {
         producer.map_err(|error| Fail::new(error.to_string()))??;
@@ -83,16 +86,17 @@ impl Scene {
         Duration::from_millis(self.env.tick().as_millis() as u64 * rng.below(most) / 1_000)
     }
 
-    async fn consume(self: Arc<Self>, consumer: Box<dyn Consumer>, mut rng: Rng) -> Outcome {
+    async fn consume(self: Arc<Self>, consumer: Box<dyn Consumer>, mut rng: Rng, drops: bool) -> Outcome {
         while !self.closing.load(SeqCst) {
             let (max, wait) = (1 + rng.below(2) as usize, self.some(&mut rng, 3_000));
-            let receive = consumer.receive(max, wait);
-            // Now and then somebody gives up before the answer.
-            let came = if rng.chance(0.02) {
-                timeout(self.some(&mut rng, 300), receive).await.unwrap_or_else(|_| Ok(Vec::new()))?
-            } else {
-                receive.await?
-            };
+            let mut receive = consumer.receive(max, wait);
+            // Somebody gives up, and does not look whether there is an answer.
+            if drops && rng.chance(0.1) {
+                let _ = poll_then_drop(&mut receive, 1).await;
+                sleep(self.some(&mut rng, 500)).await;
+                continue;
+            }
+            let came = receive.await?;
             for delivery in &came {
                 self.handle(consumer.as_ref(), delivery, &mut rng).await?;
             }

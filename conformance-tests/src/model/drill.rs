@@ -72,11 +72,11 @@ pub fn model(
     })
 }
 
-/// Lets a crowd use a backend, and judges the history. The harness says in which time.
+/// Lets a crowd use a backend, and judges the history. The harness says in which time; some crowds drop receives.
 ///
 /// # Errors
 /// When a call failed that must not fail, or something was left behind.
-pub fn histories(harness: &Arc<dyn Harness>, seed: u64) -> Result<Vec<Violation>, Fail> {
+pub fn histories(harness: &Arc<dyn Harness>, seed: u64, drops: bool) -> Result<Vec<Violation>, Fail> {
     let lateness = match harness.time() {
         crate::Time::Virtual => VIRTUAL_LATENESS,
         crate::Time::Real => REAL_LATENESS,
@@ -84,7 +84,7 @@ pub fn histories(harness: &Arc<dyn Harness>, seed: u64) -> Result<Vec<Violation>
     let env = environment(harness, seed, lateness);
     let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
     let tried = runtime.block_on(async {
-        let tried = crowd(&env, Size { producers: 4, consumers: 6, batches: 60 }).await;
+        let tried = crowd(&env, Size { producers: 4, consumers: 6, batches: 60, drops }).await;
         sweep(&env).await.and(tried)
     });
     let violations = check::all(&env.recorder().history(), &check::Bounds::of(&env));
