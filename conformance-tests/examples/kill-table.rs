@@ -39,7 +39,8 @@ mod table {
     const REAL_CROWDS: u64 = 1;
 
     /// The same backend by the machine's clock, on threads.
-    struct RealMemory;
+    #[derive(Default)]
+    struct RealMemory(Memory);
 
     #[async_trait]
     impl Harness for RealMemory {
@@ -48,7 +49,7 @@ mod table {
         }
 
         async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-            Memory.open(env, options).await
+            self.0.open(env, options).await
         }
 
         fn tick(&self) -> Duration {
@@ -56,19 +57,19 @@ mod table {
         }
 
         async fn faults(&self) -> Result<Arc<dyn polyqueue_conformance::Faults>, NoFaults> {
-            Memory.faults().await
+            self.0.faults().await
         }
 
         async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
-            Memory.garbage(env, queue, raw).await
+            self.0.garbage(env, queue, raw).await
         }
 
         async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-            Memory.foreign(env, queue, payload).await
+            self.0.foreign(env, queue, payload).await
         }
 
         async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
-            Memory.leftovers(env).await
+            self.0.leftovers(env).await
         }
     }
 
@@ -161,7 +162,7 @@ mod table {
 
     fn try_bug(name: &'static str, what: &'static str, seed: u64, all: bool) -> Row {
         let (virtually, really): (Arc<dyn Harness>, Arc<dyn Harness>) =
-            (Arc::new(Memory), Arc::new(RealMemory));
+            (Arc::new(Memory::default()), Arc::new(RealMemory::default()));
         let mut failure = None;
         let mut note = |fail: Fail| failure = Some(fail.to_string());
         let by_model = model(&virtually, seed, PROGRAMS).map(|(found, _)| found);

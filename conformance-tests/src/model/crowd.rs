@@ -1,4 +1,5 @@
-//! A crowd: many producers and consumers at once on one queue, each call recorded, for the judges of histories.
+//! A careless crowd: many producers and consumers at once on one queue, who forget messages, answer twice, answer too late and
+//! walk away, each call recorded, for the judges of histories.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use polyqueue::Info;
 pub use super::coverage::Coverage;
 use super::crowd::{Size, crowd};
 use super::program::Listing;
-use super::suite::Bench;
+use super::shrink::Failing;
+use super::suite::{Bench, Found};
 use crate::check::{self, Violation};
 use crate::env::Setting;
 use crate::run::{runtime, sweep};
@@ -50,26 +51,36 @@ pub fn model(
     let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
     runtime.block_on(async {
         let queue = env.open_unrecorded(|options| options).await?;
-        let bench = Bench::exact(queue, env.tick());
-        let (mut rng, mut coverage) = (Rng::new(seed), Coverage::default());
-        for nth in 0..programs {
-            match bench.try_seed(rng.u64(), SHRINKING).await {
-                Ok(tried) => coverage.add(&tried),
-                Err(found) => {
-                    let failing = found.failing;
-                    let disagreement = Disagreement {
-                        seed: found.seed,
-                        programs: nth + 1,
-                        calls: failing.program.len(),
-                        why: format!("call {}: {}", failing.failure.call, failing.failure.why),
-                        program: Listing(&failing.program).to_string(),
-                    };
-                    return Ok((Some(disagreement), coverage));
-                }
-            }
-        }
-        Ok((None, coverage))
+        let tried = try_all(&Bench::exact(queue.clone(), env.tick()), seed, programs).await;
+        queue.close().await?;
+        // A planted bug may leave anything behind: that is not what is asked here.
+        let _ = sweep(&env).await;
+        Ok(tried)
     })
+}
+
+async fn try_all(bench: &Bench, seed: u64, programs: u64) -> (Option<Disagreement>, Coverage) {
+    let (mut rng, mut coverage) = (Rng::new(seed), Coverage::default());
+    for nth in 1..=programs {
+        match bench.try_seed(rng.u64(), SHRINKING).await {
+            Ok(tried) => coverage.add(&tried),
+            Err(found) => return (Some(Disagreement::new(&found, nth)), coverage),
+        }
+    }
+    (None, coverage)
+}
+
+impl Disagreement {
+    fn new(found: &Found, programs: u64) -> Self {
+        let Failing { program, failure } = &found.failing;
+        Self {
+            seed: found.seed,
+            programs,
+            calls: program.len(),
+            why: format!("call {}: {}", failure.call, failure.why),
+            program: Listing(program).to_string(),
+        }
+    }
 }
 
 /// Lets a crowd use a backend, and judges the history. The harness says in which time; some crowds drop receives.
