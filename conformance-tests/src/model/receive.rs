@@ -31,15 +31,13 @@ impl Model {
             self.in_order(at)?;
             self.take(at, call, asked, delivery)?;
         }
-        let left = self.ready().count();
-        if left > 0 && came.len() < asked.max {
-            return Err(format!(
-                "{} came, {} were asked for, and {left} more were ready",
-                came.len(),
-                asked.max
-            ));
+        let left: Vec<String> =
+            self.ready().map(|(at, _, ready)| format!("{} ({ready:?})", name(at))).collect();
+        if !left.is_empty() && came.len() < asked.max {
+            let (came, max, left) = (came.len(), asked.max, left.join(", "));
+            return Err(format!("{came} came, {max} were asked for, and ready were {left}"));
         }
-        self.coverage.note_if(left > 0, "as many as asked for, and more ready");
+        self.coverage.note_if(!left.is_empty(), "as many as asked for, and more ready");
         self.coverage.note_if(came.is_empty(), "empty receive");
         Ok(())
     }
