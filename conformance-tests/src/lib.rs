@@ -1,6 +1,6 @@
 //! What implementing the polyqueue contract means, as a test suite.
 //!
-//! A backend implements [`Harness`] and calls [`run`]: that runs every case of [`cases`] on it, writes down each call, and
+//! A backend implements [`Harness`] and calls [`run()`]: that runs every case of [`cases`] on it, writes down each call, and
 //! judges each history.
 
 pub mod broker;
