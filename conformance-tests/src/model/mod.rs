@@ -1,14 +1,14 @@
 //! The reference model: a queue so simple that it is plainly right, against which random programs are compared.
 //!
-//! The [model](state) is a list of messages, each in one place, and is looked through from end to end at every call. It
+//! The model is a list of messages, each in one place, and is looked through from end to end at every call. It
 //! does not answer calls, it judges answers: where the contract leaves a choice, or where a clock that is not ours decides,
 //! several answers are right, and the model goes on from the one that was given. In virtual time nothing is left to the
 //! clock, so that nearly every answer is the only right one.
 //!
-//! A [program](program) is made from a seed, [driven](drive) against a queue and the model at once, and made
-//! [shorter](shrink) when it fails. What programs must have tried is [counted](coverage): a generator that never reaches a
+//! A program is made from a seed, driven against a queue and the model at once, and made
+//! shorter when it fails. What programs must have tried is counted: a generator that never reaches a
 //! rule proves nothing about it. What the model cannot see, because its one client makes one call after the other, a
-//! [crowd](crowd) shows to the judges of histories; how both are tried themselves is in [`drill`].
+//! crowd shows to the judges of histories; how both are tried themselves is in [`drill`].
 
 mod answers;
 mod coverage;
