@@ -72,30 +72,42 @@ impl Fields {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unreadable(pub(crate) String);
 
-/// Writes the number of names and values, then these.
-pub(crate) fn write(message: &Message, published_at: DateTime<Utc>, request: &mut Request) {
-    let mut fields: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(10);
-    fields.push(("v", VERSION.into()));
-    fields.push(("id", message.id().as_str().into()));
-    let published_at = message.published_at().unwrap_or(published_at);
-    fields.push(("t", published_at.timestamp_millis().to_string().into()));
-    if !message.kind().is_empty() {
-        fields.push(("k", message.kind().into()));
+/// A message for the script `publish`: what it adds to the shape, and what comes after it.
+pub(crate) struct Written<'a> {
+    message: &'a Message,
+    published_at: DateTime<Utc>,
+    others: Vec<(&'static str, Cow<'a, str>)>,
+}
+
+impl<'a> Written<'a> {
+    /// `now` is when it is published, unless it says otherwise.
+    pub(crate) fn new(message: &'a Message, now: DateTime<Utc>) -> Self {
+        let text = |text: &'a str| Some(text).filter(|text| !text.is_empty()).map(Cow::Borrowed);
+        let others = [
+            ("k", text(message.kind())),
+            ("s", message.schema_version().map(Cow::Borrowed)),
+            ("c", message.correlation_id().map(Cow::Borrowed)),
+            ("x", message.max_attempts().map(|max| max.to_string().into())),
+            ("n", Some(message.retries()).filter(|&n| n > 0).map(|n| n.to_string().into())),
+            ("le", message.last_error().map(Cow::Borrowed)),
+            ("h", headers(message.headers())),
+        ];
+        let others = others.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        Self { message, published_at: message.published_at().unwrap_or(now), others }
     }
-    let rare = [
-        ("s", message.schema_version().map(Cow::Borrowed)),
-        ("c", message.correlation_id().map(Cow::Borrowed)),
-        ("x", message.max_attempts().map(|max| max.to_string().into())),
-        ("n", Some(message.retries()).filter(|&n| n > 0).map(|n| n.to_string().into())),
-        ("le", message.last_error().map(Cow::Borrowed)),
-        ("h", headers(message.headers())),
-    ];
-    fields.extend(rare.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    request.number(2 * fields.len() as u64 + 2);
-    for (name, value) in &fields {
-        request.arg(name).arg(value.as_bytes());
+
+    /// How many names and values there are besides version, id, time and payload.
+    pub(crate) fn others(&self) -> u64 {
+        2 * self.others.len() as u64
     }
-    request.arg("data").arg(message.payload());
+
+    pub(crate) fn write(&self, request: &mut Request) {
+        request.arg(self.message.id().as_str()).arg(self.published_at.timestamp_millis().to_string());
+        request.arg(self.message.payload());
+        for (name, value) in &self.others {
+            request.arg(name).arg(value.as_bytes());
+        }
+    }
 }
 
 fn headers(headers: &BTreeMap<String, String>) -> Option<Cow<'_, str>> {
@@ -158,12 +170,14 @@ mod tests {
 
     fn round(message: &Message) -> Message {
         let mut request = Request::plain("X");
-        write(message, Utc::now(), &mut request);
+        let written = Written::new(message, Utc::now());
+        written.write(&mut request);
         let args = request.arguments();
-        let count: usize = std::str::from_utf8(&args[1]).unwrap().parse().unwrap();
-        assert_eq!(args.len(), count + 2);
-        let pairs = args[2..].chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-        read(&Fields(pairs), "1-0", message.priority()).unwrap()
+        assert_eq!(args.len() as u64, 4 + written.others());
+        let mut values = vec![("id".into(), args[1].clone()), ("t".into(), args[2].clone())];
+        values.push(("data".into(), args[3].clone()));
+        values.extend(args[4..].chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+        read(&Fields(values), "1-0", message.priority()).unwrap()
     }
 
     #[test]
@@ -182,8 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_message_has_four_fields_of_ours() {
+    fn a_plain_message_has_nothing_else() {
         let message = Message::new("x");
+        assert_eq!(Written::new(&message, Utc::now()).others(), 0);
         let back = round(&message);
         assert!(back.published_at().is_some());
         assert_eq!(back.into_parts().id, *message.id());

@@ -1,13 +1,15 @@
-//! Natural batching: what comes while a call is under way leaves together in the next one, in order, one call at a time.
+//! Natural batching: what comes while calls are under way leaves together in the next one, in order.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{Certainty, Error, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::hub::{Busy, Entered};
@@ -16,6 +18,9 @@ use crate::hub::{Busy, Entered};
 const MAX_ITEMS: usize = 100;
 /// The most bytes of one call, unless its first item alone has more.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most calls under way: enough that client and server work at the same time.
+const MAX_CALLS: usize = 3;
 
 /// What a lane does with its items.
 pub(crate) trait Freight: Send + Sync + 'static {
@@ -34,6 +39,7 @@ pub(crate) struct Lane<F: Freight> {
     freight: F,
     busy: Arc<Busy>,
     waiting: Mutex<Waiting<F>>,
+    more: Notify,
 }
 
 struct Waiting<F: Freight> {
@@ -66,7 +72,7 @@ enum Item<A> {
 impl<F: Freight> Lane<F> {
     pub(crate) fn new(freight: F, busy: Arc<Busy>) -> Arc<Self> {
         let waiting = Mutex::new(Waiting { items: VecDeque::new(), moving: false });
-        Arc::new(Self { freight, busy, waiting })
+        Arc::new(Self { freight, busy, waiting, more: Notify::new() })
     }
 
     /// Sends items and answers each, in order, at the latest after `deadline`. Dropped, what was not sent may still be.
@@ -88,14 +94,23 @@ impl<F: Freight> Lane<F> {
         let mut waiting = self.waiting.lock();
         let places = (0..).map(|index| Place { batch: batch.clone(), index });
         waiting.items.extend(items.into_iter().zip(places));
-        if !std::mem::replace(&mut waiting.moving, true) {
+        if std::mem::replace(&mut waiting.moving, true) {
+            self.more.notify_one();
+        } else {
             let moving = Moving { lane: self.clone(), arrived: false, _busy: self.busy.enter() };
             tokio::spawn(moving.run());
         }
     }
 
-    /// What goes into the next call; ends the movement when there is nothing.
-    fn load(&self) -> (Vec<F::Item>, Vec<Place<F::Answer>>) {
+    async fn call(self: Arc<Self>, items: Vec<F::Item>, places: Vec<Place<F::Answer>>) {
+        let answers = self.freight.carry(items).await;
+        for (place, answer) in places.into_iter().zip(answers) {
+            place.batch.answer(place.index, answer);
+        }
+    }
+
+    /// What goes into the next call. Nothing, and no call under way: the movement has ended.
+    fn load(&self, under_way: usize) -> (Vec<F::Item>, Vec<Place<F::Answer>>) {
         let mut waiting = self.waiting.lock();
         let (mut items, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
         while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
@@ -107,7 +122,7 @@ impl<F: Freight> Lane<F> {
             items.push(item);
             places.push(place);
         }
-        waiting.moving = !items.is_empty();
+        waiting.moving = under_way > 0 || !items.is_empty();
         (items, places)
     }
 }
@@ -121,17 +136,48 @@ struct Moving<F: Freight> {
 
 impl<F: Freight> Moving<F> {
     async fn run(mut self) {
+        let mut calls = Calls(VecDeque::with_capacity(MAX_CALLS));
         loop {
-            let (items, places) = self.lane.load();
-            if items.is_empty() {
+            // Others that are ready to run may have something for the same call.
+            tokio::task::yield_now().await;
+            while calls.0.len() < MAX_CALLS {
+                let (items, places) = self.lane.load(calls.0.len());
+                if items.is_empty() {
+                    break;
+                }
+                calls.0.push_back(Box::pin(self.lane.clone().call(items, places)));
+            }
+            if calls.0.is_empty() {
                 self.arrived = true;
                 return;
             }
-            let answers = self.lane.freight.carry(items).await;
-            for (place, answer) in places.into_iter().zip(answers) {
-                place.batch.answer(place.index, answer);
+            tokio::select! {
+                biased;
+                () = calls.one() => {}
+                () = self.lane.more.notified(), if calls.0.len() < MAX_CALLS => {}
             }
         }
+    }
+}
+
+/// Calls under way, the oldest first.
+struct Calls(VecDeque<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Calls {
+    /// One of them has ended. They are polled in their order, so that also what they send again (a script that the server
+    /// does not know) arrives in order.
+    async fn one(&mut self) {
+        poll_fn(|context| {
+            let ended = self.0.iter_mut().position(|call| call.as_mut().poll(context).is_ready());
+            match ended {
+                Some(index) => {
+                    drop(self.0.remove(index));
+                    Poll::Ready(())
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await;
     }
 }
 

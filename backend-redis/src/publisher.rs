@@ -7,9 +7,13 @@ use chrono::{DateTime, Utc};
 use polyqueue::{Certainty, Error, Message, Published, QueueMeter, QueueName, Result};
 use uuid::Uuid;
 
+use crate::codec::Written;
 use crate::lane::Freight;
 use crate::link::{Limit, Link, Reply, Request};
-use crate::{NAME, codec, scripts};
+use crate::{NAME, scripts};
+
+/// What the shape of a delayed message has more than that of another; see `publish.lua`.
+const DELAYED: u64 = 100_000;
 
 /// Publishes to one queue.
 pub(crate) struct Publisher {
@@ -56,10 +60,13 @@ impl Publisher {
     fn request(&self, items: &[Outgoing]) -> Request {
         let mut request = Request::script(&scripts::PUBLISH, &[&self.prefix]);
         for Outgoing { message, published_at } in items {
-            let delay = millis(message.delay());
-            request.number(message.priority().get().into()).number(delay);
-            request.arg(if delay == 0 { String::new() } else { uid() });
-            codec::write(message, *published_at, &mut request);
+            let written = Written::new(message, *published_at);
+            let shape = 1000 * u64::from(message.priority().get()) + written.others();
+            match millis(message.delay()) {
+                0 => request.number(shape),
+                delay => request.number(DELAYED + shape).number(delay).arg(uid()),
+            };
+            written.write(&mut request);
         }
         request
     }
