@@ -33,6 +33,8 @@ pub(crate) struct Claimed {
     pub(crate) more: bool,
     /// When there was nothing: how long until something is due.
     pub(crate) next: Option<Duration>,
+    /// When there was nothing: how many consumers wait for it.
+    pub(crate) crowd: u64,
 }
 
 /// A message under a lease.
@@ -68,8 +70,9 @@ impl Wanted<'_> {
         let full = answer.next()?.number()? == 1;
         let more = answer.next()?.number()? == 1;
         let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
+        let crowd = u64::try_from(answer.next()?.number()?).ok()?;
         let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next })
+        Some(Claimed { messages, full, more, next, crowd })
     }
 
     fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {

@@ -18,8 +18,13 @@ use crate::wakers::pass_on;
 const SAFETY: Duration = Duration::from_secs(5);
 /// How much longer, by chance.
 const SAFETY_JITTER: Duration = Duration::from_millis(200);
-/// The shortest time between two claims of a consumer that finds nothing although something was due: others got it.
-const HERD: Duration = Duration::from_millis(20);
+/// When a consumer finds nothing although something was due, others got it. So that they do not all ask again in the same
+/// instant, each waits, by chance, up to this long for each that waits: some of them are early, few ask.
+const HERD: Duration = Duration::from_millis(1);
+/// The most that one waits for that.
+const HERD_MOST: Duration = Duration::from_millis(100);
+/// How long it asks nothing after a claim that failed, and as much again by chance.
+const REST: Duration = Duration::from_millis(100);
 /// The most messages of one receive.
 const MAX_MESSAGES: usize = 10_000;
 /// About the most bytes of one receive.
@@ -167,7 +172,7 @@ impl Pump {
         let due = claimed.next.filter(|next| *next < safety);
         let wait = match due {
             _ if claimed.more => Duration::ZERO,
-            Some(due) if herd => due.max(jitter::between(HERD, HERD)),
+            Some(due) if herd => due.max(jitter::between(Duration::ZERO, spread(claimed.crowd))),
             Some(due) => due,
             None => safety,
         };
@@ -175,7 +180,7 @@ impl Pump {
     }
 
     fn failed(&mut self, error: Error) {
-        (self.next, self.due) = (Instant::now() + jitter::between(5 * HERD, 5 * HERD), false);
+        (self.next, self.due) = (Instant::now() + jitter::between(REST, REST), false);
         if error.is_transient() {
             tracing::debug!(name: "redis.claim_failed", queue = %self.core.route.queue, %error);
         } else {
@@ -183,4 +188,8 @@ impl Pump {
         }
         self.trouble = Some(error);
     }
+}
+
+fn spread(crowd: u64) -> Duration {
+    HERD.saturating_mul(u32::try_from(crowd).unwrap_or(u32::MAX)).min(HERD_MOST)
 }

@@ -1,5 +1,6 @@
 -- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer.
--- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, { priority, id, max, fields }… }.
+-- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, how many consumers wait,
+-- { priority, id, max, fields }… }; the time and the crowd are told when there is nothing.
 local P = KEYS[1]
 if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
 local want, lease, nonce, waiter, default, consumer =
@@ -52,7 +53,7 @@ if #leases > 0 then redis.call('ZADD', P .. ':l', unpack(leases)) end
 
 -- There may be more for somebody else: pass it on.
 if left == 0 then wake(P, 1) end
-if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, unpack(got) } end
+if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, 0, unpack(got) } end
 
 if waiter ~= '' then
   redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000)
@@ -61,5 +62,5 @@ end
 local next_due = redis.call('ZRANGE', P .. ':d', 0, 0, 'WITHSCORES')[2]
 local next_end = redis.call('ZRANGE', P .. ':l', 0, 0, 'WITHSCORES')[2]
 local soonest = math.min(tonumber(next_due) or math.huge, tonumber(next_end) or math.huge)
-if soonest == math.huge then return { 0, more and 1 or 0, -1 } end
-return { 0, more and 1 or 0, math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) }
+local wait = soonest < math.huge and math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) or -1
+return { 0, more and 1 or 0, wait, redis.call('ZCARD', P .. ':w') }
