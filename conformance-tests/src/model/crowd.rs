@@ -71,7 +71,9 @@ impl Scene {
             for answer in queue.publish(&self.name.clone().into(), batch).await? {
                 answer?;
             }
-            sleep(self.some(&mut rng, 400)).await;
+            // Mostly at once, now and then after a silence, in which the consumers run dry.
+            let most = if rng.chance(0.2) { 6_000 } else { 400 };
+            sleep(self.some(&mut rng, most)).await;
         }
         Ok(())
     }
@@ -92,7 +94,7 @@ impl Scene {
             let (max, wait) = (1 + rng.below(2) as usize, self.some(&mut rng, 3_000));
             let mut receive = consumer.receive(max, wait);
             // Somebody gives up, and does not look whether there is an answer.
-            if drops && rng.chance(0.1) {
+            if drops && rng.chance(0.25) {
                 let _ = poll_then_drop(&mut receive, 1).await;
                 sleep(self.some(&mut rng, 500)).await;
                 continue;
@@ -109,17 +111,17 @@ impl Scene {
         sleep(self.some(rng, 300)).await;
         let after = if rng.chance(0.5) { Duration::ZERO } else { self.some(rng, 2_000) };
         match rng.below(100) {
-            0..=54 => self.settle(consumer, delivery, Verdict::Ack).await,
-            55..=69 => self.settle(consumer, delivery, Verdict::retry(after, "again")).await,
-            70..=77 => self.settle(consumer, delivery, Verdict::Release { after }).await,
-            78..=81 => self.settle(consumer, delivery, Verdict::reject("never")).await,
+            0..=58 => self.settle(consumer, delivery, Verdict::Ack).await,
+            59..=73 => self.settle(consumer, delivery, Verdict::retry(after, "again")).await,
+            74..=81 => self.settle(consumer, delivery, Verdict::Release { after }).await,
+            82..=85 => self.settle(consumer, delivery, Verdict::reject("never")).await,
             // It keeps the message and does nothing.
-            82..=86 => Ok(()),
-            87..=90 => {
+            86..=90 => Ok(()),
+            91..=94 => {
                 self.settle(consumer, delivery, Verdict::Ack).await?;
                 self.settle(consumer, delivery, Verdict::retry(after, "twice")).await
             }
-            91..=95 => {
+            95..=97 => {
                 consumer.extend(std::slice::from_ref(&delivery.receipt)).await?;
                 sleep_until(delivery.lease_until + self.some(rng, 1_000)).await;
                 self.settle(consumer, delivery, Verdict::Ack).await

@@ -1,9 +1,11 @@
 //! Drives a program against a queue and the model at once, comparing after every call.
 
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use polyqueue::{
     Backoff, Consumer, DeadFilter, DeadId, Delivery, Message, Page, Priority, Purge, Queue, QueueName,
     Receipt, Refusal, Subscription, Verdict,
@@ -16,6 +18,7 @@ use super::program::{Draft, Milli, Op, Pick, Word};
 use super::receive::Asked;
 use super::state::{Judgement, Model, Rules, Span};
 use crate::fail::asserted;
+use crate::run::panic_text;
 
 /// What the two consumers call themselves.
 pub(super) const NAMES: [&str; 2] = ["model-a", "model-b"];
@@ -89,7 +92,10 @@ impl Driver {
     async fn run(&mut self, program: &[Op]) -> Result<(), Failure> {
         for (at, op) in program.iter().enumerate() {
             asserted();
-            self.step(op).await.map_err(|why| Failure { call: at + 1, why })?;
+            // A panic of the backend is a finding like any other.
+            let step = AssertUnwindSafe(self.step(op)).catch_unwind().await;
+            let judged = step.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+            judged.map_err(|why| Failure { call: at + 1, why })?;
             if self.over {
                 break;
             }

@@ -299,3 +299,43 @@ impl fmt::Display for Op {
 fn joined(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_program() {
+        for taste in [VIRTUAL, REAL] {
+            assert_eq!(taste.program(7), taste.program(7));
+            assert_ne!(taste.program(7), taste.program(8));
+            let waits = |op: &Op| match op {
+                Op::Receive { wait, .. } | Op::Advance(wait) => *wait,
+                _ => 0,
+            };
+            let waited: Milli = taste.program(9).iter().map(waits).sum();
+            assert!(waited <= taste.patience, "{waited}");
+        }
+    }
+
+    #[test]
+    fn a_program_reads_well() {
+        let program = [
+            Op::Publish(vec![Draft { priority: 9, delay: 1_500, max_attempts: Some(2) }]),
+            Op::Settle { words: vec![(Pick::Recent(0), Word::Retry(500))], garbage: true },
+        ];
+        let text = "   1. publish p9 delayed 1.5T max 2\n   \
+                    2. settle retry after 0.5T recent 0, and a receipt that nobody made\n";
+        assert_eq!(Listing(&program).to_string(), text);
+    }
+
+    #[test]
+    fn a_pick_is_always_there_unless_nothing_is() {
+        assert_eq!(Pick::Recent(3).of(0), None);
+        for len in 1..9 {
+            for pick in [Pick::Recent(0), Pick::Recent(3), Pick::Any(65_535)] {
+                assert!(pick.of(len).is_some_and(|at| at < len), "{pick:?} of {len}");
+            }
+        }
+    }
+}

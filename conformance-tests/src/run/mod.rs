@@ -20,7 +20,7 @@ use self::calibrate::{Calibrated, calibrate};
 use self::deviations::Deviation;
 use self::gate::{Facts, Gate};
 use self::one::run_case;
-pub(crate) use self::one::{runtime, sweep};
+pub(crate) use self::one::{panic_text, runtime, sweep};
 use self::options::Options;
 use self::report::{End, Report, Row};
 use crate::env::Setting;
