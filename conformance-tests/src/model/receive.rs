@@ -31,13 +31,16 @@ impl Model {
             self.in_order(at)?;
             self.take(at, call, asked, delivery)?;
         }
-        let left: Vec<String> =
-            self.ready().map(|(at, _, ready)| format!("{} ({ready:?})", name(at))).collect();
-        if !left.is_empty() && came.len() < asked.max {
+        let left = self.ready().count();
+        // Where brokers have to put something back into its order they may answer with what they have.
+        let enough = if self.rules.exact() { asked.max } else { 1 };
+        if left > 0 && came.len() < enough {
+            let left: Vec<String> =
+                self.ready().map(|(at, _, ready)| format!("{} ({ready:?})", name(at))).collect();
             let (came, max, left) = (came.len(), asked.max, left.join(", "));
             return Err(format!("{came} came, {max} were asked for, and ready were {left}"));
         }
-        self.coverage.note_if(!left.is_empty(), "as many as asked for, and more ready");
+        self.coverage.note_if(left > 0, "as many as asked for, and more ready");
         self.coverage.note_if(came.is_empty(), "empty receive");
         Ok(())
     }
