@@ -18,6 +18,7 @@ use crate::fault::fault;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const FRAME_MAX: u32 = 128 * 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// One living connection to the broker.
@@ -174,6 +175,8 @@ impl Link {
     async fn dial(&self, by: Instant) -> lapin::Result<Connection> {
         let mut uri = self.address.uri.clone();
         uri.query.heartbeat = Some(self.heartbeat);
+        // What the broker offers, too; said first, the client need not clear its buffers a second time.
+        uri.query.frame_max = Some(FRAME_MAX);
         let name = format!("polyqueue {}", self.purpose);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;

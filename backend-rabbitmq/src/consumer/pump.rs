@@ -194,7 +194,12 @@ impl Line {
                 biased;
                 job = jobs.recv(), if self.ending.is_none() => {
                     match job {
-                        Some(job) => self.start(job),
+                        Some(job) => {
+                            self.start(job);
+                            while let Ok(job) = jobs.try_recv() {
+                                self.start(job);
+                            }
+                        }
                         None => self.end(),
                     }
                     Ok(())
@@ -311,9 +316,9 @@ impl Line {
                 self.take(got);
             }
             Came::Attached => {}
-            Came::Sent(delivery) => {
+            Came::Sent(deliveries) => {
                 self.empty = false;
-                self.take(vec![*delivery]);
+                self.take(deliveries);
                 if self.reader.subscription.prefetch == 0 {
                     self.source.detach();
                 }

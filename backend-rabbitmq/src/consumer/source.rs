@@ -10,6 +10,9 @@ use lapin::{Channel, Consumer};
 
 use crate::ask::{barrier, get};
 
+/// How many that a consumer has brought are taken up at once.
+const TOGETHER: usize = 64;
+
 /// The broker's queue, seen through one channel.
 pub(super) struct Source {
     channel: Channel,
@@ -33,8 +36,8 @@ pub(super) enum Came {
     Got(Vec<Delivery>, Vec<u64>),
     /// A consumer stands.
     Attached,
-    /// A consumer brought one.
-    Sent(Box<Delivery>),
+    /// A consumer brought these.
+    Sent(Vec<Delivery>),
     /// A consumer ended; these came before its end.
     Detached(Vec<Delivery>),
     /// Whatever was on its way when these receives asked has come.
@@ -129,17 +132,39 @@ async fn step(state: &mut State) -> lapin::Result<Came> {
             *state = State::Attached(consumer?);
             Ok(Came::Attached)
         }
-        State::Attached(consumer) => match consumer.next().await {
-            Some(delivery) => delivery.map(|delivery| Came::Sent(Box::new(delivery))),
-            None => {
+        State::Attached(consumer) => {
+            let (sent, ended) = taken(consumer).await?;
+            if ended {
                 *state = State::Idle;
-                Ok(Came::Detached(Vec::new()))
+                return Ok(Came::Detached(sent));
             }
-        },
+            Ok(Came::Sent(sent))
+        }
         State::Detaching(request) => {
             let rest = request.await;
             *state = State::Idle;
             rest.map(Came::Detached)
+        }
+    }
+}
+
+/// The next deliveries, and whether the broker has ended the consumer.
+async fn taken(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> {
+    let mut sent = Vec::new();
+    let mut next = consumer.next().await;
+    loop {
+        match next {
+            Some(delivery) => sent.push(delivery?),
+            None => return Ok((sent, true)),
+        }
+        match consumer.next().now_or_never() {
+            Some(more) if sent.len() < TOGETHER => next = more,
+            Some(more) => {
+                let ended = more.is_none();
+                sent.extend(more.transpose()?);
+                return Ok((sent, ended));
+            }
+            None => return Ok((sent, false)),
         }
     }
 }
