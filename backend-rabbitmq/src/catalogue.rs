@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, ExchangeKind};
 use parking_lot::Mutex;
 use polyqueue::{QueueName, Result};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::publisher::Order;
 
 /// How many records are under way at a time.
 const WINDOW: u16 = 500;
-/// A stream that shows nothing for this long is empty: whoever made it has not written yet.
+/// A stream that shows nothing for this long is empty: not the one that it was.
 const EMPTY: Duration = Duration::from_secs(5);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
@@ -29,6 +29,8 @@ const MAX_BYTES: i64 = 20 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Record {
+    /// The first record: a stream that was read is never empty.
+    Begin,
     /// The queue exists from here on, unless it did before.
     Declare { queue: String, address: Arc<str> },
     /// The queue at this address is gone.
@@ -57,6 +59,7 @@ impl Known {
     /// The first declaration since the last deletion wins.
     fn apply(&mut self, record: Record) {
         match record {
+            Record::Begin => {}
             Record::Declare { queue, address } => {
                 self.queues.entry(queue).or_insert(address);
             }
@@ -149,29 +152,29 @@ impl Catalogue {
         Order { exchange: String::new(), key: self.stream.clone(), properties, body }
     }
 
-    /// Makes the stream; `true` when it was not there.
-    pub(crate) async fn create(&self, session: &Session) -> Result<bool> {
-        if self.exists(session).await? {
-            return Ok(false);
-        }
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_BYTES));
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let channel = session.channel().await?;
-        let made = channel.queue_declare(self.stream.as_str().into(), options, arguments).await;
-        made.map_err(|e| session.fault(&e))?;
-        Ok(true)
+    /// The stream's name, and that of the exchange which says that the stream can be read.
+    pub(crate) fn name(&self) -> &str {
+        &self.stream
     }
 
-    async fn exists(&self, session: &Session) -> Result<bool> {
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    /// Whether the stream can be read: it is there, and its first record, too.
+    pub(crate) async fn exists(&self, session: &Session) -> Result<bool> {
+        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
         let channel = session.channel().await?;
-        match channel.queue_declare(self.stream.as_str().into(), options, FieldTable::default()).await {
-            Ok(_) => Ok(true),
+        let name = self.stream.as_str().into();
+        match channel.exchange_declare(name, ExchangeKind::Fanout, options, FieldTable::default()).await {
+            Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(session.fault(&error)),
         }
+    }
+
+    /// What the stream is declared with.
+    pub(crate) fn arguments() -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_BYTES));
+        arguments
     }
 
     /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
@@ -179,7 +182,10 @@ impl Catalogue {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
         let tail = match self.exists(session).await? {
-            true => self.tail(session).await.map_err(|e| session.fault(&e))?,
+            true => match self.tail(session).await {
+                Err(error) if is_missing(&error) => Vec::new(),
+                tail => tail.map_err(|e| session.fault(&e))?,
+            },
             false => Vec::new(),
         };
         let next = self.begin_at(tail.last().and_then(offset));

@@ -22,8 +22,8 @@ use crate::names::Names;
 use crate::publisher::{Order, Publisher, Stored, lost};
 use crate::unrouted;
 
-/// Seconds between heartbeats of connections that hold no leases.
-const HEARTBEAT: u16 = 10;
+/// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
+const HEARTBEAT: u16 = 5;
 /// What a connection remembers when it has seen the low levels of the cascade.
 const LOW: &str = "cascade";
 /// How long an orderly end may take, at most.
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     publisher: tokio::sync::Mutex<Option<Publisher>>,
     consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
     levels: tokio::sync::Mutex<()>,
+    /// One of this handle's calls at a time makes the catalogue.
+    pub(crate) births: tokio::sync::Mutex<()>,
     closed: watch::Sender<bool>,
     /// Held by every pump; all are gone when the receiver says so.
     pub(crate) alive: Mutex<Option<mpsc::Sender<()>>>,
@@ -77,6 +79,7 @@ impl Core {
             publisher: tokio::sync::Mutex::default(),
             consuming: Mutex::default(),
             levels: tokio::sync::Mutex::default(),
+            births: tokio::sync::Mutex::default(),
             closed: watch::Sender::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(ended),
@@ -133,7 +136,7 @@ impl Core {
     /// The connection for consumers whose process must be missed within `lease`.
     pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
         let wanted = (lease / 3).as_secs();
-        let steps = [60, 30, 10, 5, 2, 1];
+        let steps = [HEARTBEAT, 2, 1];
         self.link(steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1))
     }
 

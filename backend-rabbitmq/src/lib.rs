@@ -2,6 +2,7 @@
 
 mod address;
 mod ask;
+mod birth;
 mod cascade;
 mod catalogue;
 mod consumer;

@@ -51,28 +51,21 @@ impl Core {
 
     /// The queue's address: the one in the catalogue, or a fresh one that is written there.
     async fn settle_address(&self, session: &Session, queue: &QueueName) -> Result<Arc<str>> {
-        if !self.catalogue.create(session).await? {
-            self.catalogue.refresh(session).await?;
-        }
+        self.ensure_catalogue(session, false).await?;
+        self.catalogue.refresh(session).await?;
         if let Some(address) = self.catalogue.address(queue) {
             return Ok(address);
         }
-        self.append(&Record::declare(queue)).await?;
+        let record = Record::declare(queue);
+        if let Stored::Unroutable = self.store(self.catalogue.order(&record)).await? {
+            self.ensure_catalogue(session, true).await?;
+            self.append(&record).await?;
+        }
         self.catalogue.refresh(session).await?;
         self.catalogue.address(queue).ok_or_else(|| {
             let said = "the catalogue does not show what was written to it";
             Error::backend(PROVIDER_NAME, Certainty::Unknown, said)
         })
-    }
-
-    async fn append(&self, record: &Record) -> Result<()> {
-        match self.store(self.catalogue.order(record)).await? {
-            Stored::Yes => Ok(()),
-            Stored::Unroutable => {
-                let said = "the catalogue's stream is gone";
-                Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said))
-            }
-        }
     }
 
     /// The queue's address for delayed messages.

@@ -328,12 +328,14 @@ impl Desk {
         self.inner.lock().ends.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes off what nobody extended in time; forgets what was settled long ago.
-    pub(super) fn ended(&self) -> Vec<(Key, Arc<Item>)> {
+    /// Takes off up to `most` that nobody extended in time; forgets what was settled long ago.
+    pub(super) fn ended(&self, most: usize) -> Vec<(Key, Arc<Item>)> {
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let mut ended = Vec::new();
-        while let Some(Reverse((at, key))) = inner.ends.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        while ended.len() < most
+            && let Some(Reverse((at, key))) = inner.ends.peek().copied()
+            && at <= now
         {
             inner.ends.pop();
             match inner.held.get(&key) {

@@ -27,6 +27,8 @@ use crate::wire::{Raw, decode};
 
 /// How many barriers may be on their way at a time.
 const FLUSHES: usize = 2;
+/// How many leases that end at once are dealt with at a time: fresh messages need the same connection.
+const MOVES: usize = 64;
 /// The widest sweep over messages that came back.
 const SWEEP: usize = 256;
 /// How long to leave the queue alone when nothing can be published.
@@ -189,7 +191,7 @@ impl Line {
                     return End::Done;
                 }
             }
-            let lease_end = self.reader.desk.next_end();
+            let lease_end = self.reader.desk.next_end().filter(|_| self.moves.len() < MOVES);
             let came = tokio::select! {
                 biased;
                 job = jobs.recv(), if self.ending.is_none() => {
@@ -404,7 +406,7 @@ impl Line {
     }
 
     fn end_leases(&mut self) {
-        for (key, item) in self.reader.desk.ended() {
+        for (key, item) in self.reader.desk.ended(MOVES - self.moves.len().min(MOVES)) {
             if key.epoch != self.epoch {
                 continue;
             }
