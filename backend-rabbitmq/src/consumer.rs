@@ -53,9 +53,8 @@ pub(crate) struct RabbitConsumer {
 impl RabbitConsumer {
     /// Begins to read; the queue exists.
     pub(crate) async fn begin(core: Arc<Core>, subscription: Subscription) -> Result<Self> {
-        let object = core.names.ready(&subscription.queue);
-        core.count(&subscription.queue, object).await?;
         core.address(&subscription.queue).await?;
+        core.count(&subscription.queue, core.names.ready(&subscription.queue)).await?;
         let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
         let reader = Arc::new(Reader {
             desk: Desk::new(subscription.queue.clone(), subscription.lease),

@@ -37,17 +37,18 @@ struct Walk {
     channel: Channel,
     object: String,
     near: VecDeque<Delivery>,
-    _lock: Consumer,
+    lock: Consumer,
 }
 
 impl Walk {
     async fn begin(core: &Core, queue: &QueueName) -> Result<Self> {
+        core.address(queue).await?;
         let session = core.control().await?;
         let object = core.names.dead(queue);
         loop {
             let channel = session.channel().await?;
             match lock(&channel, &object).await {
-                Ok((lock, near)) => return Ok(Self { session, channel, object, near, _lock: lock }),
+                Ok((lock, near)) => return Ok(Self { session, channel, object, near, lock }),
                 Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
                 Err(error) if is_missing(&error) => return Err(Error::NotFound(queue.clone())),
                 Err(error) => return Err(session.fault(&error)),
@@ -56,11 +57,19 @@ impl Walk {
     }
 
     async fn next(&mut self) -> Result<Option<Delivery>> {
-        if self.near.is_empty() {
-            let got = get(self.channel.clone(), self.object.clone(), WINDOW).await;
-            self.near = got.map_err(|e| self.session.fault(&e))?.into();
-        }
+        let taken = self.take().await;
+        taken.map_err(|e| self.session.fault(&e))?;
         Ok(self.near.pop_front())
+    }
+
+    /// For every letter that is removed the lock brings another.
+    async fn take(&mut self) -> lapin::Result<()> {
+        drain(&mut self.lock, &mut self.near)?;
+        if self.near.is_empty() {
+            self.near.extend(get(self.channel.clone(), self.object.clone(), WINDOW).await?);
+            drain(&mut self.lock, &mut self.near)?;
+        }
+        Ok(())
     }
 
     /// The next letter, while one of these is missing.
@@ -90,10 +99,16 @@ async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDe
     let mut lock = channel.basic_consume(object.into(), "".into(), options, FieldTable::default()).await?;
     barrier(channel.clone(), object.to_owned()).await?;
     let mut near = VecDeque::new();
-    while let Some(Some(delivery)) = lock.next().now_or_never() {
-        near.push_back(delivery?);
-    }
+    drain(&mut lock, &mut near)?;
     Ok((lock, near))
+}
+
+/// Takes what a consumer has brought.
+fn drain(consumer: &mut Consumer, into: &mut VecDeque<Delivery>) -> lapin::Result<()> {
+    while let Some(Some(delivery)) = consumer.next().now_or_never() {
+        into.push_back(delivery?);
+    }
+    Ok(())
 }
 
 fn read(queue: &QueueName, delivery: Delivery) -> (DeadLetter, Lives, Raw) {
@@ -231,7 +246,8 @@ impl Wanted {
         }
     }
 
-    fn answers(&self) -> Vec<bool> {
-        self.ids.iter().map(|id| self.found.get(id).copied().unwrap_or_default()).collect()
+    /// An id that was asked for twice was there once.
+    fn answers(mut self) -> Vec<bool> {
+        self.ids.iter().map(|id| self.found.remove(id).unwrap_or_default()).collect()
     }
 }

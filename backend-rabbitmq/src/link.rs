@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use parking_lot::RwLock;
 use polyqueue::{Certainty, Error, Result};
@@ -159,9 +160,11 @@ impl Link {
     async fn connect(&self, until: Instant) -> Result<Arc<Session>> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let by = until.min(Instant::now() + HANDSHAKE);
-        let connection = match timeout_at(by, self.dial(by)).await {
-            Ok(connection) => connection.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
-            Err(_) => {
+        // A task of its own: a handshake that is dropped half-way would never be cleaned up.
+        let dialled = tokio::spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
+        let connection = match timeout_at(by, dialled).await {
+            Ok(Ok(connection)) => connection.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
+            Ok(Err(_)) | Err(_) => {
                 let said = format!("{}: no answer to the connection's handshake", self.address);
                 return Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said));
             }
@@ -172,23 +175,6 @@ impl Link {
         Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
     }
 
-    async fn dial(&self, by: Instant) -> lapin::Result<Connection> {
-        let mut uri = self.address.uri.clone();
-        uri.query.heartbeat = Some(self.heartbeat);
-        // What the broker offers, too; said first, the client need not clear its buffers a second time.
-        uri.query.frame_max = Some(FRAME_MAX);
-        let name = format!("polyqueue {}", self.purpose);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let runtime = lapin::runtime::default_runtime()?;
-        // The client's own dialling has no end: it runs in a thread that outlives a dropped future.
-        let stream = async move |uri: lapin::uri::AMQPUri, runtime| {
-            let tls = OwnedTLSConfig::default();
-            let dialled = timeout_at(by, uri.connect_with_config_async(tls.as_ref(), &runtime)).await;
-            Ok(dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
-        };
-        Connection::connector(uri, runtime, stream, properties).await
-    }
-
     /// Ends the connection for good.
     pub(crate) async fn close(&self, within: Duration) {
         self.closed.store(true, Relaxed);
@@ -197,6 +183,27 @@ impl Link {
             let _ = timeout(within, session.connection.close(200, "closed".into())).await;
         }
     }
+}
+
+async fn dial(
+    mut uri: AMQPUri,
+    heartbeat: u16,
+    purpose: &'static str,
+    by: Instant,
+) -> lapin::Result<Connection> {
+    uri.query.heartbeat = Some(heartbeat);
+    // What the broker offers, too; said first, the client need not clear its buffers a second time.
+    uri.query.frame_max = Some(FRAME_MAX);
+    let properties =
+        ConnectionProperties::default().with_connection_name(format!("polyqueue {purpose}").into());
+    let runtime = lapin::runtime::default_runtime()?;
+    // The client's own dialling has no end: it runs in a thread that outlives a dropped future.
+    let stream = async move |uri: AMQPUri, runtime| {
+        let tls = OwnedTLSConfig::default();
+        let dialled = timeout_at(by, uri.connect_with_config_async(tls.as_ref(), &runtime)).await;
+        Ok(dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
+    };
+    Connection::connector(uri, runtime, stream, properties).await
 }
 
 /// Counts the connection's errors, by a task that ends with it.

@@ -139,9 +139,12 @@ impl Admin for RabbitQueue {
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         let core = &self.core;
         let counts = async {
+            core.address(queue).await?;
             let ready = core.count(queue, core.names.ready(queue));
             let dead = core.count(queue, core.names.dead(queue));
-            futures_util::future::try_join(ready, dead).await
+            // Both to their end: the client must not meet a channel's refusal after it was dropped.
+            let (ready, dead) = futures_util::future::join(ready, dead).await;
+            Ok((ready?, dead?))
         };
         let (ready, dead) = core.bounded("stats", counts).await?;
         let counters = core.meter.of(queue).snapshot();

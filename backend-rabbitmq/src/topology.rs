@@ -100,6 +100,7 @@ impl Core {
         let ready = self.names.ready(queue);
         let publisher = self.publisher().await?;
         if !publisher.knows(&ready) {
+            self.address(queue).await?;
             self.count(queue, ready.clone()).await?;
             publisher.remember(ready);
         }
@@ -132,6 +133,7 @@ impl Core {
             Purge::Waiting => self.names.ready(queue),
             Purge::Dead => self.names.dead(queue),
         };
+        self.address(queue).await?;
         let session = self.control().await?;
         let channel = session.channel().await?;
         match channel.queue_purge(object.into(), QueuePurgeOptions::default()).await {
