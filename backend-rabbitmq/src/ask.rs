@@ -5,14 +5,20 @@ use lapin::message::Delivery;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-/// Takes up to `max` messages that are ready now: one, which says how many more there are, and then those, pipelined.
+/// Takes up to `max` messages that are ready now: one, which says how many more there are, then those, pipelined, and so on
+/// until the last says that there are none.
 pub(crate) async fn get(channel: Channel, queue: String, max: usize) -> lapin::Result<Vec<Delivery>> {
-    let one = || channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
-    let Some(first) = one().await? else { return Ok(Vec::new()) };
-    let more = (first.message_count as usize).min(max.saturating_sub(1));
-    let mut got = vec![first.delivery];
-    let rest = futures_util::future::try_join_all((0..more).map(|_| one())).await?;
-    got.extend(rest.into_iter().flatten().map(|message| message.delivery));
+    let mut got = Vec::new();
+    let mut more = 1;
+    while more > 0 && got.len() < max {
+        let wanted = more.min(max - got.len());
+        let asked = (0..wanted).map(|_| channel.basic_get(queue.as_str().into(), BasicGetOptions::default()));
+        more = 0;
+        for message in futures_util::future::try_join_all(asked).await? {
+            more = message.as_ref().map_or(0, |message| message.message_count as usize);
+            got.extend(message.map(|message| message.delivery));
+        }
+    }
     Ok(got)
 }
 

@@ -72,13 +72,14 @@ impl RabbitConsumer {
         let reader = &self.reader;
         let place = Place { desk: &reader.desk, id: reader.desk.line_up(max, wait.is_zero()) };
         if !wait.is_zero() {
-            match tokio::time::timeout(wait, place.served()).await {
-                Ok(served) => return served,
-                Err(_) if reader.desk.hurry(place.id) => {
-                    return reader.desk.trouble().map_or_else(|| Ok(Vec::new()), Err);
-                }
-                Err(_) => {}
+            if let Ok(served) = tokio::time::timeout(wait, place.served()).await {
+                return served;
             }
+            if let Some(trouble) = reader.desk.trouble() {
+                return Err(trouble);
+            }
+            // What is on its way is ours to take: given back, it would stand behind its equals.
+            reader.desk.hurry(place.id);
         }
         tokio::time::timeout(reader.core.deadline, place.served()).await.unwrap_or_else(|_| {
             let late = || Error::timeout("receive", reader.core.deadline, Certainty::Definite);

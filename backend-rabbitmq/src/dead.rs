@@ -4,7 +4,7 @@
 //! those that it does not ack lie where they lay when the channel ends. While it lasts nobody else sees them, hence the
 //! lock: an exclusive consumer, which the broker grants to one walk at a time and takes back when its channel ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -72,9 +72,19 @@ impl Walk {
         Ok(())
     }
 
-    /// The next letter, while one of these is missing.
-    async fn next_of(&mut self, wanted: &Wanted) -> Result<Option<Delivery>> {
-        if wanted.missing == 0 { Ok(None) } else { self.next().await }
+    /// Those of these letters that are there.
+    async fn find(&mut self, queue: &QueueName, ids: &[DeadId]) -> Result<HashMap<DeadId, Found>> {
+        let mut missing: HashSet<&DeadId> = ids.iter().collect();
+        let mut found = HashMap::new();
+        while !missing.is_empty()
+            && let Some(delivery) = self.next().await?
+        {
+            let letter = read(queue, delivery);
+            if missing.remove(&letter.letter.id) {
+                found.insert(letter.letter.id.clone(), letter);
+            }
+        }
+        Ok(found)
     }
 
     /// Removes letters, and waits until the broker has done so.
@@ -111,10 +121,18 @@ fn drain(consumer: &mut Consumer, into: &mut VecDeque<Delivery>) -> lapin::Resul
     Ok(())
 }
 
-fn read(queue: &QueueName, delivery: Delivery) -> (DeadLetter, Lives, Raw) {
+/// A letter on its channel.
+struct Found {
+    tag: u64,
+    letter: DeadLetter,
+    lives: Lives,
+    raw: Raw,
+}
+
+fn read(queue: &QueueName, delivery: Delivery) -> Found {
     let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
     let (letter, lives) = wire::exhume(queue, &raw);
-    (letter, lives, raw)
+    Found { tag: delivery.delivery_tag, letter, lives, raw }
 }
 
 /// Where a listing goes on: after this letter, or, should it be gone, after its time of death.
@@ -158,7 +176,7 @@ impl Core {
         let (mut after, mut later) = (Vec::new(), Vec::new());
         while after.len() <= page.limit {
             let Some(delivery) = walk.next().await? else { break };
-            let (letter, ..) = read(queue, delivery);
+            let letter = read(queue, delivery).letter;
             match &place {
                 Some(place) if !found && place.is(&letter) => found = true,
                 _ if !filter.matches(&letter) => {}
@@ -178,17 +196,16 @@ impl Core {
         Ok(DeadPage { letters, next })
     }
 
-    /// Makes letters ready again, one after the other: published, confirmed, removed. Whoever dies on the way leaves at most
-    /// one of them in both places.
+    /// Makes letters ready again, in the order in which they were named, one after the other: published, confirmed, removed.
+    /// Whoever dies on the way leaves at most one of them in both places.
     pub(crate) async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        let mut wanted = Wanted::new(ids);
         let mut walk = Walk::begin(self, queue).await?;
-        while let Some(delivery) = walk.next_of(&wanted).await? {
-            let tag = delivery.delivery_tag;
-            let (letter, lives, raw) = read(queue, delivery);
-            if !wanted.find(&letter.id) {
-                continue;
-            }
+        let mut found = walk.find(queue, ids).await?;
+        let mut answers = Vec::with_capacity(ids.len());
+        for id in ids {
+            let letter = found.remove(id);
+            answers.push(letter.is_some());
+            let Some(Found { tag, letter, lives, raw }) = letter else { continue };
             let order = Order {
                 exchange: String::new(),
                 key: self.names.ready(queue),
@@ -201,53 +218,16 @@ impl Core {
             }
         }
         walk.end().await;
-        Ok(wanted.answers())
+        Ok(answers)
     }
 
     /// Removes letters for good.
     pub(crate) async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        let mut wanted = Wanted::new(ids);
         let mut walk = Walk::begin(self, queue).await?;
-        let mut tags = Vec::new();
-        while let Some(delivery) = walk.next_of(&wanted).await? {
-            let tag = delivery.delivery_tag;
-            if wanted.find(&read(queue, delivery).0.id) {
-                tags.push(tag);
-            }
-        }
+        let mut found = walk.find(queue, ids).await?;
+        let tags: Vec<u64> = found.values().map(|found| found.tag).collect();
         walk.remove(self, &tags).await?;
         walk.end().await;
-        Ok(wanted.answers())
-    }
-}
-
-/// Letters that somebody asked for, and whether they were found.
-struct Wanted {
-    ids: Vec<DeadId>,
-    found: HashMap<DeadId, bool>,
-    missing: usize,
-}
-
-impl Wanted {
-    fn new(ids: &[DeadId]) -> Self {
-        let found: HashMap<DeadId, bool> = ids.iter().map(|id| (id.clone(), false)).collect();
-        Self { ids: ids.to_vec(), missing: found.len(), found }
-    }
-
-    /// Whether this is one of them, seen for the first time.
-    fn find(&mut self, id: &DeadId) -> bool {
-        match self.found.get_mut(id) {
-            Some(found) if !*found => {
-                *found = true;
-                self.missing -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// An id that was asked for twice was there once.
-    fn answers(mut self) -> Vec<bool> {
-        self.ids.iter().map(|id| self.found.remove(id).unwrap_or_default()).collect()
+        Ok(ids.iter().map(|id| found.remove(id).is_some()).collect())
     }
 }

@@ -150,18 +150,12 @@ impl Desk {
         self.bell.notify_one();
     }
 
-    /// The wait is over. `true`: the broker was asked meanwhile, so the answer is nothing; else it is asked now.
-    pub(super) fn hurry(&self, id: u64) -> bool {
-        let mut inner = self.inner.lock();
-        let Some(slot) = inner.slots.get_mut(&id) else { return true };
-        if slot.answer.is_some() {
-            return false;
+    /// The wait is over: from now on whatever the broker says is the answer.
+    pub(super) fn hurry(&self, id: u64) {
+        if let Some(slot) = self.inner.lock().slots.get_mut(&id) {
+            slot.now = true;
         }
-        slot.now = true;
-        let asked = slot.asked;
-        drop(inner);
         self.bell.notify_one();
-        asked
     }
 
     /// Why the broker could not be asked, when it could not.
@@ -254,7 +248,7 @@ impl Desk {
     /// The channels up to this one are gone, with all that came by them.
     pub(super) fn lose(&self, epoch: u64) {
         let mut inner = self.inner.lock();
-        inner.held.retain(|key, held| key.epoch > epoch || matches!(held, Held::Settled));
+        inner.held.retain(|key, held| key.epoch > epoch || matches!(held, Held::Settled { .. }));
         inner.stock.retain(|stock| stock.key.0.epoch > epoch);
         for slot in inner.slots.values_mut() {
             if let Some(Ok(keys)) = &mut slot.answer
@@ -281,15 +275,17 @@ impl Desk {
                 *held = Held::Settling { item: item.clone(), since: *since, until: *until };
                 begun
             }
-            Held::Settling { .. } | Held::Settled => Begun::No(Settled::AlreadySettled),
+            Held::Settling { .. } | Held::Settled { .. } => Begun::No(Settled::AlreadySettled),
             Held::Out { .. } | Held::Stocked(_) => Begun::No(Settled::LeaseLost),
         })
     }
 
     /// The verdict is through.
     pub(super) fn settled(&self, key: Key) {
-        if let Some(held) = self.inner.lock().held.get_mut(&key) {
-            *held = Held::Settled;
+        if let Some(held) = self.inner.lock().held.get_mut(&key)
+            && let Held::Settling { until, .. } = held
+        {
+            *held = Held::Settled { until: *until };
         }
     }
 
@@ -343,7 +339,7 @@ impl Desk {
                     ended.push((key, item.clone()));
                     inner.held.remove(&key);
                 }
-                Some(Held::Settled) => {
+                Some(Held::Settled { until }) if *until <= at => {
                     inner.held.remove(&key);
                 }
                 _ => {}

@@ -31,7 +31,7 @@ pub(super) enum Held {
     /// A verdict is on its way to the broker.
     Settling { item: Arc<Item>, since: Instant, until: Instant },
     /// A verdict took effect; remembered until the lease would have ended.
-    Settled,
+    Settled { until: Instant },
 }
 
 /// A message in stock: the highest priority first, then what the broker sent first.

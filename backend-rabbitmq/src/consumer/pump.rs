@@ -261,7 +261,7 @@ impl Line {
     /// Does what the pending receives call for.
     fn advance(&mut self) {
         if self.closed {
-            self.source.detach();
+            self.source.detach(Vec::new());
             return self.give_back();
         }
         if self.reader.subscription.prefetch > 0 { self.advance_push() } else { self.advance_pull() }
@@ -279,12 +279,12 @@ impl Line {
     fn advance_pull(&mut self) {
         let demand = self.reader.desk.demand();
         if demand.wanted == 0 {
-            self.source.detach();
+            self.source.detach(Vec::new());
             return self.give_back();
         }
         if self.source.is_attached() {
             if demand.now {
-                self.source.detach();
+                self.source.detach(self.reader.desk.waiting());
             } else {
                 self.reader.desk.all_are_asked();
             }
@@ -322,10 +322,15 @@ impl Line {
                 self.empty = false;
                 self.take(deliveries);
                 if self.reader.subscription.prefetch == 0 {
-                    self.source.detach();
+                    self.source.detach(Vec::new());
                 }
             }
-            Came::Detached(rest) => self.take(rest),
+            Came::Detached(rest, asked) => {
+                if rest.is_empty() {
+                    self.reader.desk.found_nothing(&asked);
+                }
+                self.take(rest);
+            }
             Came::AllSent(asked) => self.reader.desk.found_nothing(&asked),
         }
     }

@@ -27,7 +27,7 @@ enum State {
     Getting(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
     Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
     Attached(Consumer),
-    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>),
+    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
 }
 
 /// What happened.
@@ -38,8 +38,8 @@ pub(super) enum Came {
     Attached,
     /// A consumer brought these.
     Sent(Vec<Delivery>),
-    /// A consumer ended; these came before its end.
-    Detached(Vec<Delivery>),
+    /// A consumer ended; these came before its end. For these receives it was asked whether anything would.
+    Detached(Vec<Delivery>, Vec<u64>),
     /// Whatever was on its way when these receives asked has come.
     AllSent(Vec<u64>),
 }
@@ -77,11 +77,12 @@ impl Source {
         self.state = State::Attaching(consume.boxed());
     }
 
-    /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then.
-    pub(super) fn detach(&mut self) {
+    /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then. If
+    /// nothing comes, nothing was ready when these receives asked.
+    pub(super) fn detach(&mut self, on_behalf: Vec<u64>) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
-                self.state = State::Detaching(detach(self.channel.clone(), consumer).boxed());
+                self.state = State::Detaching(detach(self.channel.clone(), consumer).boxed(), on_behalf);
             }
             other => self.state = other,
         }
@@ -136,14 +137,16 @@ async fn step(state: &mut State) -> lapin::Result<Came> {
             let (sent, ended) = taken(consumer).await?;
             if ended {
                 *state = State::Idle;
-                return Ok(Came::Detached(sent));
+                return Ok(Came::Detached(sent, Vec::new()));
             }
             Ok(Came::Sent(sent))
         }
-        State::Detaching(request) => {
+        State::Detaching(request, _) => {
             let rest = request.await;
-            *state = State::Idle;
-            rest.map(Came::Detached)
+            match std::mem::replace(state, State::Idle) {
+                State::Detaching(_, on_behalf) => Ok(Came::Detached(rest?, on_behalf)),
+                _ => unreachable!("the state is ours while we wait"),
+            }
         }
     }
 }
