@@ -6,8 +6,12 @@ use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 /// Takes up to `max` messages that are ready now: one, which says how many more there are, then those, pipelined, and so on
-/// until the last says that there are none.
-pub(crate) async fn get(channel: Channel, queue: String, max: usize) -> lapin::Result<Vec<Delivery>> {
+/// until the last says that there are none. Answers also how many more were ready when the last was taken.
+pub(crate) async fn get(
+    channel: Channel,
+    queue: String,
+    max: usize,
+) -> lapin::Result<(Vec<Delivery>, usize)> {
     let mut got = Vec::new();
     let mut more = 1;
     while more > 0 && got.len() < max {
@@ -19,7 +23,7 @@ pub(crate) async fn get(channel: Channel, queue: String, max: usize) -> lapin::R
             got.extend(message.map(|message| message.delivery));
         }
     }
-    Ok(got)
+    Ok((got, more))
 }
 
 /// How many messages are ready. The queue answers after it has dealt with everything that was sent before on this channel.

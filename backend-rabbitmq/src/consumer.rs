@@ -1,11 +1,15 @@
 //! Reading one queue: receives wait at a desk, one pump task does the work.
 
 mod desk;
+mod fetching;
 mod held;
+mod leases;
 mod ledger;
+mod line;
 mod moves;
 mod pump;
 mod receipt;
+mod settling;
 mod source;
 
 use std::fmt;
@@ -22,7 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::Core;
 use crate::link::Link;
 use crate::publisher::lost;
-use desk::{Begun, Desk};
+use desk::Desk;
+use leases::Begun;
 use pump::Job;
 
 /// What a consumer and its pump share.

@@ -66,7 +66,7 @@ impl Walk {
     async fn take(&mut self) -> lapin::Result<()> {
         drain(&mut self.lock, &mut self.near)?;
         if self.near.is_empty() {
-            self.near.extend(get(self.channel.clone(), self.object.clone(), WINDOW).await?);
+            self.near.extend(get(self.channel.clone(), self.object.clone(), WINDOW).await?.0);
             drain(&mut self.lock, &mut self.near)?;
         }
         Ok(())

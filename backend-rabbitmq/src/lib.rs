@@ -1,4 +1,35 @@
-//! RabbitMQ backend.
+//! The RabbitMQ backend of polyqueue: RabbitMQ 3.10 or newer, without plugins.
+//!
+//! ```no_run
+//! # async fn example() -> polyqueue::Result<()> {
+//! use polyqueue::{ConnectOptions, QueueName};
+//!
+//! let options = ConnectOptions::new("amqp://guest:guest@127.0.0.1:5672/%2f");
+//! let queue = polyqueue_rabbitmq::PROVIDER.connect(options).await?;
+//! queue.declare(&QueueName::from_static("mail").into()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
+//! a cascade of waiting queues, one for each decimal digit. What is on the broker is described in
+//! `docs/wire-format.md`, so that programs in other languages can take part.
+//!
+//! The URL may end in `?queue_type=auto` (the default) or `?queue_type=classic`, which mean the same today.
+//!
+//! # What differs from the other backends
+//! * Delays are rounded up to 10 ms.
+//! * `delayed`, `in_flight` and `oldest` of [`QueueStats`](polyqueue::QueueStats) are `None`: AMQP cannot be asked. A purge
+//!   spares delayed messages.
+//! * A receipt dies with its connection: afterwards it is `LeaseLost`, and the message comes again.
+//! * Acks younger than 250 ms may be undone by a crash of the broker, which also counts as an attempt of every message
+//!   that was ready.
+//! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured.
+//! * Looking at dead letters hides them from others, and from `stats`, while it lasts.
+//!
+//! # Logs
+//! The client library logs on its own account, under `lapin`: a question whether something exists that does not is an
+//! error there, and a message that came back from a queue which was just deleted is logged with its payload. Turn
+//! that target off where payloads must not be logged.
 
 mod address;
 mod ask;

@@ -48,7 +48,7 @@ impl Core {
         self.catalogue.refresh(&session).await?;
         let got = get(channel.clone(), UNROUTED.to_owned(), AT_ONCE).await;
         let (mut sent, mut dropped, mut stranded) = (0_u64, 0_u64, 0_u64);
-        for delivery in got.map_err(|e| session.fault(&e))? {
+        for delivery in got.map_err(|e| session.fault(&e))?.0 {
             let tag = delivery.delivery_tag;
             match self.send_on(delivery).await? {
                 Fate::Sent => sent += 1,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::{Delivery, Error, Extended, QueueName, Receipt, Result, Settled};
+use polyqueue::{Delivery, Error, QueueName, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,20 +17,21 @@ use super::receipt::Key;
 /// Shared by a consumer and its pump.
 pub(crate) struct Desk {
     queue: QueueName,
-    nonce: String,
-    lease: Duration,
-    inner: Mutex<Inner>,
+    pub(super) nonce: String,
+    pub(super) lease: Duration,
+    pub(super) inner: Mutex<Inner>,
     /// Wakes the pump: a receive came or went, or a first lease began.
     pub(super) bell: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     slots: BTreeMap<u64, Slot>,
     next_slot: u64,
     stock: BinaryHeap<Stock>,
-    held: HashMap<Key, Held>,
-    ends: BinaryHeap<Reverse<(Instant, Key)>>,
+    pub(super) held: HashMap<Key, Held>,
+    /// When leases may end, and when what was settled may be forgotten.
+    pub(super) ends: BinaryHeap<Reverse<(Instant, Key)>>,
     closing: bool,
     trouble: Option<Error>,
 }
@@ -64,14 +65,6 @@ pub(super) struct Demand {
     pub(super) now: bool,
     /// Whether the broker was not asked yet on behalf of one of them.
     pub(super) unasked: bool,
-}
-
-/// What a verdict meets.
-pub(super) enum Begun {
-    /// The message, ours until the verdict is through.
-    Yes(Key, Arc<Item>, Instant),
-    /// Nothing to do.
-    No(Settled),
 }
 
 impl Desk {
@@ -245,6 +238,11 @@ impl Desk {
         }
     }
 
+    /// Whether there are no more receives.
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.lock().closing
+    }
+
     /// The channels up to this one are gone, with all that came by them.
     pub(super) fn lose(&self, epoch: u64) {
         let mut inner = self.inner.lock();
@@ -260,92 +258,6 @@ impl Desk {
                 }
             }
         }
-    }
-
-    // ── leases and verdicts ─────────────────────────────────────────────────────────────────────────────────────
-
-    /// Takes a message for a verdict.
-    pub(super) fn begin(&self, receipt: &Receipt) -> Result<Begun> {
-        let Some(key) = Key::read(receipt, &self.nonce)? else { return Ok(Begun::No(Settled::LeaseLost)) };
-        let mut inner = self.inner.lock();
-        let Some(held) = inner.held.get_mut(&key) else { return Ok(Begun::No(Settled::LeaseLost)) };
-        Ok(match held {
-            Held::Out { item, since, until } if *until > Instant::now() => {
-                let begun = Begun::Yes(key, item.clone(), *since);
-                *held = Held::Settling { item: item.clone(), since: *since, until: *until };
-                begun
-            }
-            Held::Settling { .. } | Held::Settled { .. } => Begun::No(Settled::AlreadySettled),
-            Held::Out { .. } | Held::Stocked(_) => Begun::No(Settled::LeaseLost),
-        })
-    }
-
-    /// The verdict is through.
-    pub(super) fn settled(&self, key: Key) {
-        if let Some(held) = self.inner.lock().held.get_mut(&key)
-            && let Held::Settling { until, .. } = held
-        {
-            *held = Held::Settled { until: *until };
-        }
-    }
-
-    /// The verdict failed: it may be given again while the lease lasts.
-    pub(super) fn reopen(&self, key: Key) {
-        let mut inner = self.inner.lock();
-        if let Some(held) = inner.held.get_mut(&key)
-            && let Held::Settling { item, since, until } = held
-        {
-            let until = *until;
-            *held = Held::Out { item: item.clone(), since: *since, until };
-            inner.ends.push(Reverse((until, key)));
-            drop(inner);
-            self.bell.notify_one();
-        }
-    }
-
-    /// A new full lease.
-    pub(super) fn extend(&self, receipt: &Receipt) -> Result<Extended> {
-        let Some(key) = Key::read(receipt, &self.nonce)? else { return Ok(Extended::LeaseLost) };
-        let mut inner = self.inner.lock();
-        let now = Instant::now();
-        match inner.held.get_mut(&key) {
-            Some(Held::Out { until, .. }) if *until > now => {
-                *until = now + self.lease;
-                let until = *until;
-                inner.ends.push(Reverse((until, key)));
-                Ok(Extended::Until(until))
-            }
-            _ => Ok(Extended::LeaseLost),
-        }
-    }
-
-    /// When the next lease may end.
-    pub(super) fn next_end(&self) -> Option<Instant> {
-        self.inner.lock().ends.peek().map(|Reverse((at, _))| *at)
-    }
-
-    /// Takes off up to `most` that nobody extended in time; forgets what was settled long ago.
-    pub(super) fn ended(&self, most: usize) -> Vec<(Key, Arc<Item>)> {
-        let mut inner = self.inner.lock();
-        let now = Instant::now();
-        let mut ended = Vec::new();
-        while ended.len() < most
-            && let Some(Reverse((at, key))) = inner.ends.peek().copied()
-            && at <= now
-        {
-            inner.ends.pop();
-            match inner.held.get(&key) {
-                Some(Held::Out { until, item, .. }) if *until <= at => {
-                    ended.push((key, item.clone()));
-                    inner.held.remove(&key);
-                }
-                Some(Held::Settled { until }) if *until <= at => {
-                    inner.held.remove(&key);
-                }
-                _ => {}
-            }
-        }
-        ended
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Source {
 
 enum State {
     Idle,
-    Getting(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
+    Getting(BoxFuture<'static, lapin::Result<(Vec<Delivery>, usize)>>, Vec<u64>),
     Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
     Attached(Consumer),
     Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
@@ -32,8 +32,8 @@ enum State {
 
 /// What happened.
 pub(super) enum Came {
-    /// The answer to a question on behalf of these receives.
-    Got(Vec<Delivery>, Vec<u64>),
+    /// The answer to a question, how many more are ready, and on behalf of which receives it was asked.
+    Got(Vec<Delivery>, usize, Vec<u64>),
     /// A consumer stands.
     Attached,
     /// A consumer brought these.
@@ -123,7 +123,7 @@ async fn step(state: &mut State) -> lapin::Result<Came> {
         State::Getting(question, _) => {
             let got = question.await;
             match std::mem::replace(state, State::Idle) {
-                State::Getting(_, on_behalf) => Ok(Came::Got(got?, on_behalf)),
+                State::Getting(_, on_behalf) => got.map(|(got, more)| Came::Got(got, more, on_behalf)),
                 _ => unreachable!("the state is ours while we wait"),
             }
         }

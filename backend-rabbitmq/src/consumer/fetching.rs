@@ -1,0 +1,153 @@
+//! How a channel's messages come to the desk: asked for when somebody waits, sorted when they come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::message::Delivery;
+use polyqueue::DeadReason;
+
+use super::held::Item;
+use super::line::Line;
+use super::moves::Then;
+use super::receipt::Key;
+use super::source::Came;
+use crate::wire::{Raw, decode};
+
+/// The widest sweep over messages that came back.
+const SWEEP: usize = 256;
+
+impl Line {
+    /// Does what the pending receives call for.
+    pub(super) fn advance(&mut self) {
+        if self.closed {
+            self.source.detach(Vec::new());
+            return self.give_back();
+        }
+        if self.reader.subscription.prefetch > 0 { self.advance_push() } else { self.advance_pull() }
+    }
+
+    fn advance_push(&mut self) {
+        if self.source.is_idle() && self.paused_until.is_none() {
+            self.source.attach();
+        }
+        if self.source.is_attached() && !self.source.is_asking() && self.reader.desk.demand().now {
+            self.source.ask(self.reader.desk.waiting());
+        }
+    }
+
+    fn advance_pull(&mut self) {
+        let demand = self.reader.desk.demand();
+        if demand.wanted == 0 {
+            self.source.detach(Vec::new());
+            return self.give_back();
+        }
+        if self.source.is_attached() {
+            if demand.now {
+                self.source.detach(self.reader.desk.waiting());
+            } else {
+                self.reader.desk.all_are_asked();
+            }
+        } else if self.source.is_idle() && self.refiling == 0 && self.paused_until.is_none() {
+            if self.empty && !demand.now && !demand.unasked {
+                self.source.attach();
+            } else {
+                self.source.get(demand.wanted.max(self.sweep), self.reader.desk.waiting());
+            }
+        }
+    }
+
+    /// What nobody waits for goes back at once, its attempt unburned.
+    fn give_back(&mut self) {
+        for (key, item) in self.reader.desk.clear_stock() {
+            let reader = self.reader.clone();
+            self.moving(key, Then::Moved, async move {
+                reader.file(&item, item.attempt, Duration::ZERO, None).await
+            });
+        }
+    }
+
+    pub(super) fn came(&mut self, came: Came) {
+        match came {
+            Came::Got(got, more, asked) => {
+                self.empty = got.is_empty();
+                if self.empty {
+                    self.reader.desk.found_nothing(&asked);
+                }
+                let (came, before) = (got.len(), self.refiling);
+                self.take(got);
+                self.widen(came, self.refiling - before, more);
+            }
+            Came::Attached => {}
+            Came::Sent(deliveries) => {
+                self.empty = false;
+                self.take(deliveries);
+                if self.reader.subscription.prefetch == 0 {
+                    self.source.detach(Vec::new());
+                }
+            }
+            Came::Detached(rest, asked) => {
+                if rest.is_empty() {
+                    self.reader.desk.found_nothing(&asked);
+                }
+                self.take(rest);
+            }
+            Came::AllSent(asked) => self.reader.desk.found_nothing(&asked),
+        }
+    }
+
+    /// Sorts what came: to be handed out, to be filed again, or to be buried.
+    fn take(&mut self, deliveries: Vec<Delivery>) {
+        let items: Vec<_> = deliveries.into_iter().filter_map(|delivery| self.sort(delivery)).collect();
+        if !items.is_empty() {
+            self.reader.desk.lay_down(items);
+        }
+    }
+
+    /// After a crash of the broker all messages of a classic queue come back. While nothing else comes, more and more are
+    /// taken up at a time, but never more than there were at first: those behind are the ones that were filed again.
+    fn widen(&mut self, came: usize, came_back: usize, more: usize) {
+        if came == 0 || came_back < came {
+            self.sweep = 1;
+            return;
+        }
+        self.sweep_left = if self.sweep == 1 { more } else { self.sweep_left.saturating_sub(came) };
+        self.sweep = (self.sweep * 2).min(SWEEP).min(self.sweep_left).max(1);
+    }
+
+    fn sort(&mut self, delivery: Delivery) -> Option<(Key, Arc<Item>)> {
+        let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
+        self.ledger.delivered(key.tag);
+        let (redelivered, raw) =
+            (delivery.redelivered, Raw { properties: delivery.properties, body: delivery.data.into() });
+        let reader = self.reader.clone();
+        let decoded = match decode(&raw) {
+            Ok(decoded) => decoded,
+            Err(why) => {
+                let mut death = reader.death(DeadReason::Undecodable, &why, 0);
+                death.consumer = None;
+                self.moving(key, Then::Moved, async move { reader.bury(&raw, death).await });
+                return None;
+            }
+        };
+        let attempt = reader.core.kind.attempt(decoded.lives.attempt, redelivered);
+        let own = decoded.message.max_attempts();
+        let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
+        let address = reader.core.catalogue.address(reader.queue());
+        let item = Item { raw, message: decoded.message, attempt, max_attempts, address };
+        if attempt > max_attempts {
+            let error = item.message.last_error().unwrap_or("the last holder went away").to_owned();
+            let mut death = reader.death(DeadReason::MaxAttempts, &error, attempt - 1);
+            death.consumer = None;
+            self.moving(key, Then::Moved, async move { reader.bury(&item.raw, death).await });
+            return None;
+        }
+        if redelivered {
+            self.refiling += 1;
+            self.moving(key, Then::Refiled, async move {
+                reader.file(&item, item.attempt, Duration::ZERO, None).await
+            });
+            return None;
+        }
+        Some((key, Arc::new(item)))
+    }
+}

@@ -1,0 +1,153 @@
+//! How a channel's messages leave: their replacement is published where there is one, then they are acked.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
+use polyqueue::{Certainty, Error, Result, Settled, Verdict};
+use tokio::time::Instant;
+
+use super::held::Item;
+use super::line::Line;
+use super::moves::{Moved, Then};
+use super::pump::Job;
+use super::receipt::Key;
+use crate::PROVIDER_NAME;
+use crate::ask::barrier;
+
+/// How many barriers may be on their way at a time.
+const FLUSHES: usize = 2;
+/// How many leases that end at once are dealt with at a time: fresh messages need the same connection.
+pub(super) const MOVES: usize = 64;
+/// How long to leave the queue alone when nothing can be published.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Line {
+    pub(super) fn start(&mut self, job: Job) {
+        match job {
+            Job::Close(reply) => {
+                self.reader.desk.close();
+                self.closed = true;
+                self.closing.push(reply);
+            }
+            Job::Settle { key, reply, .. } if key.epoch != self.epoch => {
+                let _ = reply.send(Ok(Settled::LeaseLost));
+            }
+            Job::Settle { key, item, since, verdict, reply } => {
+                let answer = answer_to(&verdict, &item);
+                let then = Then::Answer { verdict: verdict.clone(), answer, since, reply };
+                if verdict == Verdict::Ack {
+                    self.acks.push((key, then));
+                } else {
+                    let reader = self.reader.clone();
+                    self.moving(key, then, async move { reader.apply(item, &verdict).await });
+                }
+            }
+        }
+    }
+
+    pub(super) fn end_leases(&mut self) {
+        for (key, item) in self.reader.desk.ended(MOVES - self.moves.len().min(MOVES)) {
+            if key.epoch != self.epoch {
+                continue;
+            }
+            tracing::debug!(event = "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
+            let reader = self.reader.clone();
+            self.moving(key, Then::Moved, async move { reader.expire(item).await });
+        }
+    }
+
+    pub(super) fn moving(
+        &mut self,
+        key: Key,
+        then: Then,
+        publish: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        self.moves.push(async move { Moved { key, then, result: publish.await } }.boxed());
+    }
+
+    /// The replacement is published: ack the original. It is not: the verdict failed, or the broker gets it back.
+    pub(super) fn moved(&mut self, moved: Moved) {
+        let Moved { key, then, result } = moved;
+        if matches!(then, Then::Refiled) {
+            self.refiling -= 1;
+        }
+        match (result, then) {
+            (Ok(()), then) => self.acks.push((key, then)),
+            (Err(error), Then::Answer { reply, .. }) => {
+                self.reader.desk.reopen(key);
+                let _ = reply.send(Err(error));
+            }
+            (Err(error), Then::Refiled | Then::Moved) => {
+                tracing::warn!(event = "rabbitmq.move_failed", queue = %self.reader.queue(), %error);
+                self.paused_until = Some(Instant::now() + PAUSE);
+                self.ledger.returned(key.tag);
+                let channel = self.channel.clone();
+                let reject =
+                    async move { channel.basic_reject(key.tag, BasicRejectOptions { requeue: true }).await };
+                let mut reject = reject.boxed();
+                if reject.as_mut().now_or_never().is_none() {
+                    self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
+                }
+            }
+        }
+    }
+
+    /// Sends the acks that have gathered, and a question behind them that the queue answers when it has them.
+    pub(super) fn flush(&mut self) {
+        if self.acks.is_empty() || self.flushes.len() >= FLUSHES {
+            return;
+        }
+        let most = self.acks.len().min(self.reader.core.kind.acks_per_barrier());
+        let done: Vec<(Key, Then)> = self.acks.drain(..most).collect();
+        let tags: Vec<u64> = done.iter().map(|(key, _)| key.tag).collect();
+        let frames = self.ledger.ack(&tags);
+        let (channel, queue) = (self.channel.clone(), self.reader.object());
+        let sending = async move {
+            let acks = frames
+                .iter()
+                .map(|frame| channel.basic_ack(frame.tag, BasicAckOptions { multiple: frame.multiple }));
+            let acks = join_all(acks);
+            let (acked, answered) = futures_util::future::join(acks, barrier(channel.clone(), queue)).await;
+            acked.into_iter().collect::<lapin::Result<()>>().and(answered.map(drop))
+        };
+        // The first poll writes the frames: acks must reach the broker in the order in which the ledger saw them.
+        let mut sending = sending.boxed();
+        match sending.as_mut().now_or_never() {
+            Some(result) => self.flushes.push(std::future::ready((result, done)).boxed()),
+            None => self.flushes.push(sending.map(|result| (result, done)).boxed()),
+        }
+    }
+
+    pub(super) fn flushed(&mut self, result: lapin::Result<()>, done: Vec<(Key, Then)>) -> lapin::Result<()> {
+        for (key, then) in done {
+            match then {
+                Then::Answer { verdict, answer, since, reply } => {
+                    let outcome = match &result {
+                        Ok(()) => {
+                            self.reader.desk.settled(key);
+                            self.reader.meter.settled(&verdict, answer, since.elapsed());
+                            Ok(answer)
+                        }
+                        Err(error) => {
+                            let said = format!("{}: {error}", self.reader.core.address);
+                            Err(Error::unavailable(PROVIDER_NAME, Certainty::Unknown, said))
+                        }
+                    };
+                    let _ = reply.send(outcome);
+                }
+                Then::Refiled | Then::Moved => {}
+            }
+        }
+        result
+    }
+}
+
+fn answer_to(verdict: &Verdict, item: &Item) -> Settled {
+    match verdict {
+        Verdict::DeadLetter { .. } => Settled::Died,
+        Verdict::Retry { .. } if item.attempt >= item.max_attempts => Settled::Died,
+        _ => Settled::Applied,
+    }
+}
