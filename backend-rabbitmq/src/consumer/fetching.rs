@@ -80,10 +80,12 @@ impl Line {
             Came::Attached => {}
             Came::Sent(deliveries) => {
                 self.empty = false;
-                self.take(deliveries);
+                // First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody
+                // waits for.
                 if self.reader.subscription.prefetch == 0 {
                     self.source.detach(Vec::new());
                 }
+                self.take(deliveries);
             }
             Came::Detached(rest, asked) => {
                 if rest.is_empty() {

@@ -82,7 +82,12 @@ impl Source {
     pub(super) fn detach(&mut self, on_behalf: Vec<u64>) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
-                self.state = State::Detaching(detach(self.channel.clone(), consumer).boxed(), on_behalf);
+                let mut request = detach(self.channel.clone(), consumer).boxed();
+                // The request must be on its way before any later ack, which would make room for one more message.
+                if let Some(done) = (&mut request).now_or_never() {
+                    request = std::future::ready(done).boxed();
+                }
+                self.state = State::Detaching(request, on_behalf);
             }
             other => self.state = other,
         }
