@@ -179,7 +179,11 @@ impl Catalogue {
 
     /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
     pub(crate) async fn refresh(&self, session: &Session) -> Result<()> {
+        let asked = Instant::now();
         let _turn = self.turn.lock().await;
+        if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
+            return Ok(()); // somebody has read since
+        }
         let begun = Instant::now();
         let tail = match self.exists(session).await? {
             true => match self.tail(session).await {
