@@ -10,18 +10,21 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Exch
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 use parking_lot::Mutex;
-use polyqueue::{QueueName, Result};
+use polyqueue::{Certainty, Error, QueueName, Result};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::PROVIDER_NAME;
 use crate::fault::is_missing;
 use crate::link::Session;
 use crate::publisher::Order;
 
 /// How many records are under way at a time.
 const WINDOW: u16 = 500;
-/// A stream that shows nothing for this long is empty: not the one that it was.
+/// How long a stream that has records may show none.
 const EMPTY: Duration = Duration::from_secs(5);
+/// How long to wait before a stream that shows nothing is looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
 
@@ -185,13 +188,7 @@ impl Catalogue {
             return Ok(()); // somebody has read since
         }
         let begun = Instant::now();
-        let tail = match self.exists(session).await? {
-            true => match self.tail(session).await {
-                Err(error) if is_missing(&error) => Vec::new(),
-                tail => tail.map_err(|e| session.fault(&e))?,
-            },
-            false => Vec::new(),
-        };
+        let tail = if self.exists(session).await? { self.tail_in_time(session).await? } else { Vec::new() };
         let next = self.begin_at(tail.last().and_then(offset));
         if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
             && first > next
@@ -213,6 +210,22 @@ impl Catalogue {
             *known = Known::default();
         }
         known.next
+    }
+
+    /// The last records of a stream that has some. A broker that has just started may not show it yet: that is no answer.
+    async fn tail_in_time(&self, session: &Session) -> Result<Vec<Delivery>> {
+        let deadline = Instant::now() + EMPTY;
+        loop {
+            match self.tail(session).await {
+                Ok(tail) if !tail.is_empty() => return Ok(tail),
+                Err(error) if !is_missing(&error) => return Err(session.fault(&error)),
+                Ok(_) | Err(_) if Instant::now() >= deadline => {
+                    let said = format!("its catalogue, the stream {:?}, cannot be read", self.stream);
+                    return Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said));
+                }
+                Ok(_) | Err(_) => sleep(AGAIN).await,
+            }
+        }
     }
 
     /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
