@@ -48,7 +48,7 @@ impl MemoryConsumer {
     /// Asked under the queue's lock, so that nobody begins to wait after a close has ended all waits.
     pub(crate) fn check_open(&self, line: &Line) -> Result<()> {
         self.handle.check_open()?;
-        if line.is_deleted() { Err(Error::NotFound(self.queue.clone())) } else { Ok(()) }
+        if line.is_deleted() { Err(Error::not_found(self.queue.clone())) } else { Ok(()) }
     }
 
     /// What the end of a wait means to its receive.
@@ -56,7 +56,7 @@ impl MemoryConsumer {
         match answer {
             Answer::Handed(handed) => Ok(handed),
             Answer::Closed => Err(Error::Closed),
-            Answer::Deleted => Err(Error::NotFound(self.queue.clone())),
+            Answer::Deleted => Err(Error::not_found(self.queue.clone())),
         }
     }
 

@@ -53,7 +53,7 @@ impl Handle {
     /// The queue of this name, or `NotFound`.
     pub(crate) fn queue(&self, name: &QueueName) -> Result<Arc<Cell>> {
         let found = self.queues.read().get(name).cloned();
-        found.ok_or_else(|| Error::NotFound(name.clone()))
+        found.ok_or_else(|| Error::not_found(name.clone()))
     }
 
     /// This client's wall clock, in whole milliseconds.

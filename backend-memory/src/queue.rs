@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use polyqueue::{
-    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Info,
-    Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
+    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox,
+    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
+    Reschedule, Result, Subscription,
 };
 
 use crate::PROVIDER;
@@ -98,10 +99,31 @@ impl MemoryQueue {
 
 fn store(line: &mut Line, queue: &QueueName, items: impl IntoIterator<Item = Box<Item>>) -> Result<()> {
     if line.is_deleted() {
-        return Err(Error::NotFound(queue.clone()));
+        return Err(Error::not_found(queue.clone()));
     }
     line.publish(items);
     Ok(())
+}
+
+/// What this backend is still to learn is refused, never ignored.
+fn not_yet(what: &str) -> Error {
+    Error::unsupported(PROVIDER.name(), format!("{what} yet"))
+}
+
+fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
+    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
+    match to {
+        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
+        _ => Err(not_yet("topics, replies, ttl and dedup")),
+    }
+}
+
+fn check_plain(spec: &QueueSpec) -> Result<()> {
+    if *spec == QueueSpec::new(spec.name.clone()) {
+        Ok(())
+    } else {
+        Err(not_yet("bindings, bounds, retention and dedup"))
+    }
 }
 
 impl Default for MemoryQueue {
@@ -124,6 +146,7 @@ impl Queue for MemoryQueue {
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.handle.check_open()?;
+        check_plain(spec)?;
         let clock = self.handle.clock;
         self.handle.queues.write().entry(spec.name.clone()).or_insert_with(|| {
             tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
@@ -133,14 +156,15 @@ impl Queue for MemoryQueue {
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        self.handle.limits.check(&batch)?;
+        self.handle.limits.check(to, &batch)?;
         self.handle.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         // Before anything happens: a publish that is dropped here was never stored.
         tokio::task::coop::consume_budget().await;
-        let Destination::Queue(name) = to;
+        check_known(to, &batch)?;
+        let Destination::Queue(name) = to else { return Err(not_yet("topics and replies")) };
         let queue = self.queue(name)?;
         let now = self.handle.wall();
         let mut answers = Vec::with_capacity(batch.len());
@@ -149,7 +173,7 @@ impl Queue for MemoryQueue {
             let id = message.id().clone();
             answers.push(self.item(message, now).map(|item| {
                 items.push(item);
-                Published { id }
+                Published::stored(id)
             }));
         }
         let stored = items.len() as u64;
@@ -163,6 +187,10 @@ impl Queue for MemoryQueue {
         self.handle.limits.check_subscription(subscription)?;
         let queue = self.queue(&subscription.queue)?;
         Ok(Box::new(MemoryConsumer::join(&self.handle, queue, subscription)?))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        Err(not_yet("inboxes"))
     }
 
     async fn close(&self) -> Result<()> {
@@ -180,10 +208,18 @@ impl Admin for MemoryQueue {
         Ok(self.handle.queues.read().keys().cloned().map(QueueSpec::new).collect())
     }
 
+    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
+        Err(not_yet("topics"))
+    }
+
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
+        Err(not_yet("rescheduling"))
+    }
+
     async fn delete(&self, queue: &QueueName) -> Result<()> {
         self.handle.check_open()?;
         let cell = self.handle.queues.write().remove(queue);
-        cell.ok_or_else(|| Error::NotFound(queue.clone()))?.call(|line| line.delete());
+        cell.ok_or_else(|| Error::not_found(queue.clone()))?.call(|line| line.delete());
         tracing::debug!(name: "memory.queue_deleted", %queue);
         Ok(())
     }

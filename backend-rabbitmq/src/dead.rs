@@ -50,7 +50,7 @@ impl Walk {
             match lock(&channel, &object).await {
                 Ok((lock, near)) => return Ok(Self { session, channel, object, near, lock }),
                 Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
-                Err(error) if is_missing(&error) => return Err(Error::NotFound(queue.clone())),
+                Err(error) if is_missing(&error) => return Err(Error::not_found(queue.clone())),
                 Err(error) => return Err(session.fault(&error)),
             }
         }
@@ -214,7 +214,7 @@ impl Core {
             };
             match self.store(order).await? {
                 Stored::Yes => walk.remove(self, &[tag]).await?,
-                Stored::Unroutable => return Err(Error::NotFound(queue.clone())),
+                Stored::Unroutable => return Err(Error::not_found(queue.clone())),
             }
         }
         walk.end().await;

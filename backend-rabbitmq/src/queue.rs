@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use polyqueue::{
     Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health,
-    Info, Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Result, Subscription,
-    async_trait,
+    Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
+    QueueStats, Reschedule, Result, Subscription, async_trait,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -70,9 +70,9 @@ impl RabbitQueue {
             results.push(match timeout_at(by, answer).await {
                 Ok(Ok(Ok(Stored::Yes))) => {
                     stored += 1;
-                    Ok(Published { id: message.id().clone() })
+                    Ok(Published::stored(message.id().clone()))
                 }
-                Ok(Ok(Ok(Stored::Unroutable))) => Err(Error::NotFound(queue.clone())),
+                Ok(Ok(Ok(Stored::Unroutable))) => Err(Error::not_found(queue.clone())),
                 Ok(Ok(Err(error))) => Err(error),
                 Ok(Err(_)) => Err(lost()),
                 Err(_) => Err(late(Certainty::Unknown)),
@@ -83,7 +83,7 @@ impl RabbitQueue {
             publisher.forget(&core.names.ready(queue));
         }
         if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
-            return Err(Error::NotFound(queue.clone()));
+            return Err(Error::not_found(queue.clone()));
         }
         Ok(results)
     }
@@ -96,16 +96,18 @@ impl Queue for RabbitQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        check_plain(spec)?;
         self.core.bounded("declare", self.core.declare(&spec.name)).await
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         self.core.check_open()?;
-        self.core.limits.check(&batch)?;
+        self.core.limits.check(to, &batch)?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let Destination::Queue(queue) = to;
+        check_known(to, &batch)?;
+        let Destination::Queue(queue) = to else { return Err(not_yet("topics and replies")) };
         self.publish_to(queue, batch).await
     }
 
@@ -114,6 +116,10 @@ impl Queue for RabbitQueue {
         self.core.limits.check_subscription(subscription)?;
         let begin = RabbitConsumer::begin(self.core.clone(), subscription.clone());
         Ok(Box::new(self.core.bounded("subscribe", begin).await?))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        Err(not_yet("inboxes"))
     }
 
     async fn close(&self) -> Result<()> {
@@ -131,6 +137,14 @@ impl Admin for RabbitQueue {
             Ok(core.catalogue.queues().into_iter().map(QueueSpec::new).collect())
         };
         core.bounded("queues", read).await
+    }
+
+    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
+        Err(not_yet("topics"))
+    }
+
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
+        Err(not_yet("rescheduling"))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -190,5 +204,26 @@ impl Admin for RabbitQueue {
 impl fmt::Debug for RabbitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RabbitQueue").field("address", &self.core.address).finish_non_exhaustive()
+    }
+}
+
+/// What this backend is still to learn is refused, never ignored.
+fn not_yet(what: &str) -> Error {
+    Error::unsupported(PROVIDER_NAME, format!("{what} yet"))
+}
+
+fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
+    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
+    match to {
+        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
+        _ => Err(not_yet("topics, replies, ttl and dedup")),
+    }
+}
+
+fn check_plain(spec: &QueueSpec) -> Result<()> {
+    if *spec == QueueSpec::new(spec.name.clone()) {
+        Ok(())
+    } else {
+        Err(not_yet("bindings, bounds, retention and dedup"))
     }
 }

@@ -77,7 +77,7 @@ impl Core {
         if known.is_none() || !self.catalogue.is_fresh(FRESH) {
             self.catalogue.refresh(&*self.control().await?).await?;
         }
-        self.catalogue.address(queue).ok_or_else(|| Error::NotFound(queue.clone()))
+        self.catalogue.address(queue).ok_or_else(|| Error::not_found(queue.clone()))
     }
 
     /// How many messages are ready in a broker's queue.
@@ -90,7 +90,7 @@ impl Core {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         match channel.queue_declare(object.into(), options, FieldTable::default()).await {
             Ok(found) => Ok(found.message_count().into()),
-            Err(error) if is_missing(&error) => Err(Error::NotFound(queue.clone())),
+            Err(error) if is_missing(&error) => Err(Error::not_found(queue.clone())),
             Err(error) => Err(session.fault(&error)),
         }
     }
@@ -112,7 +112,7 @@ impl Core {
         let session = self.control().await?;
         self.catalogue.refresh(&session).await?;
         let Some(address) = self.catalogue.address(queue) else {
-            return Err(Error::NotFound(queue.clone()));
+            return Err(Error::not_found(queue.clone()));
         };
         // The address first: from here on nothing that is delayed is this queue's.
         self.append(&Record::Delete { queue: queue.to_string(), address: address.clone() }).await?;
@@ -138,7 +138,7 @@ impl Core {
         let channel = session.channel().await?;
         match channel.queue_purge(object.into(), QueuePurgeOptions::default()).await {
             Ok(removed) => Ok(removed.into()),
-            Err(error) if is_missing(&error) => Err(Error::NotFound(queue.clone())),
+            Err(error) if is_missing(&error) => Err(Error::not_found(queue.clone())),
             Err(error) => Err(session.fault(&error)),
         }
     }

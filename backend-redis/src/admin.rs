@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use polyqueue::{
-    Admin, Certainty, Counters, DeadFilter, DeadId, DeadPage, Error, Health, Page, Purge, QueueName,
-    QueueSpec, QueueStats, Result, async_trait,
+    Admin, Certainty, Counters, DeadFilter, DeadId, DeadPage, Error, Health, MessageId, Page, Pattern, Purge,
+    QueueName, QueueSpec, QueueStats, Reschedule, Result, async_trait,
 };
 use tokio::time::{Instant, timeout};
 
@@ -27,10 +27,18 @@ impl Admin for RedisQueue {
         Ok(names.into_iter().map(QueueSpec::new).collect())
     }
 
+    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
+        Err(crate::queue::not_yet("topics"))
+    }
+
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
+        Err(crate::queue::not_yet("rescheduling"))
+    }
+
     async fn delete(&self, queue: &QueueName) -> Result<()> {
         let reply = self.hub.call("delete", self.catalogued(&scripts::DELETE, queue)).await?;
         self.hub.forget(queue);
-        if reply == Reply::Number(0) { Err(Error::NotFound(queue.clone())) } else { Ok(()) }
+        if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {

@@ -59,7 +59,7 @@ impl Wanted<'_> {
         request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
         let Answer { reply, sent } = link.call(request, limit).await?;
         if reply == Reply::Number(0) {
-            return Err(Error::NotFound(self.queue.clone()));
+            return Err(Error::not_found(self.queue.clone()));
         }
         let strange = || Error::backend(NAME, Certainty::Unknown, "an answer to a claim that is none");
         self.read(reply, sent + self.lease).ok_or_else(strange)

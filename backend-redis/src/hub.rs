@@ -152,7 +152,7 @@ impl Hub {
         let mut request = Request::script(script, &[&keys::prefix(&self.namespace, queue)]);
         fill(&mut request);
         match self.call(what, request).await? {
-            Reply::Number(0) => Err(Error::NotFound(queue.clone())),
+            Reply::Number(0) => Err(Error::not_found(queue.clone())),
             reply => Ok(reply),
         }
     }

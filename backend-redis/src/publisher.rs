@@ -43,7 +43,7 @@ impl Freight for Publisher {
         let limit = Limit::new(Self::NAME, self.deadline);
         let answer = self.link.call(self.request(&items), limit).await;
         let answers = match answer.map(|answer| answer.reply) {
-            Ok(Reply::Number(0)) => vec![Err(Error::NotFound(self.queue.clone())); items.len()],
+            Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); items.len()],
             Ok(Reply::List(refused)) => stored(items, refused),
             Ok(_) => {
                 let strange = "an answer to a publish that is none";
@@ -74,7 +74,7 @@ impl Publisher {
 
 /// All are stored but those that the server names, by position and with its reason.
 fn stored(items: Vec<Outgoing>, refused: Vec<Reply>) -> Vec<Result<Published>> {
-    let id = |item: Outgoing| Ok(Published { id: item.message.id().clone() });
+    let id = |item: Outgoing| Ok(Published::stored(item.message.id().clone()));
     let mut answers: Vec<Result<Published>> = items.into_iter().map(id).collect();
     for pair in refused.chunks(2) {
         let position = pair[0].number().and_then(|position| usize::try_from(position - 1).ok());

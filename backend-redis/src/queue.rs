@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    ConnectOptions, Consumer, Destination, Error, Info, Message, Published, Queue, QueueName, QueueSpec,
-    Result, Subscription, async_trait,
+    ConnectOptions, Consumer, Destination, Error, Inbox, Info, Message, Published, Queue, QueueName,
+    QueueSpec, Result, Subscription, async_trait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -60,6 +60,7 @@ impl Queue for RedisQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        check_plain(spec)?;
         let mut request = self.catalogued(&scripts::DECLARE, &spec.name);
         request.arg(PLAIN);
         self.hub.call("declare", request).await.map(drop)
@@ -67,15 +68,16 @@ impl Queue for RedisQueue {
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         self.hub.check_open()?;
-        self.hub.info.limits.check(&batch)?;
-        let Destination::Queue(queue) = to;
+        self.hub.info.limits.check(to, &batch)?;
+        check_known(to, &batch)?;
+        let Destination::Queue(queue) = to else { return Err(not_yet("topics and replies")) };
         let published_at = self.hub.wall_clock();
         let items = batch.into_iter().map(|message| Outgoing { message, published_at }).collect();
         let answers = self.hub.route(queue).publish.send(items, self.hub.deadline).await;
         let missing = |answer: &Result<Published>| matches!(answer, Err(Error::NotFound(_)));
         if !answers.is_empty() && answers.iter().all(missing) {
             self.hub.forget(queue);
-            return Err(Error::NotFound(queue.clone()));
+            return Err(Error::not_found(queue.clone()));
         }
         Ok(answers)
     }
@@ -86,9 +88,13 @@ impl Queue for RedisQueue {
         let mut request = Request::plain("EXISTS");
         request.arg(keys::marker(&keys::prefix(&self.hub.namespace, &subscription.queue)));
         if self.hub.call("subscribe", request).await?.number() != Some(1) {
-            return Err(Error::NotFound(subscription.queue.clone()));
+            return Err(Error::not_found(subscription.queue.clone()));
         }
         Ok(Box::new(RedisConsumer::start(&self.hub, subscription.clone())))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        Err(not_yet("inboxes"))
     }
 
     async fn close(&self) -> Result<()> {
@@ -122,5 +128,26 @@ impl fmt::Debug for RedisQueue {
             .field("link", &self.hub.link)
             .field("namespace", &self.hub.namespace)
             .finish_non_exhaustive()
+    }
+}
+
+/// What this backend is still to learn is refused, never ignored.
+pub(crate) fn not_yet(what: &str) -> Error {
+    Error::unsupported(crate::NAME, format!("{what} yet"))
+}
+
+fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
+    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
+    match to {
+        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
+        _ => Err(not_yet("topics, replies, ttl and dedup")),
+    }
+}
+
+fn check_plain(spec: &QueueSpec) -> Result<()> {
+    if *spec == QueueSpec::new(spec.name.clone()) {
+        Ok(())
+    } else {
+        Err(not_yet("bindings, bounds, retention and dedup"))
     }
 }

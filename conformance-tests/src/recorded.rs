@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Info,
-    Message, Page, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Receipt, Result, Settled,
-    Subscription, Verdict, async_trait,
+    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Inbox,
+    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
+    Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 
 use crate::history::{Answer, Call, Dead, Handout, Pending, Reader, Recorder, Sent};
@@ -67,7 +67,12 @@ impl Queue for Recorded {
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let Destination::Queue(queue) = to;
+        let Destination::Queue(queue) = to else {
+            let pending = self.begin(Call::Look);
+            let result = self.inner.publish(to, batch).await;
+            pending.finish(|_| ());
+            return result;
+        };
         let sent = batch.iter().map(Sent::from).collect();
         let pending = self.begin(Call::Publish { queue: queue.clone(), sent, answer: None });
         let result = self.inner.publish(to, batch).await;
@@ -91,6 +96,10 @@ impl Queue for Recorded {
         Ok(Box::new(RecordedConsumer { inner: result?, recorder, client, consumer, queue }))
     }
 
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.inner.inbox().await
+    }
+
     async fn close(&self) -> Result<()> {
         let pending = self.begin(Call::EndClient);
         let result = self.inner.close().await;
@@ -106,6 +115,14 @@ impl Admin for Recorded {
         let result = self.inner.queues().await;
         pending.finish(|_| ());
         result
+    }
+
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        self.inner.unbind(queue, pattern).await
+    }
+
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.inner.reschedule(queue, id, to).await
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Counters, DeadFilter, DeadId, DeadPage, Page, QueueName, QueueSpec, Result};
+use crate::{Counters, DeadFilter, DeadId, DeadPage, MessageId, Page, Pattern, QueueName, QueueSpec, Result};
 
 /// Looks after queues. Unknown queues answer [`NotFound`](crate::Error::NotFound), except where said otherwise.
 #[async_trait]
@@ -13,11 +13,15 @@ pub trait Admin: Send + Sync {
     /// All queues of this namespace, from the broker's own catalogue, by name.
     async fn queues(&self) -> Result<Vec<QueueSpec>>;
 
+    /// Removes a binding. Afterwards no message reaches the queue by it; does nothing where the queue was not bound so.
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()>;
+
     /// Removes a queue with all its messages and dead letters. Delayed messages go with it: none reaches a queue of the
     /// same name that is declared later.
     async fn delete(&self, queue: &QueueName) -> Result<()>;
 
-    /// How many messages are where. Applies first what is due (delays, ends of leases).
+    /// How many messages are where. Applies first what is due (delays, ends of leases, times to live,
+    /// the retention of dead letters).
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats>;
 
     /// Removes messages, answering how many. Those in flight are spared.
@@ -33,6 +37,13 @@ pub trait Admin: Send + Sync {
     /// Removes dead letters for good. Per id: `true` = removed, `false` = was not there (any more).
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>>;
 
+    /// Changes when a delayed message, or one that waits for its retry, becomes ready. `true` = done; `false` = none with this
+    /// id waits in this queue.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::Error::Unsupported) where a delayed message cannot be found by its id.
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool>;
+
     /// Whether the broker can be reached now. Answers within a second and never fails: it says.
     async fn health(&self) -> Health;
 }
@@ -44,6 +55,15 @@ pub enum Purge {
     Waiting,
     /// Dead letters.
     Dead,
+}
+
+/// What [`Admin::reschedule`] does. Exhaustive: a new way must break backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reschedule {
+    /// Removes it for good: it is neither handed out nor a dead letter.
+    Cancel,
+    /// Makes it ready after this time from now, at most 365 days.
+    After(Duration),
 }
 
 /// How many messages of a queue are where. What nobody can know is `None`, never a guess.

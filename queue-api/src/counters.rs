@@ -23,6 +23,14 @@ pub struct Counters {
     pub released: u64,
     /// Verdicts that made a dead letter.
     pub died: u64,
+    /// Publishes of which nothing was stored, for their dedup key was there.
+    pub duplicates: u64,
+    /// Publishes that this queue had no room for.
+    pub refused: u64,
+    /// Messages that became dead letters, `overflow`, to make room for publishes of this handle.
+    pub overflowed: u64,
+    /// Dead letters that calls of this handle dropped by the queue's [retention](crate::Retention).
+    pub dropped: u64,
     /// Time from hand-out to verdict, summed over acked, retried and died.
     pub busy: Duration,
 }
@@ -58,6 +66,10 @@ pub struct QueueMeter {
     retried: AtomicU64,
     released: AtomicU64,
     died: AtomicU64,
+    duplicates: AtomicU64,
+    refused: AtomicU64,
+    overflowed: AtomicU64,
+    dropped: AtomicU64,
     busy_nanos: AtomicU64,
 }
 
@@ -65,6 +77,26 @@ impl QueueMeter {
     /// `messages` more publishes answered Ok.
     pub fn published(&self, messages: u64) {
         self.published.fetch_add(messages, Relaxed);
+    }
+
+    /// `messages` more publishes were duplicates.
+    pub fn duplicates(&self, messages: u64) {
+        self.duplicates.fetch_add(messages, Relaxed);
+    }
+
+    /// `messages` more publishes found no room.
+    pub fn refused(&self, messages: u64) {
+        self.refused.fetch_add(messages, Relaxed);
+    }
+
+    /// `messages` more made room for others.
+    pub fn overflowed(&self, messages: u64) {
+        self.overflowed.fetch_add(messages, Relaxed);
+    }
+
+    /// `letters` more dead letters were dropped.
+    pub fn dropped(&self, letters: u64) {
+        self.dropped.fetch_add(letters, Relaxed);
     }
 
     /// A verdict was answered, `busy` after the hand-out. Answers without an effect are not counted.
@@ -91,6 +123,10 @@ impl QueueMeter {
             retried: self.retried.load(Relaxed),
             released: self.released.load(Relaxed),
             died: self.died.load(Relaxed),
+            duplicates: self.duplicates.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            overflowed: self.overflowed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
             busy: Duration::from_nanos(self.busy_nanos.load(Relaxed)),
         }
     }

@@ -42,18 +42,26 @@ pub enum DeadReason {
     Rejected,
     /// Its bytes could not be read.
     Undecodable,
+    /// Its time to live ended before it was handed out.
+    Expired,
+    /// It was the oldest of the lowest priority in a queue that was full.
+    Overflow,
 }
 
 impl DeadReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 3] = [Self::MaxAttempts, Self::Rejected, Self::Undecodable];
+    pub const ALL: [Self; 5] =
+        [Self::MaxAttempts, Self::Rejected, Self::Undecodable, Self::Expired, Self::Overflow];
 
-    /// The reason's name on the wire and on the command line: `max_attempts`, `rejected`, `undecodable`.
+    /// The reason's name on the wire and on the command line: `max_attempts`, `rejected`, `undecodable`, `expired`,
+    /// `overflow`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MaxAttempts => "max_attempts",
             Self::Rejected => "rejected",
             Self::Undecodable => "undecodable",
+            Self::Expired => "expired",
+            Self::Overflow => "overflow",
         }
     }
 }

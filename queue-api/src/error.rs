@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::QueueName;
+use crate::Destination;
 
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,9 +82,12 @@ pub enum Error {
         /// What it cannot do, and what can.
         what: String,
     },
-    /// No such queue.
-    #[error("no queue named {0:?}: declare it first")]
-    NotFound(QueueName),
+    /// No such queue, no queue bound to this topic, no such inbox any more. Nothing was stored.
+    #[error("{}", Missing(.0))]
+    NotFound(Destination),
+    /// The responder failed for good: its last attempt failed, or it refused the request.
+    #[error("the responder failed: {0}")]
+    Remote(String),
     /// A payload cannot be read or written as the type it is said to be.
     #[error("cannot decode or encode a payload of kind {kind:?}: {source}")]
     Codec {
@@ -133,6 +136,11 @@ impl Error {
         self
     }
 
+    /// An [`Error::NotFound`].
+    pub fn not_found(what: impl Into<Destination>) -> Self {
+        Self::NotFound(what.into())
+    }
+
     /// An [`Error::Full`].
     pub fn full(what: impl Into<Cow<'static, str>>, limit: u64) -> Self {
         Self::Full { what: what.into(), limit }
@@ -170,6 +178,22 @@ impl Error {
             | Self::Timeout { certainty, .. }
             | Self::Backend { certainty, .. } => *certainty,
             _ => Certainty::Definite,
+        }
+    }
+}
+
+struct Missing<'a>(&'a Destination);
+
+impl std::fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Destination::Queue(name) => write!(f, "no queue named {name:?}: declare it first"),
+            Destination::Topic(key) => {
+                write!(f, "no queue is bound to the topic {key:?}: declare one with a binding")
+            }
+            Destination::Reply(address) => {
+                write!(f, "nobody awaits a reply at {:?} any more", address.as_str())
+            }
         }
     }
 }

@@ -58,6 +58,13 @@ macro_rules! forward_admin {
             [async fn queues(&self) -> $crate::Result<::std::vec::Vec<$crate::QueueSpec>> {
                 self.$inner.queues().await
             }]
+            [async fn unbind(
+                &self,
+                queue: &$crate::QueueName,
+                pattern: &$crate::Pattern,
+            ) -> $crate::Result<()> {
+                self.$inner.unbind(queue, pattern).await
+            }]
             [async fn delete(&self, queue: &$crate::QueueName) -> $crate::Result<()> {
                 self.$inner.delete(queue).await
             }]
@@ -89,6 +96,14 @@ macro_rules! forward_admin {
             ) -> $crate::Result<::std::vec::Vec<bool>> {
                 self.$inner.discard(queue, ids).await
             }]
+            [async fn reschedule(
+                &self,
+                queue: &$crate::QueueName,
+                id: &$crate::MessageId,
+                to: $crate::Reschedule,
+            ) -> $crate::Result<bool> {
+                self.$inner.reschedule(queue, id, to).await
+            }]
             [async fn health(&self) -> $crate::Health {
                 self.$inner.health().await
             }]
@@ -97,45 +112,55 @@ macro_rules! forward_admin {
     };
 
     // One rule a method: what was written by hand takes the place of what forwards.
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn queues $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            [$(#[$a])* async fn queues $args -> $ret { $($body)* }] $d $s $p $l $r $x $h $($rest)* }
+            [$(#[$a])* async fn queues $args -> $ret { $($body)* }] $u $d $s $p $l $r $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+        $(#[$a:meta])* async fn unbind $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
+        $crate::forward_admin! { @with $g $w;
+            $q [$(#[$a])* async fn unbind $args -> $ret { $($body)* }] $d $s $p $l $r $x $c $h $($rest)* }
+    };
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn delete $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q [$(#[$a])* async fn delete $args -> $ret { $($body)* }] $s $p $l $r $x $h $($rest)* }
+            $q $u [$(#[$a])* async fn delete $args -> $ret { $($body)* }] $s $p $l $r $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn stats $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d [$(#[$a])* async fn stats $args -> $ret { $($body)* }] $p $l $r $x $h $($rest)* }
+            $q $u $d [$(#[$a])* async fn stats $args -> $ret { $($body)* }] $p $l $r $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn purge $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d $s [$(#[$a])* async fn purge $args -> $ret { $($body)* }] $l $r $x $h $($rest)* }
+            $q $u $d $s [$(#[$a])* async fn purge $args -> $ret { $($body)* }] $l $r $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn dead_letters $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d $s $p [$(#[$a])* async fn dead_letters $args -> $ret { $($body)* }] $r $x $h $($rest)* }
+            $q $u $d $s $p [$(#[$a])* async fn dead_letters $args -> $ret { $($body)* }] $r $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn redrive $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d $s $p $l [$(#[$a])* async fn redrive $args -> $ret { $($body)* }] $x $h $($rest)* }
+            $q $u $d $s $p $l [$(#[$a])* async fn redrive $args -> $ret { $($body)* }] $x $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn discard $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d $s $p $l $r [$(#[$a])* async fn discard $args -> $ret { $($body)* }] $h $($rest)* }
+            $q $u $d $s $p $l $r [$(#[$a])* async fn discard $args -> $ret { $($body)* }] $c $h $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+        $(#[$a:meta])* async fn reschedule $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
+        $crate::forward_admin! { @with $g $w;
+            $q $u $d $s $p $l $r $x [$(#[$a])* async fn reschedule $args -> $ret { $($body)* }] $h $($rest)* }
+    };
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
         $(#[$a:meta])* async fn health $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $d $s $p $l $r $x [$(#[$a])* async fn health $args -> $ret { $($body)* }] $($rest)* }
+            $q $u $d $s $p $l $r $x $c [$(#[$a])* async fn health $args -> $ret { $($body)* }] $($rest)* }
     };
 
     (@with [$($generics:tt)*] $wrapper:ty; $([$($method:tt)*])*) => {
@@ -145,7 +170,7 @@ macro_rules! forward_admin {
             $($($method)*)*
         }
     };
-    (@with $g:tt $w:ty; $q:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $h:tt $($unknown:tt)+) => {
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt $($unknown:tt)+) => {
         ::core::compile_error!(concat!("not a method of Admin: ", stringify!($($unknown)+)));
     };
 }

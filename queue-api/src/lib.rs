@@ -98,16 +98,19 @@
 //! |---|---|
 //! | publish, subscribe, receive, settle, extend | `queue.rs` |
 //! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
-//! | the envelope, ids, priority, typed payloads | `message.rs` |
+//! | the envelope, typed payloads | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
-//! | names and destinations | `name.rs` |
-//! | what is declared and subscribed to, what a backend says of itself | `spec.rs` |
+//! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs` |
+//! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs` |
+//! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
+//! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
 //! | waits between attempts, and what a handler can say | `retry.rs` |
 //! | errors | `error.rs` |
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
+//! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
-//! | handlers, jobs, leases, deaths | `worker/{handler,job,lease,death}.rs` |
+//! | handlers, responders, jobs, leases, deaths | `worker/{handler,responder,job,lease,death}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
 //! | fetch while there is room; stop in order | `worker/{run,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
@@ -117,35 +120,57 @@
 mod admin;
 mod counters;
 mod dead_letter;
+mod dedup;
+mod destination;
 mod error;
 mod ext;
+mod id;
+mod inbox;
+mod info;
 mod layer;
 mod limits;
 mod message;
 mod name;
+mod parts;
+mod priority;
 mod provider;
 mod queue;
+mod requester;
 mod retry;
 mod spec;
+mod subscription;
+mod topic;
 mod worker;
 
-pub use admin::{Admin, Health, Purge, QueueStats};
+pub use admin::{Admin, Health, Purge, QueueStats, Reschedule};
 pub use counters::{Counters, Meter, QueueMeter};
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
+pub use dedup::{Dedup, DedupKey, DedupStore, Until};
+pub use destination::Destination;
 pub use error::{BoxError, Certainty, Error, Result, Source};
 pub use ext::{QueueExt, RedriveOptions};
+pub use id::{MAX_ID_BYTES, MessageId};
+pub use inbox::{Inbox, ReplyAddress};
+pub use info::Info;
 pub use layer::Layer;
 pub use limits::Limits;
-pub use message::{MAX_ERROR_BYTES, MAX_ID_BYTES, Message, MessageId, Parts, Payload, Priority, cut_error};
-pub use name::{Destination, MAX_NAME_BYTES, QueueName};
+pub use message::{Message, Payload};
+pub use name::{MAX_NAME_BYTES, QueueName};
+pub use parts::{MAX_ERROR_BYTES, Parts, cut_error};
+pub use priority::Priority;
 pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,
     redacted,
 };
 pub use queue::{Consumer, Delivery, Extended, Published, Queue, Receipt, Refusal, Settled, Verdict};
+pub use requester::{REMOTE_ERROR_KIND, Requester};
 pub use retry::{Backoff, Failure, RetryPolicy};
-pub use spec::{DEFAULT_MAX_ATTEMPTS, Info, QueueSpec, Subscription};
-pub use worker::{DeadLetterHook, Death, Handler, Job, Lease, Report, Versions, With, Worker, with};
+pub use spec::{Bound, Overflow, QueueSpec, Retention};
+pub use subscription::{DEFAULT_MAX_ATTEMPTS, Subscription};
+pub use topic::{MAX_KEY_BYTES, Pattern, RoutingKey};
+pub use worker::{
+    DeadLetterHook, Death, Handler, Job, Lease, Report, Responder, Versions, With, Worker, with,
+};
 
 pub use async_trait::async_trait;
 pub use bytes::Bytes;

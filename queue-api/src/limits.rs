@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Message, Result, Subscription, Verdict};
+use crate::{Destination, Error, Message, QueueSpec, Reschedule, Result, Subscription, Verdict};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -16,9 +16,9 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of all keys and values of the headers: 64 KiB.
     pub header_bytes: usize,
-    /// Bytes of a kind, a schema version, a correlation id or a consumer's name: 200.
+    /// Bytes of a kind, a schema version, a correlation id, a dedup key or a consumer's name: 200.
     pub text: usize,
-    /// A delay, also of a retry or release: 365 days.
+    /// A delay, also of a retry or release: 365 days. So are a time to live, a dedup window and an age of dead letters.
     pub delay: Duration,
     /// The wait of one `receive`: 24 hours.
     pub wait: Duration,
@@ -48,14 +48,45 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::Invalid`] that names the field, the position in the batch and what is allowed.
-    pub fn check(&self, batch: &[Message]) -> Result<()> {
+    pub fn check(&self, to: &Destination, batch: &[Message]) -> Result<()> {
         for (index, message) in batch.iter().enumerate() {
-            self.check_message(message).map_err(|error| error.at(index))?;
+            let checked = self.check_message(message).and_then(|()| check_reply(to, message));
+            checked.map_err(|error| error.at(index))?;
         }
         Ok(())
     }
 
-    fn check_message(&self, message: &Message) -> Result<()> {
+    /// The first line of every backend's `declare`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names the field and what is allowed.
+    pub fn check_spec(&self, spec: &QueueSpec) -> Result<()> {
+        let at_least_1 = |field: &'static str, number: Option<u64>| match number {
+            Some(0) => Err(Error::invalid(field, "0 given, allowed are 1 or more")),
+            _ => Ok(()),
+        };
+        at_least_1("bound", spec.bound.map(|bound| bound.max_len))?;
+        at_least_1("dead letters' max_len", spec.dead.max_len)?;
+        self.check_time("dead letters' max_age", spec.dead.max_age)?;
+        self.check_time("dedup window", spec.dedup.map(|dedup| dedup.window))
+    }
+
+    /// What every backend asks of a new time before it reschedules.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a delay beyond 365 days.
+    pub fn check_reschedule(&self, to: Reschedule) -> Result<()> {
+        match to {
+            Reschedule::Cancel => Ok(()),
+            Reschedule::After(delay) => self.check_delay("delay", delay),
+        }
+    }
+
+    /// One message, wherever it goes: for tools that check input line by line.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names the field and what is allowed.
+    pub fn check_message(&self, message: &Message) -> Result<()> {
         at_most("payload", message.payload().len(), self.payload, "bytes")?;
         at_most("headers", message.headers().len(), self.headers, "entries")?;
         let header_bytes = message.headers().iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -63,7 +94,34 @@ impl Limits {
         self.check_text("kind", message.kind())?;
         self.check_text("schema version", message.schema_version().unwrap_or_default())?;
         self.check_text("correlation id", message.correlation_id().unwrap_or_default())?;
-        self.check_delay("delay", message.delay())
+        self.check_delay("delay", message.delay())?;
+        self.check_ttl(message)?;
+        match message.dedup_key() {
+            Some("") => Err(Error::invalid("dedup key", "is empty: allowed are 1 to 200 bytes")),
+            key => self.check_text("dedup key", key.unwrap_or_default()),
+        }
+    }
+
+    fn check_ttl(&self, message: &Message) -> Result<()> {
+        self.check_time("ttl", message.ttl())?;
+        match message.ttl() {
+            Some(ttl) if ttl <= message.delay() => {
+                let allowed =
+                    format!("{ttl:?} given, allowed is more than the delay of {:?}", message.delay());
+                Err(Error::invalid("ttl", allowed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// 1 ms to 365 days, where there is one.
+    fn check_time(&self, field: &'static str, time: Option<Duration>) -> Result<()> {
+        match time {
+            Some(time) if time < Duration::from_millis(1) || time > self.delay => {
+                Err(Error::invalid(field, format!("{time:?} given, allowed are 1 ms to 365 days")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The first line of every backend's `subscribe`.
@@ -116,6 +174,18 @@ impl Limits {
     }
 }
 
+/// Nothing is kept for an inbox: what only something that is kept can honour is refused.
+fn check_reply(to: &Destination, message: &Message) -> Result<()> {
+    let Destination::Reply(_) = to else { return Ok(()) };
+    let refused = |field| Err(Error::invalid(field, "given, but a reply cannot have one"));
+    match message {
+        reply if !reply.delay().is_zero() => refused("delay"),
+        reply if reply.ttl().is_some() => refused("ttl"),
+        reply if reply.dedup_key().is_some() => refused("dedup key"),
+        _ => Ok(()),
+    }
+}
+
 fn at_most(field: &'static str, given: usize, allowed: usize, unit: &str) -> Result<()> {
     if given <= allowed {
         return Ok(());
@@ -126,13 +196,17 @@ fn at_most(field: &'static str, given: usize, allowed: usize, unit: &str) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::QueueName;
+    use crate::{Dedup, Overflow, QueueName, ReplyAddress};
+
+    fn check(batch: &[Message]) -> Result<()> {
+        Limits::default().check(&QueueName::from_static("q").into(), batch)
+    }
 
     #[test]
     fn the_position_and_the_field_are_named() {
         let mut batch = vec![Message::new("ok"); 3];
         batch[2] = Message::new(vec![0; 16 * 1024 * 1024 + 1]);
-        let error = Limits::default().check(&batch).unwrap_err();
+        let error = check(&batch).unwrap_err();
         assert!(
             matches!(&error, Error::Invalid { field, index: Some(2), .. } if field == "payload"),
             "{error}"
@@ -141,14 +215,51 @@ mod tests {
 
     #[test]
     fn edges_are_allowed_and_one_beyond_is_not() {
-        let limits = Limits::default();
         let year = 365 * DAY;
-        assert!(limits.check(&[Message::new("").with_delay(year)]).is_ok());
-        assert!(limits.check(&[Message::new("").with_delay(year + Duration::from_millis(1))]).is_err());
+        assert!(check(&[Message::new("").with_delay(year)]).is_ok());
+        assert!(check(&[Message::new("").with_delay(year + Duration::from_millis(1))]).is_err());
         let headers = |bytes: usize| Message::new("").with_header("k", "v".repeat(bytes - 1));
-        assert!(limits.check(&[headers(64 * 1024)]).is_ok());
-        assert!(limits.check(&[headers(64 * 1024 + 1)]).is_err());
-        assert!(limits.check(&[Message::new("").with_kind("k".repeat(201))]).is_err());
+        assert!(check(&[headers(64 * 1024)]).is_ok());
+        assert!(check(&[headers(64 * 1024 + 1)]).is_err());
+        assert!(check(&[Message::new("").with_kind("k".repeat(201))]).is_err());
+    }
+
+    #[test]
+    fn a_ttl_is_longer_than_the_delay() {
+        let second = Duration::from_secs(1);
+        let with =
+            |ttl: Duration, delay: Duration| check(&[Message::new("").with_ttl(ttl).with_delay(delay)]);
+        assert!(with(second, Duration::ZERO).is_ok());
+        assert!(with(365 * DAY, second).is_ok());
+        for (ttl, delay) in [(Duration::ZERO, Duration::ZERO), (second, second), (366 * DAY, second)] {
+            let error = with(ttl, delay).unwrap_err();
+            assert!(matches!(&error, Error::Invalid { field, .. } if field == "ttl"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reply_cannot_wait_expire_or_be_deduplicated() {
+        let inbox = Destination::Reply(ReplyAddress::new("here").unwrap());
+        let refused = |message: Message| Limits::default().check(&inbox, &[message]).is_err();
+        assert!(!refused(Message::new("")));
+        assert!(refused(Message::new("").with_delay(DAY)));
+        assert!(refused(Message::new("").with_ttl(DAY)));
+        assert!(refused(Message::new("").with_dedup_key("k")));
+        assert!(check(&[Message::new("").with_dedup_key("")]).is_err());
+    }
+
+    #[test]
+    fn a_bound_of_nothing_and_a_window_of_no_time_are_refused() {
+        let spec = || QueueSpec::new(QueueName::from_static("q"));
+        let says = |spec: QueueSpec| match Limits::default().check_spec(&spec) {
+            Ok(()) => "nothing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(says(spec().bound(1, Overflow::Reject).dead_max_len(1)), "nothing");
+        assert!(says(spec().bound(0, Overflow::Reject)).contains("bound"));
+        assert!(says(spec().dead_max_len(0)).contains("max_len"));
+        assert!(says(spec().dead_max_age(Duration::ZERO)).contains("max_age"));
+        assert!(says(spec().dedup(Dedup::window(366 * DAY))).contains("dedup window"));
     }
 
     #[test]

@@ -4,111 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
-use crate::{Error, Result};
-
-/// The longest id of a message, in bytes.
-pub const MAX_ID_BYTES: usize = 128;
-/// The longest error text that a message or dead letter keeps, in bytes; longer ones are cut.
-pub const MAX_ERROR_BYTES: usize = 4 * 1024;
-
-/// Identifies a message; kept over retries, dead letters and redrive. A UUID v7, which sorts by time, unless given.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(Arc<str>);
-
-impl MessageId {
-    /// An id of your own.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless it has 1 to 128 bytes and no control characters.
-    pub fn new(id: impl AsRef<str>) -> Result<Self> {
-        let id = id.as_ref();
-        if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
-            let allowed =
-                format!("{} bytes given, allowed are 1 to 128 without control characters", id.len());
-            return Err(Error::invalid("message id", allowed));
-        }
-        Ok(Self(id.into()))
-    }
-
-    /// A fresh UUID v7.
-    pub fn random() -> Self {
-        let mut buffer = Uuid::encode_buffer();
-        Self(Arc::from(&*Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer)))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl Serialize for MessageId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-/// How urgent a message is: 1 to 10, 10 first; 5 unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Priority(u8);
-
-impl Priority {
-    /// 1.
-    pub const LOWEST: Self = Self(1);
-    /// 5.
-    pub const DEFAULT: Self = Self(5);
-    /// 10.
-    pub const HIGHEST: Self = Self(10);
-
-    /// A priority from a number.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] unless it is within 1 to 10.
-    pub fn new(level: impl Into<i64>) -> Result<Self> {
-        match level.into() {
-            level @ 1..=10 => Ok(Self(level as u8)),
-            level => Err(Error::invalid("priority", format!("{level} given, allowed are 1 to 10"))),
-        }
-    }
-
-    /// The number, 1 to 10.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{Error, MessageId, Parts, Priority, ReplyAddress, Result};
 
 /// A type that travels as the JSON payload of a message.
 pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -140,37 +43,11 @@ struct Rare {
     max_attempts: Option<NonZeroU32>,
     retries: u32,
     last_error: Option<String>,
+    ttl: Option<Duration>,
+    dedup_key: Option<String>,
     correlation_id: Option<String>,
+    reply_to: Option<ReplyAddress>,
     headers: BTreeMap<String, String>,
-}
-
-/// All fields of a message, public: what codecs and backends build messages from and take them apart into.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
-    /// See [`Message::id`].
-    pub id: MessageId,
-    /// See [`Message::kind`].
-    pub kind: Cow<'static, str>,
-    /// See [`Message::schema_version`].
-    pub schema_version: Option<Cow<'static, str>>,
-    /// See [`Message::payload`].
-    pub payload: Bytes,
-    /// See [`Message::priority`].
-    pub priority: Priority,
-    /// See [`Message::published_at`].
-    pub published_at: Option<DateTime<Utc>>,
-    /// See [`Message::delay`].
-    pub delay: Duration,
-    /// See [`Message::max_attempts`].
-    pub max_attempts: Option<NonZeroU32>,
-    /// See [`Message::retries`].
-    pub retries: u32,
-    /// See [`Message::last_error`]; cut to [`MAX_ERROR_BYTES`] when a message is made of it.
-    pub last_error: Option<String>,
-    /// See [`Message::correlation_id`].
-    pub correlation_id: Option<String>,
-    /// See [`Message::headers`].
-    pub headers: BTreeMap<String, String>,
 }
 
 static NO_RARE: Rare = Rare {
@@ -178,7 +55,10 @@ static NO_RARE: Rare = Rare {
     max_attempts: None,
     retries: 0,
     last_error: None,
+    ttl: None,
+    dedup_key: None,
     correlation_id: None,
+    reply_to: None,
     headers: BTreeMap::new(),
 };
 
@@ -262,6 +142,29 @@ impl Message {
         self
     }
 
+    /// The same message, never handed out once `ttl` has passed since it was published: then it becomes a dead letter,
+    /// `expired`. A lease that is running is not ended. More than the delay, at most 365 days.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.rare_mut().ttl = Some(ttl);
+        self
+    }
+
+    /// The same message with a key under which its queue, declared with [`QueueSpec::dedup`](crate::QueueSpec::dedup), stores
+    /// one message only; 1 to 200 bytes.
+    #[must_use]
+    pub fn with_dedup_key(mut self, key: impl Into<String>) -> Self {
+        self.rare_mut().dedup_key = Some(key.into());
+        self
+    }
+
+    /// The same message with an address where its reply is awaited.
+    #[must_use]
+    pub fn with_reply_to(mut self, address: ReplyAddress) -> Self {
+        self.rare_mut().reply_to = Some(address);
+        self
+    }
+
     /// The same message with a correlation id, at most 200 bytes.
     #[must_use]
     pub fn with_correlation_id(mut self, id: impl Into<String>) -> Self {
@@ -334,6 +237,21 @@ impl Message {
         self.rare().last_error.as_deref()
     }
 
+    /// How long after its publication it may still be handed out; for ever unless set.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.rare().ttl
+    }
+
+    /// The key under which its queue stores one message only.
+    pub fn dedup_key(&self) -> Option<&str> {
+        self.rare().dedup_key.as_deref()
+    }
+
+    /// Where its reply is awaited.
+    pub fn reply_to(&self) -> Option<&ReplyAddress> {
+        self.rare().reply_to.as_ref()
+    }
+
     /// Links messages that belong together.
     pub fn correlation_id(&self) -> Option<&str> {
         self.rare().correlation_id.as_deref()
@@ -368,7 +286,10 @@ impl Message {
             max_attempts: rare.max_attempts,
             retries: rare.retries,
             last_error: rare.last_error,
+            ttl: rare.ttl,
+            dedup_key: rare.dedup_key,
             correlation_id: rare.correlation_id,
+            reply_to: rare.reply_to,
             headers: rare.headers,
         }
     }
@@ -388,8 +309,11 @@ impl From<Parts> for Message {
             schema_version: parts.schema_version,
             max_attempts: parts.max_attempts,
             retries: parts.retries,
-            last_error: parts.last_error.map(cut_error),
+            last_error: parts.last_error.map(crate::cut_error),
+            ttl: parts.ttl,
+            dedup_key: parts.dedup_key,
             correlation_id: parts.correlation_id,
+            reply_to: parts.reply_to,
             headers: parts.headers,
         };
         Self {
@@ -404,18 +328,11 @@ impl From<Parts> for Message {
     }
 }
 
-/// An error text cut to [`MAX_ERROR_BYTES`] at a character's boundary.
-pub fn cut_error(mut error: String) -> String {
-    let cut = (0..=MAX_ERROR_BYTES.min(error.len())).rev().find(|&at| error.is_char_boundary(at));
-    error.truncate(cut.unwrap_or(0));
-    error
-}
-
 /// Shows the envelope and the payload's length, never the payload.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Message");
-        shown.field("id", &self.id).field("kind", &self.kind).field("priority", &self.priority.0);
+        shown.field("id", &self.id).field("kind", &self.kind).field("priority", &self.priority.get());
         shown.field("payload_bytes", &self.payload.len()).field("published_at", &self.published_at);
         if !self.delay.is_zero() {
             shown.field("delay", &self.delay);
@@ -439,25 +356,13 @@ mod tests {
             .with_delay(Duration::from_secs(3))
             .with_max_attempts(NonZeroU32::MIN)
             .with_correlation_id("c")
+            .with_ttl(Duration::from_secs(4))
+            .with_dedup_key("d")
+            .with_reply_to(ReplyAddress::new("r").unwrap())
             .with_header("k", "v");
         assert_eq!(Message::from(message.clone().into_parts()), message);
         let plain = Message::new("body");
         assert_eq!(Message::from(plain.clone().into_parts()), plain);
-    }
-
-    #[test]
-    fn priorities_outside_1_to_10_name_the_range() {
-        for level in [0_i64, 11, -1, 255] {
-            assert!(Priority::new(level).unwrap_err().to_string().contains("1 to 10"));
-        }
-        assert_eq!(Message::new("").priority().get(), 5);
-    }
-
-    #[test]
-    fn an_error_text_is_cut_at_a_character() {
-        let cut = cut_error("é".repeat(4000));
-        assert_eq!(cut.len(), MAX_ERROR_BYTES);
-        assert_eq!(cut_error("x".repeat(4095) + "é").len(), 4095);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names of queues, and where a message is sent to.
+//! Names of queues.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -142,28 +142,16 @@ impl FromStr for QueueName {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for QueueName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::new(name).map_err(serde::de::Error::custom)
+    }
+}
+
 impl serde::Serialize for QueueName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
-    }
-}
-
-/// Where a message is sent to. Exhaustive: a new kind of destination must break backends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Destination {
-    /// One queue, by its name.
-    Queue(QueueName),
-}
-
-impl From<QueueName> for Destination {
-    fn from(name: QueueName) -> Self {
-        Self::Queue(name)
-    }
-}
-
-impl From<&QueueName> for Destination {
-    fn from(name: &QueueName) -> Self {
-        Self::Queue(name.clone())
     }
 }
 

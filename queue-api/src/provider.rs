@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
-use crate::{Error, Queue, Result};
+use crate::{DedupStore, Error, Queue, Result};
 
 /// Names the provider: `memory` (the default), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";
@@ -87,6 +87,8 @@ pub struct ConnectOptions {
     pub namespace: String,
     /// The deadline of every call; 10 s unless set. `receive`: its wait + this.
     pub deadline: Duration,
+    /// Where dedup keys are remembered, for a broker that cannot do so well by itself; one that can refuses it.
+    pub dedup_store: Option<Arc<dyn DedupStore>>,
     /// For tests: how far this client's wall clock is off.
     pub clock_offset: TimeDelta,
 }
@@ -98,6 +100,7 @@ impl ConnectOptions {
             url: url.into(),
             namespace: DEFAULT_NAMESPACE.into(),
             deadline: DEFAULT_DEADLINE,
+            dedup_store: None,
             clock_offset: TimeDelta::zero(),
         }
     }
@@ -113,6 +116,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same with a store for dedup keys. RabbitMQ takes one; memory and Redis remember keys themselves and answer
+    /// [`Error::Unsupported`].
+    #[must_use]
+    pub fn dedup_store(mut self, store: Arc<dyn DedupStore>) -> Self {
+        self.dedup_store = Some(store);
         self
     }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::{Admin, Destination, Info, Message, MessageId, QueueName, QueueSpec, Result, Subscription};
+use crate::{
+    Admin, Destination, Inbox, Info, Message, MessageId, QueueName, QueueSpec, Result, Subscription,
+};
 
 /// A handle to a broker.
 ///
@@ -21,7 +23,12 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// What this backend is and can.
     fn info(&self) -> Info;
 
-    /// Makes a queue; does nothing where it exists as described. Takes effect before it returns.
+    /// Makes a queue, and binds it; does nothing where it exists as described. Takes effect before it returns: a message that
+    /// is published to a matching topic afterwards reaches it.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::Error::Invalid) names what differs from the queue that is there, or is outside its limits: bindings
+    /// may be added, nothing else may change. [`Unsupported`](crate::Error::Unsupported) for an option that this broker cannot honour.
     async fn declare(&self, spec: &QueueSpec) -> Result<()>;
 
     /// Stores messages, durably for every `Ok`, answering in input order; messages of equal priority keep that order.
@@ -31,7 +38,9 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The outer `Err` means that nothing was stored: [`Invalid`](crate::Error::Invalid) names the field and the position,
-    /// [`NotFound`](crate::Error::NotFound) the queue. Inner ones are of one message each.
+    /// [`NotFound`](crate::Error::NotFound) the queue, the topic to which none is bound, or the inbox that is gone. Inner ones are
+    /// of one message each: [`Full`](crate::Error::Full) for one that a queue has no room for, and of a message to several
+    /// queues an error is definite only when it reached none.
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>>;
 
     /// Begins to read a queue.
@@ -41,7 +50,10 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// its limits.
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>>;
 
-    /// Ends this handle. Idempotent. Afterwards every call on it and its consumers answers
+    /// Opens an inbox for replies. It ends with the handle, or when it is dropped.
+    async fn inbox(&self) -> Result<Box<dyn Inbox>>;
+
+    /// Ends this handle. Idempotent. Afterwards every call on it, its consumers and its inboxes answers
     /// [`Closed`](crate::Error::Closed) at once, except `info`, `health` and `close`; blocked receives end, publishes that are
     /// under way end truthfully. What its consumers hold comes back at the end of its lease at the latest.
     async fn close(&self) -> Result<()>;
@@ -75,6 +87,20 @@ pub trait Consumer: fmt::Debug + Send + Sync {
 pub struct Published {
     /// The message's id.
     pub id: MessageId,
+    /// The message that has its dedup key, when nothing was stored because every queue that it reached had the key.
+    pub duplicate_of: Option<MessageId>,
+}
+
+impl Published {
+    /// It was stored.
+    pub fn stored(id: MessageId) -> Self {
+        Self { id, duplicate_of: None }
+    }
+
+    /// Nothing was stored: `first` has its dedup key.
+    pub fn duplicate(id: MessageId, first: MessageId) -> Self {
+        Self { id, duplicate_of: Some(first) }
+    }
 }
 
 /// A message in our hands, until its lease ends.

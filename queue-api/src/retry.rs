@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::message::cut_error;
-use crate::spec::DEFAULT_MAX_ATTEMPTS;
+use crate::cut_error;
+use crate::subscription::DEFAULT_MAX_ATTEMPTS;
 use crate::{BoxError, Error, Refusal, Result, Verdict};
 
 /// What a handler says when it did not succeed. `?` on any error means [`Failure::Retry`].

@@ -1,25 +1,94 @@
-//! What a queue is, how a consumer reads it, and what a backend says of itself.
+//! What a queue is declared to be.
 
-use std::num::NonZeroU32;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Limits, QueueName};
+use crate::{Dedup, Error, Pattern, QueueName, Result};
 
-/// What a queue is declared to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What a queue is declared to be. As JSON it is what brokers keep of it in their catalogues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QueueSpec {
     /// Its name.
     pub name: QueueName,
+    /// Messages whose routing key matches one of these are copied to this queue. A declaration adds bindings,
+    /// [`Admin::unbind`](crate::Admin::unbind) removes them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub bindings: BTreeSet<Pattern>,
+    /// How many ready messages it takes; no bound unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
+    /// How long dead letters are kept; for good unless set.
+    #[serde(default, skip_serializing_if = "Retention::is_endless")]
+    pub dead: Retention,
+    /// Whether a message is stored once only by its [key](crate::Message::dedup_key); no keys are kept unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
 }
 
 impl QueueSpec {
-    /// A queue with this name.
+    /// A queue with this name: bound to no topic, without bounds, that keeps dead letters for good and no dedup keys.
     pub fn new(name: QueueName) -> Self {
-        Self { name }
+        Self { name, bindings: BTreeSet::new(), bound: None, dead: Retention::default(), dedup: None }
     }
+
+    /// The same, bound by one more pattern. Queues that are bound alike are consumer groups: each receives all.
+    #[must_use]
+    pub fn bind(mut self, pattern: Pattern) -> Self {
+        self.bindings.insert(pattern);
+        self
+    }
+
+    /// The same with at most `max_len` ready messages, and what becomes of a publish beyond.
+    #[must_use]
+    pub fn bound(mut self, max_len: u64, overflow: Overflow) -> Self {
+        self.bound = Some(Bound { max_len, overflow });
+        self
+    }
+
+    /// The same with at most this many dead letters; the oldest are dropped first, and counted.
+    #[must_use]
+    pub fn dead_max_len(mut self, letters: u64) -> Self {
+        self.dead.max_len = Some(letters);
+        self
+    }
+
+    /// The same with dead letters that are dropped when they have been dead for so long, and counted.
+    #[must_use]
+    pub fn dead_max_age(mut self, age: Duration) -> Self {
+        self.dead.max_age = Some(age);
+        self
+    }
+
+    /// The same with a memory for dedup keys.
+    #[must_use]
+    pub fn dedup(mut self, dedup: Dedup) -> Self {
+        self.dedup = Some(dedup);
+        self
+    }
+
+    /// Whether this may be declared where `existing` is: bindings may be added, nothing else may differ. For backends.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names what differs.
+    pub fn check_redeclared(&self, existing: &Self) -> Result<()> {
+        let name = &self.name;
+        same(name, "bound", &existing.bound, &self.bound)?;
+        same(name, "dead", &existing.dead, &self.dead)?;
+        same(name, "dedup", &existing.dedup, &self.dedup)
+    }
+}
+
+fn same<T: Debug + PartialEq>(name: &QueueName, field: &'static str, is: &T, given: &T) -> Result<()> {
+    if is == given {
+        return Ok(());
+    }
+    let allowed =
+        format!("{given:?} given, but queue {name} exists with {is:?}: declare the same, or delete it first");
+    Err(Error::invalid(field, allowed))
 }
 
 impl From<QueueName> for QueueSpec {
@@ -28,107 +97,123 @@ impl From<QueueName> for QueueSpec {
     }
 }
 
-/// How a consumer reads a queue.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Subscription {
-    /// The queue to read.
-    pub queue: QueueName,
-    /// A name for people: it stands in dead letters. Two consumers may share one. At most 200 bytes.
-    pub consumer: String,
-    /// How many unsettled messages the consumer may hold, those in hand counted. 0: nothing is held between calls of
-    /// `receive`, priority is strict. `n`: as strict as long as a `receive` is pending whenever there is room.
-    pub prefetch: usize,
-    /// How long a message is ours before it goes back to the queue; 1 ms to 24 h.
-    pub lease: Duration,
-    /// After how many attempts a message dies; a message's own maximum wins.
-    pub max_attempts: NonZeroU32,
+/// How many ready messages a queue takes. Only an undelayed publish is held back by it: due, retried, released and redriven
+/// messages always enter. Publishers that race may pass it by as many as are in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The most ready messages, at least 1.
+    pub max_len: u64,
+    /// What becomes of a publish beyond.
+    pub overflow: Overflow,
 }
 
-impl Subscription {
-    /// Strict priority, a lease of 30 seconds, 4 attempts.
-    pub fn new(queue: QueueName) -> Self {
-        Self {
-            queue,
-            consumer: "polyqueue".into(),
-            prefetch: 0,
-            lease: Duration::from_secs(30),
-            max_attempts: DEFAULT_MAX_ATTEMPTS,
+/// What becomes of a publish to a queue that is full. Exhaustive: a new way must break backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// It answers [`Error::Full`], and nothing is stored.
+    Reject,
+    /// It waits for room until its deadline; then it answers [`Error::Timeout`], and nothing is stored.
+    Block,
+    /// It is stored, and the oldest message of the lowest priority becomes a dead letter, `overflow`.
+    DropOldest,
+}
+
+/// How long dead letters are kept. The oldest are dropped first, and counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Retention {
+    /// The most dead letters, at least 1; no bound unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_len: Option<u64>,
+    /// How long one is kept after its death, 1 ms to 365 days; for good unless set.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "optional_millis",
+        rename = "max_age_ms"
+    )]
+    pub max_age: Option<Duration>,
+}
+
+impl Retention {
+    /// Whether nothing is ever dropped.
+    pub fn is_endless(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A duration as whole milliseconds.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.as_millis() as u64)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// A duration as whole milliseconds, where it may be missing.
+mod optional_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::millis::serialize(time, serializer),
+            None => serializer.serialize_none(),
         }
     }
 
-    /// The same with a name for people.
-    #[must_use]
-    pub fn consumer(mut self, name: impl Into<String>) -> Self {
-        self.consumer = name.into();
-        self
-    }
-
-    /// The same with a local buffer; see [`Subscription::prefetch`].
-    #[must_use]
-    pub fn prefetch(mut self, messages: usize) -> Self {
-        self.prefetch = messages;
-        self
-    }
-
-    /// The same with another lease.
-    #[must_use]
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
-        self
-    }
-
-    /// The same with another maximum of attempts.
-    #[must_use]
-    pub fn max_attempts(mut self, max: NonZeroU32) -> Self {
-        self.max_attempts = max;
-        self
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }
 
-/// One attempt and three retries.
-pub const DEFAULT_MAX_ATTEMPTS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a backend says of itself.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Info {
-    /// Its name: `memory`, `redis`, `rabbitmq`, or a third party's.
-    pub provider: &'static str,
-    /// Whether messages survive the end of the broker's process.
-    pub durable: bool,
-    /// Whether another process can join the same queues.
-    pub shared: bool,
-    /// Acks younger than this may be undone by a crash of the broker.
-    pub ack_window: Duration,
-    /// The largest values that it takes.
-    pub limits: Limits,
-}
+    fn spec() -> QueueSpec {
+        QueueSpec::new(QueueName::from_static("mail"))
+    }
 
-impl Info {
-    /// A backend that keeps everything in its process, with the usual limits.
-    pub fn new(provider: &'static str) -> Self {
-        Self {
-            provider,
-            durable: false,
-            shared: false,
-            ack_window: Duration::ZERO,
-            limits: Limits::default(),
+    #[test]
+    fn a_plain_queue_is_its_name_and_all_of_a_rich_one_comes_back() {
+        assert_eq!(serde_json::to_string(&spec()).unwrap(), r#"{"name":"mail"}"#);
+        let rich = spec()
+            .bind(Pattern::new("order.#").unwrap())
+            .bound(10, Overflow::DropOldest)
+            .dead_max_len(5)
+            .dead_max_age(Duration::from_secs(60))
+            .dedup(Dedup::until_ack(Duration::from_millis(1500)));
+        let json = serde_json::to_string(&rich).unwrap();
+        assert_eq!(serde_json::from_str::<QueueSpec>(&json).unwrap(), rich, "{json}");
+    }
+
+    #[test]
+    fn a_difference_is_named_and_a_new_binding_is_none() {
+        let bound = spec().bind(Pattern::new("#").unwrap());
+        assert!(bound.check_redeclared(&spec()).is_ok());
+        for (field, other) in [
+            ("bound", spec().bound(1, Overflow::Reject)),
+            ("dead", spec().dead_max_len(1)),
+            ("dedup", spec().dedup(Dedup::window(Duration::from_secs(1)))),
+        ] {
+            let error = other.check_redeclared(&spec()).unwrap_err();
+            assert!(matches!(&error, Error::Invalid { field: f, .. } if f == field), "{error}");
+            assert!(error.to_string().contains("mail"), "{error}");
         }
-    }
-
-    /// The same for a broker outside the process: messages survive, other processes can join.
-    #[must_use]
-    pub fn durable_and_shared(mut self) -> Self {
-        self.durable = true;
-        self.shared = true;
-        self
-    }
-
-    /// The same with an [`Info::ack_window`].
-    #[must_use]
-    pub fn with_ack_window(mut self, window: Duration) -> Self {
-        self.ack_window = window;
-        self
     }
 }

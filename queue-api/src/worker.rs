@@ -9,6 +9,7 @@ mod job;
 mod lease;
 mod patience;
 mod report;
+mod responder;
 mod run;
 mod settle;
 
@@ -28,11 +29,15 @@ pub use handler::{Handler, With, with};
 pub use job::Job;
 pub use lease::Lease;
 pub use report::Report;
+pub use responder::Responder;
 
 use death::Hook;
 use execute::Executor;
 use handler::{Any, Route, Typed};
+use responder::Answering;
 use run::Plan;
+
+pub(crate) use patience::patience;
 
 use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
 
@@ -76,6 +81,8 @@ use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
 /// | loses the [lease](Worker::lease) | none: somebody else is handed it; the handler's future is dropped |
 /// | still runs at the [stop deadline](Worker::stop_deadline) | given back, no attempt counted; the handler's future is dropped |
 ///
+/// A message with a [reply address](crate::Message::reply_to) that becomes a dead letter here is answered with its error.
+///
 /// Each handler runs in a task of its own. One that blocks its thread delays neither the heartbeats nor the verdicts of
 /// others, as long as the runtime has another thread; it cannot be dropped before it yields.
 pub struct Worker {
@@ -117,13 +124,26 @@ impl Worker {
 
     /// Gives the messages of kind `T::KIND` to `handler`. A second handler for a kind is refused by [`Worker::run`].
     #[must_use]
-    pub fn on<T: Payload>(mut self, handler: impl Handler<T>) -> Self {
-        match self.routes.entry(T::KIND) {
+    pub fn on<T: Payload>(self, handler: impl Handler<T>) -> Self {
+        self.route(T::KIND, Typed::new(handler))
+    }
+
+    /// Gives the requests of kind `T::KIND` to `responder`, and sends what it returns to the
+    /// [reply address](crate::Message::reply_to) of each, before it is acknowledged. A [`Requester`](crate::Requester) awaits it there. A request
+    /// without an address is handled all the same, and its answer dropped.
+    #[must_use]
+    pub fn on_request<T: Payload, R: Payload>(self, responder: impl Responder<T, R>) -> Self {
+        let answering = Answering::new(self.queue.clone(), responder);
+        self.route(T::KIND, answering)
+    }
+
+    fn route(mut self, kind: &'static str, route: impl Route + 'static) -> Self {
+        match self.routes.entry(kind) {
             Entry::Vacant(free) => {
-                free.insert(Arc::new(Typed::new(handler)));
+                free.insert(Arc::new(route));
             }
             Entry::Occupied(_) => {
-                self.refuse("handlers", format!("two given for kind {:?}, allowed is one", T::KIND))
+                self.refuse("handlers", format!("two given for kind {kind:?}, allowed is one"))
             }
         }
         self

@@ -45,7 +45,7 @@ pub(crate) fn message(line: &[u8], envelope: &Envelope, limits: &Limits) -> Resu
     }
     envelope.headers.extend(line.headers);
     let message = envelope.around(payload(line.text, line.base64)?);
-    limits.check(std::slice::from_ref(&message)).map_err(|error| error.to_string())?;
+    limits.check_message(&message).map_err(|error| error.to_string())?;
     Ok(message)
 }
 

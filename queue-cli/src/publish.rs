@@ -22,7 +22,7 @@ pub(crate) async fn run(queue: &dyn Queue, args: &Publish) -> Result<()> {
     }
     let payload = body(args.body.as_deref()).await?;
     let first = args.envelope.around(payload.clone());
-    queue.info().limits.check(std::slice::from_ref(&first))?;
+    queue.info().limits.check_message(&first)?;
     broker::ensure_declared(queue, &args.queue).await?;
     let mut failed = 0;
     let mut left = args.count;

@@ -106,7 +106,7 @@ impl Reader {
         let stored = tokio::time::timeout(self.core.deadline, self.core.store(order)).await;
         match stored {
             Ok(Ok(Stored::Yes)) => Ok(()),
-            Ok(Ok(Stored::Unroutable)) => Err(Error::NotFound(self.queue().clone())),
+            Ok(Ok(Stored::Unroutable)) => Err(Error::not_found(self.queue().clone())),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::timeout("publish", self.core.deadline, polyqueue::Certainty::Unknown)),
         }

@@ -62,7 +62,7 @@ pub(super) async fn run(
 
 /// The queue is gone. Whoever asks is told so, one question each; it may be declared again.
 async fn asked_again(reader: &Reader) {
-    reader.desk.refuse(&Error::NotFound(reader.queue().clone()));
+    reader.desk.refuse(&Error::not_found(reader.queue().clone()));
     while reader.desk.demand().wanted == 0 {
         reader.desk.bell.notified().await;
     }

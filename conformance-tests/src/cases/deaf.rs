@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Destination, Extended, Info, Message, Published, Queue, QueueSpec, Receipt, Result,
-    Settled, Subscription, Verdict, async_trait,
+    Consumer, Delivery, Destination, Extended, Inbox, Info, Message, Published, Queue, QueueSpec, Receipt,
+    Result, Settled, Subscription, Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -38,6 +38,10 @@ impl Queue for Deaf {
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let inner = self.inner.subscribe(subscription).await?;
         Ok(Box::new(DeafConsumer { inner, served: AtomicBool::new(false), closed: Notify::new() }))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.inner.inbox().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -52,14 +52,18 @@ impl<H: DeadLetterHook> Hook for H {
     }
 }
 
-/// Hooks that are running.
+/// Hooks that are running, and what else a death causes.
 #[derive(Default)]
 pub(super) struct Hooks(JoinSet<()>);
 
 impl Hooks {
     pub(super) fn call(&mut self, hook: &Arc<dyn Hook>, death: Death) {
         let hook = hook.clone();
-        self.0.spawn(async move { hook.run(death).await });
+        self.spawn(async move { hook.run(death).await });
+    }
+
+    pub(super) fn spawn(&mut self, consequence: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(consequence);
     }
 
     /// Forgets those that are done.

@@ -60,6 +60,7 @@ impl Lane {
         let mut crew = JoinSet::new();
         let heartbeat = crew.spawn(leases.clone().keep(plan.lease));
         let settler = Settler {
+            queue: plan.queue.clone(),
             consumer: consumer.clone(),
             rulings: inbox,
             done: settled,

@@ -60,7 +60,7 @@ impl<T, H: Handler<T>> Handler<T> for Arc<H> {
     }
 }
 
-/// A handler that gets a state beside the job: a clone for each, so a pool, a client or an `Arc`.
+/// A handler or [`Responder`](crate::Responder) that gets a state beside the job: a clone for each, so a pool, a client or an `Arc`.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU32, Ordering::Relaxed}};
@@ -76,11 +76,11 @@ impl<T, H: Handler<T>> Handler<T> for Arc<H> {
 /// assert_eq!(seen.load(Relaxed), 1);
 /// # }
 /// ```
-pub fn with<S, T, F, Fut>(state: S, handler: F) -> With<S, F>
+pub fn with<S, T, R, F, Fut>(state: S, handler: F) -> With<S, F>
 where
     S: Clone + Send + Sync + 'static,
     F: Fn(S, Job<T>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), Failure>> + Send,
+    Fut: Future<Output = Result<R, Failure>> + Send,
 {
     With { state, handler }
 }
@@ -92,6 +92,15 @@ pub struct With<S, F> {
     handler: F,
 }
 
+impl<S: Clone, F> With<S, F> {
+    pub(super) fn call<T, Fut>(&self, job: Job<T>) -> Fut
+    where
+        F: Fn(S, Job<T>) -> Fut,
+    {
+        (self.handler)(self.state.clone(), job)
+    }
+}
+
 impl<S, T, F, Fut> Handler<T> for With<S, F>
 where
     S: Clone + Send + Sync + 'static,
@@ -99,7 +108,7 @@ where
     Fut: Future<Output = Result<(), Failure>> + Send,
 {
     fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send {
-        (self.handler)(self.state.clone(), job)
+        self.call(job)
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Consumer, DeadReason, Error, Receipt, Result, Settled, Verdict};
+use crate::{Consumer, DeadReason, Error, Queue, Receipt, Result, Settled, Verdict};
 
 use super::death::{Death, Hook, Hooks};
 use super::job::Job;
 use super::patience::patience;
 use super::report::Tally;
+use super::responder::reply_error;
 
 /// The most verdicts in one call. What arrives while a call is under way goes with the next, so that batches grow with
 /// the load and nothing waits for company.
@@ -25,6 +26,7 @@ pub(super) struct Ruling {
 
 /// Settles what one consumer handed out.
 pub(super) struct Settler {
+    pub(super) queue: Arc<dyn Queue>,
     pub(super) consumer: Arc<dyn Consumer>,
     pub(super) rulings: UnboundedReceiver<Ruling>,
     /// Told how many rulings are off our hands.
@@ -110,6 +112,9 @@ impl Settler {
         };
         let (queue, id, attempts) = (job.queue, job.message.id(), job.attempt);
         tracing::warn!(name: "worker.message_died", %queue, %id, %reason, attempts);
+        if job.message.reply_to().is_some() {
+            hooks.spawn(reply_error(self.queue.clone(), job.message.clone(), error.clone()));
+        }
         if let Some(hook) = &self.hook {
             hooks.call(hook, Death { queue, message: job.message, reason, error, attempts });
         }

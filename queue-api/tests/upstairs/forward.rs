@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use polyqueue::{
-    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, Destination, Health, Info, Layer, Message, Page,
-    Published, Purge, Queue, QueueExt, QueueName, QueueSpec, Result, Subscription, async_trait, connect,
-    forward_admin,
+    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, Destination, Health, Inbox, Info, Layer, Message,
+    Page, Published, Purge, Queue, QueueExt, QueueName, QueueSpec, Result, Subscription, async_trait,
+    connect, forward_admin,
 };
 
 const Q: QueueName = QueueName::from_static("q");
@@ -31,6 +31,9 @@ impl Queue for Plain {
     }
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.inner.subscribe(subscription).await
+    }
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.inner.inbox().await
     }
     async fn close(&self) -> Result<()> {
         self.inner.close().await

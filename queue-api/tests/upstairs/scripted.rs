@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use polyqueue::{
     Admin, Certainty, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health,
-    Info, Message, Page, Payload, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Receipt, Result,
-    Settled, Subscription, Verdict, async_trait,
+    Inbox, Info, Message, MessageId, Page, Pattern, Payload, Published, Purge, Queue, QueueName, QueueSpec,
+    QueueStats, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -211,10 +211,14 @@ impl Queue for Scripted {
             return Err(error);
         }
         if subscription.queue.as_str() == "nowhere" {
-            return Err(Error::NotFound(subscription.queue.clone()));
+            return Err(Error::not_found(subscription.queue.clone()));
         }
         script.subscriptions.push(subscription.clone());
         Ok(Box::new(Reader { broker: self.clone(), queue: subscription.queue.clone() }))
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        unimplemented!("not scripted")
     }
 
     async fn close(&self) -> Result<()> {
@@ -224,6 +228,12 @@ impl Queue for Scripted {
 
 #[async_trait]
 impl Admin for Scripted {
+    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
+        unimplemented!("not scripted")
+    }
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
+        unimplemented!("not scripted")
+    }
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
         unimplemented!("not scripted")
     }

@@ -1,0 +1,69 @@
+//! Keys under which a queue stores a message only once.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{MessageId, QueueName, Result};
+
+/// How long a queue remembers a [`dedup_key`](crate::Message::dedup_key).
+///
+/// A key is free again when its window ends, and before that when its message is dead, purged or deleted with its queue, or
+/// when its publish failed; with [`Until::Ack`] also when it is acknowledged. Retry and release keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// How long, from the publish: 1 ms to 365 days.
+    #[serde(with = "crate::spec::millis", rename = "window_ms")]
+    pub window: Duration,
+    /// What ends it sooner.
+    #[serde(default)]
+    pub until: Until,
+}
+
+impl Dedup {
+    /// For the whole window, also after the acknowledgement.
+    pub fn window(window: Duration) -> Self {
+        Self { window, until: Until::Window }
+    }
+
+    /// Until the message is acknowledged, at most for the window.
+    pub fn until_ack(window: Duration) -> Self {
+        Self { window, until: Until::Ack }
+    }
+}
+
+/// What ends the memory of a key. Exhaustive: a new end must break backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// The window's end.
+    #[default]
+    Window,
+    /// The acknowledgement, or the window's end.
+    Ack,
+}
+
+/// A dedup key, with where it counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DedupKey {
+    /// The namespace of the handle.
+    pub namespace: String,
+    /// The queue.
+    pub queue: QueueName,
+    /// What the message carries.
+    pub key: String,
+}
+
+/// Remembers dedup keys for a broker that cannot do so well by itself, given with
+/// [`ConnectOptions::dedup_store`](crate::ConnectOptions::dedup_store). What it promises, deduplication promises: keys
+/// survive a restart when it does.
+#[async_trait]
+pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
+    /// Gives `key` to `id` for `window`, unless somebody has it: then answers whose it is. Atomic.
+    async fn claim(&self, key: &DedupKey, id: &MessageId, window: Duration) -> Result<Option<MessageId>>;
+
+    /// Frees `key` when `id` has it.
+    async fn release(&self, key: &DedupKey, id: &MessageId) -> Result<()>;
+}

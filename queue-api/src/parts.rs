@@ -1,0 +1,68 @@
+//! A message taken apart, for codecs and backends.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::{MessageId, Priority, ReplyAddress};
+
+/// The longest error text that a message or dead letter keeps, in bytes; longer ones are cut.
+pub const MAX_ERROR_BYTES: usize = 4 * 1024;
+
+/// All fields of a message, public: what codecs and backends build messages from and take them apart into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// See [`Message::id`].
+    pub id: MessageId,
+    /// See [`Message::kind`].
+    pub kind: Cow<'static, str>,
+    /// See [`Message::schema_version`].
+    pub schema_version: Option<Cow<'static, str>>,
+    /// See [`Message::payload`].
+    pub payload: Bytes,
+    /// See [`Message::priority`].
+    pub priority: Priority,
+    /// See [`Message::published_at`].
+    pub published_at: Option<DateTime<Utc>>,
+    /// See [`Message::delay`].
+    pub delay: Duration,
+    /// See [`Message::max_attempts`].
+    pub max_attempts: Option<NonZeroU32>,
+    /// See [`Message::retries`].
+    pub retries: u32,
+    /// See [`Message::last_error`]; cut to [`MAX_ERROR_BYTES`] when a message is made of it.
+    pub last_error: Option<String>,
+    /// See [`Message::ttl`].
+    pub ttl: Option<Duration>,
+    /// See [`Message::dedup_key`].
+    pub dedup_key: Option<String>,
+    /// See [`Message::correlation_id`].
+    pub correlation_id: Option<String>,
+    /// See [`Message::reply_to`].
+    pub reply_to: Option<ReplyAddress>,
+    /// See [`Message::headers`].
+    pub headers: BTreeMap<String, String>,
+}
+
+/// An error text cut to [`MAX_ERROR_BYTES`] at a character's boundary.
+pub fn cut_error(mut error: String) -> String {
+    let cut = (0..=MAX_ERROR_BYTES.min(error.len())).rev().find(|&at| error.is_char_boundary(at));
+    error.truncate(cut.unwrap_or(0));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_text_is_cut_at_a_character() {
+        let cut = cut_error("é".repeat(4000));
+        assert_eq!(cut.len(), MAX_ERROR_BYTES);
+        assert_eq!(cut_error("x".repeat(4095) + "é").len(), 4095);
+    }
+}

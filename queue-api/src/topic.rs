@@ -1,0 +1,196 @@
+//! Routing keys and the patterns that queues are bound by: the topic rules of AMQP, in one place for every backend.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+/// The longest routing key or pattern, in bytes of UTF-8.
+pub const MAX_KEY_BYTES: usize = 200;
+
+/// What a message to a topic is addressed by: words between dots, such as `order.paid.eu`; at most 200 bytes of UTF-8 without
+/// control characters. Empty words are words; an empty key has none.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoutingKey(Arc<str>);
+
+impl RoutingKey {
+    /// A key that is checked now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(key: impl AsRef<str>) -> Result<Self> {
+        checked("routing key", key.as_ref()).map(Self)
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a queue is bound by: a routing key in which `*` stands for exactly one word and `#` for any number of words, none
+/// included; at most 200 bytes of UTF-8 without control characters.
+///
+/// ```
+/// use polyqueue::{Pattern, RoutingKey};
+/// let pattern = Pattern::new("order.*.#")?;
+/// assert!(pattern.matches(&RoutingKey::new("order.paid")?));
+/// assert!(pattern.matches(&RoutingKey::new("order.paid.eu.late")?));
+/// assert!(!pattern.matches(&RoutingKey::new("order")?));
+/// # Ok::<_, polyqueue::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// A pattern that is checked now. Every text within the limits is one.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(pattern: impl AsRef<str>) -> Result<Self> {
+        checked("pattern", pattern.as_ref()).map(Self)
+    }
+
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a message with this key is meant.
+    pub fn matches(&self, key: &RoutingKey) -> bool {
+        let (pattern, key): (Vec<&str>, Vec<&str>) = (words(&self.0).collect(), words(&key.0).collect());
+        matches(&pattern, &key)
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('.').filter(move |_| !text.is_empty())
+}
+
+/// Goes on from the last `#` with one more word in it, whenever what follows does not fit: no pattern takes more than
+/// words × words steps.
+fn matches(pattern: &[&str], key: &[&str]) -> bool {
+    let (mut p, mut k, mut last_hash) = (0, 0, None);
+    loop {
+        match (pattern.get(p), key.get(k)) {
+            (None, None) => return true,
+            (Some(&"#"), _) => {
+                last_hash = Some((p, k));
+                p += 1;
+            }
+            (Some(&word), Some(&given)) if word == "*" || word == given => {
+                p += 1;
+                k += 1;
+            }
+            _ => match last_hash {
+                Some((hash, from)) if from < key.len() => {
+                    last_hash = Some((hash, from + 1));
+                    p = hash + 1;
+                    k = from + 1;
+                }
+                _ => return false,
+            },
+        }
+    }
+}
+
+fn checked(field: &'static str, text: &str) -> Result<Arc<str>> {
+    if text.len() > MAX_KEY_BYTES {
+        let allowed = format!("{} bytes given, allowed are at most {MAX_KEY_BYTES}", text.len());
+        return Err(Error::invalid(field, allowed));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "has a control character: none is allowed"));
+    }
+    Ok(text.into())
+}
+
+/// Both are texts that were checked when they were made.
+macro_rules! checked_text {
+    ($type:ident) => {
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.as_str())
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::new(text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+checked_text!(RoutingKey);
+checked_text!(Pattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(pattern: &str, key: &str) -> bool {
+        Pattern::new(pattern).unwrap().matches(&RoutingKey::new(key).unwrap())
+    }
+
+    #[test]
+    fn a_star_is_one_word_and_a_hash_any_number() {
+        for (pattern, key) in [
+            ("a.b", "a.b"),
+            ("*", "a"),
+            ("*.b", ".b"),
+            ("#", ""),
+            ("#", "a.b.c"),
+            ("a.#.b", "a.b"),
+            ("a.#.b", "a.b.x.b"),
+            ("#.#", ""),
+            ("a.*.#", "a.b"),
+            ("a..b", "a..b"),
+            ("", ""),
+        ] {
+            assert!(fits(pattern, key), "{pattern:?} {key:?}");
+        }
+        for (pattern, key) in
+            [("*", ""), ("*", "a.b"), ("a", "a."), ("a.*", "a"), ("a.#.b", "a.b.x"), ("a*", "ab"), ("", "a")]
+        {
+            assert!(!fits(pattern, key), "{pattern:?} {key:?}");
+        }
+    }
+
+    #[test]
+    fn many_hashes_do_not_explode() {
+        let (pattern, key) = (["#"; 66].join(".a."), vec!["a"; 60].join("."));
+        let pattern: String = pattern.chars().take(MAX_KEY_BYTES).collect();
+        assert!(!fits(&pattern, &key));
+    }
+
+    #[test]
+    fn bad_keys_name_the_field_and_the_limit() {
+        let long = RoutingKey::new("k".repeat(201)).unwrap_err().to_string();
+        assert!(long.contains("routing key") && long.contains("at most 200"), "{long}");
+        assert!(Pattern::new("a\nb").unwrap_err().to_string().contains("pattern"));
+        assert!(RoutingKey::new("k".repeat(200)).is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! Responders: handlers that answer, and how their answers travel.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{Destination, Error, Failure, Message, Payload, Queue, REMOTE_ERROR_KIND};
+
+use super::handler::{Route, With};
+use super::job::Job;
+
+/// What answers the requests of one payload type.
+///
+/// Every `async fn(Job<T>) -> Result<R, Failure>` is one, as of [`Handler`](crate::Handler); [`with`](crate::with()) lends it a state.
+pub trait Responder<T, R>: Send + Sync + 'static {
+    /// Does the work and says the answer. `?` on any error tries again later; a request that dies is answered with its
+    /// error.
+    fn respond(&self, job: Job<T>) -> impl Future<Output = Result<R, Failure>> + Send;
+}
+
+impl<T, R, F, Fut> Responder<T, R> for F
+where
+    F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Failure>> + Send,
+{
+    fn respond(&self, job: Job<T>) -> impl Future<Output = Result<R, Failure>> + Send {
+        self(job)
+    }
+}
+
+impl<S, T, R, F, Fut> Responder<T, R> for With<S, F>
+where
+    S: Clone + Send + Sync + 'static,
+    F: Fn(S, Job<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Failure>> + Send,
+{
+    fn respond(&self, job: Job<T>) -> impl Future<Output = Result<R, Failure>> + Send {
+        self.call(job)
+    }
+}
+
+/// The route of one request type.
+pub(super) struct Answering<T, R, H> {
+    queue: Arc<dyn Queue>,
+    responder: Arc<H>,
+    types: PhantomData<fn(T) -> R>,
+}
+
+impl<T, R, H> Answering<T, R, H> {
+    pub(super) fn new(queue: Arc<dyn Queue>, responder: H) -> Self {
+        Self { queue, responder: Arc::new(responder), types: PhantomData }
+    }
+}
+
+impl<T: Payload, R: Payload, H: Responder<T, R>> Route for Answering<T, R, H> {
+    fn version(&self) -> Option<&'static str> {
+        Some(T::VERSION)
+    }
+
+    fn run(&self, job: Job<()>) -> BoxFuture<'static, Result<(), Failure>> {
+        let (queue, responder) = (self.queue.clone(), self.responder.clone());
+        Box::pin(async move {
+            let message = job.message.clone();
+            let payload =
+                message.decode().map_err(|error| Failure::Undecodable { error: error.to_string() })?;
+            let answer = responder.respond(job.carrying(payload)).await?;
+            reply(&*queue, &message, Message::of(&answer).map_err(Failure::fatal)?).await;
+            Ok(())
+        })
+    }
+}
+
+/// Tells the requester that its request died.
+pub(super) async fn reply_error(queue: Arc<dyn Queue>, request: Arc<Message>, error: String) {
+    reply(&*queue, &request, Message::new(error).with_kind(REMOTE_ERROR_KIND)).await;
+}
+
+/// Sends a reply where one is awaited. The work is done: a reply that finds nobody does not undo it, nor does one that
+/// cannot be sent, for doing it again is worse than a requester's timeout.
+async fn reply(queue: &dyn Queue, request: &Message, reply: Message) {
+    let Some(address) = request.reply_to() else { return };
+    let id = request.correlation_id().unwrap_or(request.id().as_str());
+    let to = Destination::Reply(address.clone());
+    let answered = queue.publish(&to, vec![reply.with_correlation_id(id)]).await;
+    let result = answered.and_then(|results| results.into_iter().collect::<Result<Vec<_>, _>>());
+    match result {
+        Ok(_) => {}
+        Err(Error::NotFound(_)) => {
+            tracing::debug!(name: "worker.reply_unwanted", request = %request.id(), "nobody awaits it any more");
+        }
+        Err(error) => tracing::warn!(name: "worker.reply_failed", request = %request.id(), %error),
+    }
+}
