@@ -1,25 +1,31 @@
 //! A broker: the namespaces of one name in this process, and how many bytes they may hold together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use polyqueue::{Error, QueueName, Result};
+use polyqueue::{Error, Result};
 
 use crate::address::Address;
 use crate::budget::Budget;
-use crate::cell::Cell;
 use crate::clock::Clock;
+use crate::mailbox::Mailboxes;
+use crate::routes::Routes;
 
-/// The queues of one namespace.
-pub(crate) type Catalogue = RwLock<BTreeMap<QueueName, Arc<Cell>>>;
+/// What one namespace holds.
+#[derive(Debug, Default)]
+pub(crate) struct Namespace {
+    /// Read by whoever publishes to a topic until every copy is stored, so that no copy goes by a stale route.
+    pub(crate) routes: RwLock<Routes>,
+    pub(crate) mailboxes: Mailboxes,
+}
 
 /// A broker; lives as long as a handle is open.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
-    namespaces: Mutex<HashMap<String, Arc<Catalogue>>>,
+    namespaces: Mutex<HashMap<String, Arc<Namespace>>>,
 }
 
 /// The brokers of this process that have a name.
@@ -53,8 +59,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// The queues of a namespace.
-    pub(crate) fn namespace(&self, name: &str) -> Arc<Catalogue> {
+    /// The namespace of this name.
+    pub(crate) fn namespace(&self, name: &str) -> Arc<Namespace> {
         self.namespaces.lock().entry(name.to_owned()).or_default().clone()
     }
 }

@@ -37,8 +37,10 @@ impl Budget {
 
 fn size(message: &Message) -> u64 {
     let headers: usize = message.headers().iter().map(|(key, value)| key.len() + value.len() + 64).sum();
-    let error = message.last_error().map_or(0, str::len);
-    let texts = message.id().as_str().len() + message.kind().len() + error;
+    let rare = [message.last_error(), message.correlation_id(), message.dedup_key()];
+    let rare: usize = rare.into_iter().flatten().map(str::len).sum();
+    let reply_to = message.reply_to().map_or(0, |address| address.as_str().len());
+    let texts = message.id().as_str().len() + message.kind().len() + rare + reply_to;
     OVERHEAD + (message.payload().len() + headers + texts) as u64
 }
 
@@ -50,10 +52,16 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Room for one more of the same: only bugs need it.
-    #[cfg(polyqueue_mutants)]
-    pub(crate) fn another(&self, message: &Message) -> Option<Self> {
-        self.budget.reserve(message).ok()
+    /// Room for one more of the same. Its payload is counted again, although copies share it.
+    pub(crate) fn another(&self, message: &Message) -> Result<Self> {
+        self.budget.reserve(message)
+    }
+
+    /// Room for what is remembered of a message beside it, also when it passes the maximum.
+    pub(crate) fn beside(&self, bytes: usize) -> Self {
+        let bytes = OVERHEAD + bytes as u64;
+        self.budget.used.fetch_add(bytes, Relaxed);
+        Self { budget: self.budget.clone(), bytes }
     }
 
     /// The message changed, or `beside` it stands a text now. A verdict is never refused for want of room: it may pass the

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
-use parking_lot::Mutex;
-use polyqueue::QueueName;
+use parking_lot::{Mutex, MutexGuard};
+use polyqueue::{QueueMeter, QueueSpec};
 
 use crate::clock::Clock;
-use crate::line::{Effects, Line, Ticket};
+use crate::line::{Effects, Line, Tally, Ticket, Trash};
 
 /// One queue behind its lock.
 #[derive(Debug)]
@@ -17,39 +17,73 @@ pub(crate) struct Cell {
     state: Mutex<State>,
 }
 
+/// What the lock guards.
 #[derive(Debug)]
-struct State {
-    line: Line,
-    wakers: Wakers,
+pub(crate) struct State {
+    pub(crate) line: Line,
+    pub(crate) wakers: Wakers,
 }
 
-/// The wakers of receives that wait, by ticket.
+/// The wakers of calls that wait, by ticket.
 pub(crate) type Wakers = HashMap<Ticket, Waker>;
 
 impl Cell {
-    pub(crate) fn new(name: QueueName, clock: Clock) -> Self {
+    pub(crate) fn new(spec: &QueueSpec, clock: Clock) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let line = Line::new(name, clock, SERIAL.fetch_add(1, Relaxed));
+        let line = Line::new(spec, clock, SERIAL.fetch_add(1, Relaxed));
         Self { clock, state: Mutex::new(State { line, wakers: Wakers::new() }) }
     }
 
-    /// One call: what is due is applied before, who must know is woken after.
-    pub(crate) fn call<R>(&self, act: impl FnOnce(&mut Line) -> R) -> R {
-        self.call_waiting(|line, _| act(line))
-    }
-
-    /// The same for a call that may wait.
-    pub(crate) fn call_waiting<R>(&self, act: impl FnOnce(&mut Line, &mut Wakers) -> R) -> R {
-        let mut state = self.state.lock();
-        let State { line, wakers } = &mut *state;
-        // Under the lock, so that time never goes back from one call to the next.
-        line.advance(self.clock.now());
-        let answer = act(line, wakers);
-        let Effects { woken, trash } = line.effects();
-        let woken: Vec<Waker> = woken.iter().filter_map(|ticket| wakers.remove(ticket)).collect();
+    /// One call: what is due is applied before; after it what happened is counted, and who must know is woken.
+    pub(crate) fn call<R>(&self, meter: &QueueMeter, act: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.enter();
+        let answer = act(&mut state);
+        let after = state.leave(meter);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
-        drop(trash);
+        after.finish();
         answer
     }
+
+    /// Under the lock, so that time never goes back from one call to the next.
+    pub(crate) fn enter(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.line.advance(self.clock.now());
+        state
+    }
+}
+
+impl State {
+    /// The end of a call; its rest is to be done without the lock.
+    pub(crate) fn leave(&mut self, meter: &QueueMeter) -> After {
+        let Effects { woken, trash, tally } = self.line.effects();
+        count(tally, meter);
+        After { woken: woken.iter().filter_map(|ticket| self.wakers.remove(ticket)).collect(), trash }
+    }
+}
+
+/// What is left to do when a call is over and its lock is free.
+pub(crate) struct After {
+    woken: Vec<Waker>,
+    trash: Trash,
+}
+
+impl After {
+    pub(crate) fn finish(self) {
+        self.woken.into_iter().for_each(Waker::wake);
+        drop(self.trash);
+    }
+}
+
+/// Most calls have nothing to count, or one thing.
+fn count(tally: Tally, meter: &QueueMeter) {
+    let add = |number: u64, to: fn(&QueueMeter, u64)| {
+        if number > 0 {
+            to(meter, number);
+        }
+    };
+    add(tally.published, QueueMeter::published);
+    add(tally.duplicates, QueueMeter::duplicates);
+    add(tally.refused, QueueMeter::refused);
+    add(tally.overflowed, QueueMeter::overflowed);
+    add(tally.dropped, QueueMeter::dropped);
 }

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 pub(crate) struct At(pub(crate) u64);
 
 impl At {
+    /// Later than anything.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     pub(crate) fn plus(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))
     }

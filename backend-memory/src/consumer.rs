@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use polyqueue::{
-    Consumer, Delivery, Error, Extended, QueueMeter, QueueName, Receipt, Result, Settled, Subscription,
-    Verdict,
+    Consumer, Delivery, Error, Extended, QueueName, Receipt, Result, Settled, Subscription, Verdict,
 };
 
-use crate::cell::Cell;
+use crate::desk::Desk;
 use crate::handle::Handle;
 use crate::line::{Answer, Handed, Line};
 use crate::receipt::{ReaderId, Stub};
@@ -20,24 +19,22 @@ use crate::receive::Receive;
 /// A consumer of one queue.
 pub(crate) struct MemoryConsumer {
     pub(crate) id: ReaderId,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) desk: Desk,
     queue: QueueName,
     handle: Arc<Handle>,
-    meter: Arc<QueueMeter>,
 }
 
 impl MemoryConsumer {
     /// # Errors
     /// `NotFound` when the queue was deleted meanwhile, `Closed` when the handle was closed.
-    pub(crate) fn join(handle: &Arc<Handle>, cell: Arc<Cell>, subscription: &Subscription) -> Result<Self> {
+    pub(crate) fn join(handle: &Arc<Handle>, desk: Desk, subscription: &Subscription) -> Result<Self> {
         // One sequence for the process: a receipt of another broker is another consumer's.
         static IDS: AtomicU64 = AtomicU64::new(0);
         let queue = subscription.queue.clone();
-        let meter = handle.meter.of(&queue);
         let id = ReaderId(IDS.fetch_add(1, Relaxed));
-        let consumer = Self { id, cell, queue, handle: handle.clone(), meter };
-        handle.consumers.lock().insert(id, consumer.cell.clone());
-        consumer.cell.call(|line| {
+        let consumer = Self { id, desk, queue, handle: handle.clone() };
+        handle.consumers.lock().insert(id, consumer.desk.clone());
+        consumer.desk.call(|line| {
             consumer.check_open(line)?;
             line.join(id, subscription);
             Ok(())
@@ -66,20 +63,20 @@ impl MemoryConsumer {
             message: handed.message,
             attempt: handed.attempt,
             receipt: handed.stub.receipt(),
-            lease_until: self.cell.clock.instant(handed.stub.until),
+            lease_until: self.desk.clock().instant(handed.stub.until),
         }
     }
 
     fn settle_one(&self, line: &mut Line, receipt: &Receipt, verdict: &Verdict) -> Result<Settled> {
         self.handle.limits.check_verdict(verdict)?;
         let (answer, busy) = line.settle(self.id, Stub::read(receipt)?, verdict);
-        self.meter.settled(verdict, answer, busy);
+        self.desk.meter.settled(verdict, answer, busy);
         Ok(answer)
     }
 
     fn extend_one(&self, line: &mut Line, receipt: &Receipt) -> Result<Extended> {
         let until = line.extend(self.id, Stub::read(receipt)?);
-        Ok(until.map_or(Extended::LeaseLost, |until| Extended::Until(self.cell.clock.instant(until))))
+        Ok(until.map_or(Extended::LeaseLost, |until| Extended::Until(self.desk.clock().instant(until))))
     }
 }
 
@@ -104,7 +101,7 @@ impl Consumer for MemoryConsumer {
             };
             verdicts.iter().enumerate().map(one).collect()
         };
-        Ok(self.cell.call(settle))
+        Ok(self.desk.call(settle))
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
@@ -115,11 +112,11 @@ impl Consumer for MemoryConsumer {
             };
             receipts.iter().enumerate().map(one).collect()
         };
-        Ok(self.cell.call(extend))
+        Ok(self.desk.call(extend))
     }
 
     async fn close(&self) -> Result<()> {
-        self.cell.call(|line| line.close_reader(self.id));
+        self.desk.call(|line| line.close_reader(self.id));
         Ok(())
     }
 }
@@ -136,6 +133,6 @@ impl fmt::Debug for MemoryConsumer {
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
         self.handle.consumers.lock().remove(&self.id);
-        self.cell.call(|line| line.leave(self.id));
+        self.desk.call(|line| line.leave(self.id));
     }
 }

@@ -1,18 +1,21 @@
 //! A handle: what one client of a broker has of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::{Error, Limits, Meter, QueueName, Result};
+use polyqueue::{ConnectOptions, Error, Limits, Message, Meter, QueueName, ReplyAddress, Result};
 
-use crate::broker::{Broker, Catalogue};
-use crate::budget::Budget;
-use crate::cell::Cell;
-use crate::clock::Clock;
-use crate::line::Answer;
+use crate::broker::{Broker, Namespace};
+use crate::budget::{Budget, Room};
+use crate::clock::{Clock, whole_millis};
+use crate::desk::Desk;
+use crate::line::{Answer, Ticket};
+use crate::mailbox::Mailbox;
 use crate::receipt::ReaderId;
 
 /// What one client of a broker has of its own.
@@ -20,28 +23,36 @@ use crate::receipt::ReaderId;
 pub(crate) struct Handle {
     /// Keeps the broker alive; given up by a close.
     broker: Mutex<Option<Arc<Broker>>>,
-    pub(crate) queues: Arc<Catalogue>,
+    pub(crate) namespace: Arc<Namespace>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) limits: Limits,
+    pub(crate) deadline: Duration,
     pub(crate) meter: Meter,
     /// Consumers that a close must wake, always in the same order.
-    pub(crate) consumers: Mutex<BTreeMap<ReaderId, Arc<Cell>>>,
+    pub(crate) consumers: Mutex<BTreeMap<ReaderId, Desk>>,
+    /// Publishes that wait for room, which a close must wake.
+    pub(crate) publishes: Mutex<HashMap<Ticket, Waker>>,
+    /// Inboxes that a close must wake.
+    pub(crate) inboxes: Mutex<HashMap<ReplyAddress, Arc<Mailbox>>>,
     pub(crate) clock: Clock,
     clock_offset: TimeDelta,
     closed: AtomicBool,
 }
 
 impl Handle {
-    pub(crate) fn new(broker: Arc<Broker>, namespace: &str, clock_offset: TimeDelta) -> Self {
+    pub(crate) fn new(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
         Self {
-            queues: broker.namespace(namespace),
+            namespace: broker.namespace(&options.namespace),
             budget: broker.budget.clone(),
             clock: broker.clock,
             broker: Mutex::new(Some(broker)),
             limits: Limits::default(),
+            deadline: options.deadline,
             meter: Meter::default(),
             consumers: Mutex::default(),
-            clock_offset,
+            publishes: Mutex::default(),
+            inboxes: Mutex::default(),
+            clock_offset: options.clock_offset,
             closed: AtomicBool::new(false),
         }
     }
@@ -51,9 +62,10 @@ impl Handle {
     }
 
     /// The queue of this name, or `NotFound`.
-    pub(crate) fn queue(&self, name: &QueueName) -> Result<Arc<Cell>> {
-        let found = self.queues.read().get(name).cloned();
-        found.ok_or_else(|| Error::not_found(name.clone()))
+    pub(crate) fn desk(&self, name: &QueueName) -> Result<Desk> {
+        let found = self.namespace.routes.read().get(name).cloned();
+        let cell = found.ok_or_else(|| Error::not_found(name))?;
+        Ok(Desk::new(cell, self.meter.of(name)))
     }
 
     /// This client's wall clock, in whole milliseconds.
@@ -62,14 +74,28 @@ impl Handle {
         wall.checked_add_signed(self.clock_offset).unwrap_or(wall)
     }
 
-    /// Ends the handle and all waits of its consumers; whether it was open.
+    /// What is kept of a message: it knows when it was published, and takes room.
+    pub(crate) fn keep(&self, message: Message, now: DateTime<Utc>) -> Result<(Message, Room)> {
+        let at = message.published_at().map_or(now, |at| whole_millis(at.timestamp_millis()));
+        let message = message.with_published_at(at);
+        let room = self.budget.reserve(&message)?;
+        Ok((message, room))
+    }
+
+    /// Ends the handle and all waits on it; whether it was open.
     pub(crate) fn close(&self) -> bool {
         if self.closed.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let consumers: Vec<_> = self.consumers.lock().iter().map(|(id, cell)| (*id, cell.clone())).collect();
-        for (id, cell) in consumers {
-            cell.call(|line| line.end_waits(id, || Answer::Closed));
+        let consumers: Vec<_> = self.consumers.lock().iter().map(|(id, desk)| (*id, desk.clone())).collect();
+        for (id, desk) in consumers {
+            desk.call(|line| line.end_waits(id, || Answer::Closed));
+        }
+        let publishes = std::mem::take(&mut *self.publishes.lock());
+        publishes.into_values().for_each(Waker::wake);
+        for (address, mailbox) in std::mem::take(&mut *self.inboxes.lock()) {
+            self.namespace.mailboxes.close(&address);
+            mailbox.news.notify_waiters();
         }
         *self.broker.lock() = None;
         true

@@ -8,8 +8,11 @@
 //! | module | holds |
 //! |---|---|
 //! | `line` | one queue's data and rules, pure and synchronous |
-//! | `cell` | the lock around it, and the wakers of those who wait |
-//! | `receive` | one receive under way: the only future that waits |
+//! | `cell`, `desk` | the lock around it, the wakers of those who wait, and who counts |
+//! | `routes` | the queues of a namespace, and which of them a topic reaches |
+//! | `receive` | one receive under way: it may wait for messages |
+//! | `publish`, `store` | one publish under way: it may wait for room, and stores in every queue or in none |
+//! | `inbox`, `mailbox` | replies, and who reads them |
 //! | `queue`, `consumer` | the contract's verbs |
 //! | `broker`, `handle`, `address` | who shares what |
 
@@ -19,16 +22,22 @@ mod budget;
 mod cell;
 mod clock;
 mod consumer;
+mod desk;
 mod handle;
+mod inbox;
 mod line;
+mod mailbox;
 #[cfg(not(polyqueue_mutants))]
 mod mutants;
 #[cfg(polyqueue_mutants)]
 #[doc(hidden)]
 pub mod mutants;
+mod publish;
 mod queue;
 mod receipt;
 mod receive;
+mod routes;
+mod store;
 
 use std::sync::Arc;
 

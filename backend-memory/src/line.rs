@@ -7,10 +7,16 @@
 #![allow(clippy::vec_box, reason = "a message moves from place to place by its pointer")]
 
 mod dead;
+mod entry;
+mod expiry;
 mod flight;
 mod hand_out;
 mod item;
+mod keys;
 mod ready;
+mod reschedule;
+mod retention;
+mod room;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -18,24 +24,30 @@ mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 
-use polyqueue::{Counters, DeadReason, Purge, QueueName, QueueStats, Subscription};
+use polyqueue::{
+    Bound, Counters, DeadReason, Purge, QueueName, QueueSpec, QueueStats, Retention, Subscription,
+};
 
 use crate::clock::{At, Clock};
 use crate::mutants::{Bug, planted};
 use crate::receipt::{ReaderId, Token};
+use expiry::Spot;
 use hand_out::Reader;
 
+pub(crate) use entry::Entry;
 pub(crate) use hand_out::{Asked, Handed};
 pub(crate) use item::Item;
 pub(crate) use waiting::{Answer, Ticket};
 
 /// What the error of a dead letter says when the last lease ended without a verdict.
-const EXPIRED: &str = "lease expired";
+const LEASE_ENDED: &str = "lease expired";
 
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct Line {
     name: QueueName,
+    bound: Option<Bound>,
+    retention: Retention,
     clock: Clock,
     /// Tells this queue from another of the same name, before or after it.
     serial: u64,
@@ -45,28 +57,49 @@ pub(crate) struct Line {
     numbers: u64,
     ready: ready::Ready,
     delayed: BTreeMap<(At, u64), Box<Item>>,
+    expiry: expiry::Expiry,
     flight: flight::Flight,
     dead: dead::Dead,
+    keys: Option<keys::Keys>,
     readers: HashMap<ReaderId, Reader>,
     waiting: waiting::Waiting,
+    blocked: room::Blocked,
     /// Messages that are gone: to be dropped where nobody waits for it.
-    trash: Vec<Box<Item>>,
+    trash: Trash,
+    tally: Tally,
     deleted: bool,
 }
+
+/// What a call did that is to be counted for its caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) published: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    pub(crate) overflowed: u64,
+    pub(crate) dropped: u64,
+}
+
+/// Messages that are gone.
+pub(crate) type Trash = Vec<Box<Item>>;
 
 /// What is to be done when a call is over.
 #[derive(Debug)]
 pub(crate) struct Effects {
-    /// Receives to wake.
+    /// Calls to wake.
     pub(crate) woken: Vec<Ticket>,
     /// Messages to drop.
-    pub(crate) trash: Vec<Box<Item>>,
+    pub(crate) trash: Trash,
+    /// What is to be counted.
+    pub(crate) tally: Tally,
 }
 
 impl Line {
-    pub(crate) fn new(name: QueueName, clock: Clock, serial: u64) -> Self {
+    pub(crate) fn new(spec: &QueueSpec, clock: Clock, serial: u64) -> Self {
         Self {
-            name,
+            name: spec.name.clone(),
+            bound: spec.bound,
+            retention: spec.dead,
             clock,
             serial,
             now: At::default(),
@@ -75,11 +108,15 @@ impl Line {
             numbers: 0,
             ready: ready::Ready::default(),
             delayed: BTreeMap::new(),
+            expiry: expiry::Expiry::default(),
             flight: flight::Flight::default(),
             dead: dead::Dead::default(),
+            keys: spec.dedup.map(keys::Keys::new),
             readers: HashMap::new(),
             waiting: waiting::Waiting::default(),
+            blocked: room::Blocked::default(),
             trash: Vec::new(),
+            tally: Tally::default(),
             deleted: false,
         }
     }
@@ -103,11 +140,14 @@ impl Line {
         while let Some(due) = self.next_event().filter(|event| event.0 <= self.now) {
             match due {
                 (_, _, Event::Due) => self.promote_first(),
-                (at, number, Event::Expired) => self.expire(at, Token(number)),
+                (at, number, Event::LeaseEnds) => self.end_lease(at, Token(number)),
+                (_, _, Event::Expires) => self.expire_first(),
             }
             changed = true;
         }
         self.flight.forget(self.now);
+        self.forget_keys();
+        self.drop_old_letters();
         if changed || planted(Bug::PublishWakesNobody) {
             self.serve();
         }
@@ -119,24 +159,27 @@ impl Line {
 
     fn next_event(&self) -> Option<(At, u64, Event)> {
         let due = self.delayed.keys().next().map(|&(at, number)| (at, number, Event::Due));
-        let end = self.flight.next_end().map(|(at, token)| (at, token.0, Event::Expired));
-        due.into_iter().chain(end).min()
+        let end = self.flight.next_end().map(|(at, token)| (at, token.0, Event::LeaseEnds));
+        let expires = self.expiry.next().map(|(at, number)| (at, number, Event::Expires));
+        due.into_iter().chain(end).chain(expires).min()
     }
 
     /// When something becomes due by itself.
     fn next_due(&self) -> Option<At> {
         let due = self.delayed.keys().next().map(|key| key.0).filter(|_| !planted(Bug::DueWakesNobody));
         let end = self.flight.next_end().map(|end| end.0).filter(|_| !planted(Bug::ExpiryWakesNobody));
-        due.into_iter().chain(end).min()
+        let expires = self.expiry.next().map(|next| next.0);
+        due.into_iter().chain(end).chain(expires).min()
     }
 
     fn promote_first(&mut self) {
         if let Some(((due, _), item)) = self.delayed.pop_first() {
+            self.expiry.unwatch(&item);
             self.make_ready(item, due);
         }
     }
 
-    fn expire(&mut self, at: At, token: Token) {
+    fn end_lease(&mut self, at: At, token: Token) {
         let Some(held) = self.flight.release(token) else { return };
         self.vacate(held.reader);
         let mut item = held.item;
@@ -144,7 +187,10 @@ impl Line {
             item.attempts -= 1;
         }
         if hand_out::is_used_up(item.attempts, held.max) {
-            return self.bury(*item, DeadReason::MaxAttempts, EXPIRED.into(), at);
+            return self.bury(*item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
+        }
+        if item.is_expired(at) {
+            return self.bury_expired(*item, at);
         }
         if planted(Bug::ExpiredFirst) {
             item.ready_since = at;
@@ -158,34 +204,20 @@ impl Line {
     fn make_ready(&mut self, mut item: Box<Item>, since: At) {
         item.place = self.number();
         item.ready_since = since;
+        self.expiry.watch(&item, Spot::Ready(item.message.priority()));
         self.ready.push(item);
     }
 
     /// Ready at `at`, which may be now.
-    fn ready_at(&mut self, item: Box<Item>, at: At) {
+    fn ready_at(&mut self, mut item: Box<Item>, at: At) {
         if at <= self.now {
             return self.make_ready(item, self.now);
         }
         let number = self.number();
         let number = if planted(Bug::DueNewestFirst) { u64::MAX - number } else { number };
+        item.place = number;
+        self.expiry.watch(&item, Spot::Delayed(at));
         self.delayed.insert((at, number), item);
-    }
-
-    /// Stores messages, in this order.
-    pub(crate) fn publish(&mut self, items: impl IntoIterator<Item = Box<Item>>) {
-        for mut item in items {
-            let delay = item.message.delay();
-            if delay.is_zero() {
-                self.make_ready(item, self.now);
-                continue;
-            }
-            item.message = item.message.with_delay(std::time::Duration::ZERO);
-            let due = self.due(self.now.plus(delay), delay);
-            self.ready_at(item, due);
-        }
-        if !planted(Bug::PublishWakesNobody) {
-            self.serve();
-        }
     }
 
     #[cfg(not(polyqueue_mutants))]
@@ -237,10 +269,12 @@ impl Line {
             return dead as u64;
         }
         let before = self.trash.len();
+        self.expiry.clear();
         self.trash.extend(self.ready.drain());
         if !planted(Bug::PurgeForgetsDelayed) {
             self.trash.extend(std::mem::take(&mut self.delayed).into_values());
         }
+        self.free_purged_keys(before);
         if planted(Bug::PurgeTakesInFlight) {
             self.trash.extend(self.flight.drain());
         }
@@ -253,6 +287,7 @@ impl Line {
         self.purge(Purge::Waiting);
         self.purge(Purge::Dead);
         self.trash.extend(self.flight.drain());
+        self.keys.iter_mut().for_each(keys::Keys::clear);
         for ticket in self.waiting.tickets() {
             self.waiting.answer(ticket, Answer::Deleted);
         }
@@ -267,7 +302,10 @@ impl Line {
     pub(crate) fn effects(&mut self) -> Effects {
         let due = self.next_due();
         self.waiting.mind(due);
-        Effects { woken: self.waiting.woken(), trash: std::mem::take(&mut self.trash) }
+        let mut woken = self.waiting.woken();
+        woken.extend(self.roused());
+        let (trash, tally) = (std::mem::take(&mut self.trash), std::mem::take(&mut self.tally));
+        Effects { woken, trash, tally }
     }
 }
 
@@ -275,5 +313,6 @@ impl Line {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Due,
-    Expired,
+    LeaseEnds,
+    Expires,
 }

@@ -54,6 +54,22 @@ bugs! {
     DueNewestFirst "due_newest_first" "of messages due at one instant the newest comes first";
     PollTakesDelayed "poll_takes_delayed" "a receive that does not wait brings delayed messages when none is ready";
     DropLoses "drop_loses" "what a dropped receive was handed is lost";
+    FanOutStops "fan_out_stops" "a message to a topic reaches the first matching queue only";
+    CopyUndelayed "copy_undelayed" "of a delayed message to a topic all copies but the last are ready at once";
+    UnbindForgets "unbind_forgets" "an unbind leaves the binding where it is";
+    TtlIgnored "ttl_ignored" "a message is handed out after its time to live";
+    RetryRenewsTtl "retry_renews_ttl" "a retry begins the time to live anew";
+    DuplicateStored "duplicate_stored" "a duplicate is answered as one, and stored";
+    DeadKeepsKey "dead_keeps_key" "a dead letter keeps its dedup key taken";
+    RetryFreesKey "retry_frees_key" "a retry frees the dedup key";
+    AckTurnsKeys "ack_turns_keys" "an ack frees the key that lasts for its window, and keeps the one that lasts until the ack";
+    OverflowDropsNewest "overflow_drops_newest" "the newest message makes room instead of the oldest";
+    OverflowDropsHighest "overflow_drops_highest" "a message of the highest priority makes room instead of the lowest";
+    RoomWakesNobody "room_wakes_nobody" "room does not wake a publish that waits for it";
+    RetentionDropsNewest "retention_drops_newest" "of too many dead letters the newest is dropped";
+    RetentionUncounted "retention_uncounted" "dead letters are dropped and not counted";
+    CancelKeeps "cancel_keeps" "a cancelled message comes all the same";
+    RescheduleAdds "reschedule_adds" "a new time is counted from the old one, not from now";
 }
 
 /// Whether this bug is planted; known to be false at compile time in every ordinary build.

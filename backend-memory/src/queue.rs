@@ -4,21 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
 use polyqueue::{
     Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
-    Reschedule, Result, Subscription,
+    ReplyAddress, Reschedule, Result, Subscription,
 };
 
 use crate::PROVIDER;
 use crate::address::{Address, DEFAULT_MAX_BYTES};
 use crate::broker::Broker;
-use crate::cell::Cell;
-use crate::clock::whole_millis;
 use crate::consumer::MemoryConsumer;
+use crate::desk::Desk;
 use crate::handle::Handle;
-use crate::line::{Item, Line};
+use crate::inbox::MemoryInbox;
+use crate::line::Item;
+use crate::publish::Publish;
 
 /// A handle to a broker in this process.
 ///
@@ -55,25 +55,29 @@ impl MemoryQueue {
     /// The same with room for `bytes`: payloads, headers and texts, and 256 bytes for each message.
     pub fn with_max_bytes(bytes: u64) -> Self {
         let options = ConnectOptions::new(PROVIDER.default_url());
-        Self::open(Broker::private(bytes), &options.namespace, options.clock_offset)
+        Self::open(Broker::private(bytes), &options)
     }
 
     /// A handle to the broker that the URL names, as [`PROVIDER`] makes it. Calls end at once, within any deadline.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, or when that broker is open with another maximum.
+    /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, or when that broker is open with another maximum;
+    /// [`Error::Unsupported`] for a [`DedupStore`](polyqueue::DedupStore), since this broker remembers keys itself.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
-        let broker = Broker::at(&Address::parse(&options.url)?)?;
-        Ok(Self::open(broker, &options.namespace, options.clock_offset))
+        if options.dedup_store.is_some() {
+            let what = "a dedup store: this broker remembers dedup keys itself";
+            return Err(Error::unsupported(PROVIDER.name(), what));
+        }
+        Ok(Self::open(Broker::at(&Address::parse(&options.url)?)?, options))
     }
 
-    fn open(broker: Arc<Broker>, namespace: &str, clock_offset: TimeDelta) -> Self {
-        Self { handle: Arc::new(Handle::new(broker, namespace, clock_offset)) }
+    fn open(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
+        Self { handle: Arc::new(Handle::new(broker, options)) }
     }
 
-    fn queue(&self, name: &QueueName) -> Result<Arc<Cell>> {
+    fn queue(&self, name: &QueueName) -> Result<Desk> {
         self.handle.check_open()?;
-        self.handle.queue(name)
+        self.handle.desk(name)
     }
 
     /// Puts bytes where a message would be, as a broken client of another broker might: to see what an application does
@@ -83,46 +87,24 @@ impl MemoryQueue {
     /// [`Error::NotFound`] for an unknown queue, [`Error::Full`] beyond the budget, [`Error::Closed`].
     pub fn publish_unreadable(&self, queue: &QueueName, bytes: impl Into<Bytes>) -> Result<()> {
         let bytes = bytes.into();
-        let cell = self.queue(queue)?;
+        let desk = self.queue(queue)?;
         let room = self.handle.budget.reserve(&Message::new(bytes.clone()))?;
-        cell.call(|line| store(line, queue, [Item::unreadable(bytes, room)]))
+        desk.call(|line| {
+            if line.is_deleted() {
+                return Err(Error::not_found(queue));
+            }
+            line.enter(Item::unreadable(bytes, room));
+            line.announce();
+            Ok(())
+        })
     }
 
-    /// What is stored of a message: it knows when it was published, and takes room.
-    fn item(&self, message: Message, now: DateTime<Utc>) -> Result<Box<Item>> {
-        let at = message.published_at().map_or(now, |at| whole_millis(at.timestamp_millis()));
-        let message = message.with_published_at(at);
-        let room = self.handle.budget.reserve(&message)?;
-        Ok(Item::new(message, room))
-    }
-}
-
-fn store(line: &mut Line, queue: &QueueName, items: impl IntoIterator<Item = Box<Item>>) -> Result<()> {
-    if line.is_deleted() {
-        return Err(Error::not_found(queue.clone()));
-    }
-    line.publish(items);
-    Ok(())
-}
-
-/// What this backend is still to learn is refused, never ignored.
-fn not_yet(what: &str) -> Error {
-    Error::unsupported(PROVIDER.name(), format!("{what} yet"))
-}
-
-fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
-    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
-    match to {
-        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
-        _ => Err(not_yet("topics, replies, ttl and dedup")),
-    }
-}
-
-fn check_plain(spec: &QueueSpec) -> Result<()> {
-    if *spec == QueueSpec::new(spec.name.clone()) {
-        Ok(())
-    } else {
-        Err(not_yet("bindings, bounds, retention and dedup"))
+    fn reply(&self, to: &ReplyAddress, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        let now = self.handle.wall();
+        let ids: Vec<MessageId> = batch.iter().map(|reply| reply.id().clone()).collect();
+        let replies = batch.into_iter().map(|reply| self.handle.keep(reply, now));
+        let put = self.handle.namespace.mailboxes.put(to, replies)?;
+        Ok(put.into_iter().zip(ids).map(|(put, id)| put.map(|()| Published::stored(id))).collect())
     }
 }
 
@@ -145,13 +127,11 @@ impl Queue for MemoryQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.handle.limits.check_spec(spec)?;
         self.handle.check_open()?;
-        check_plain(spec)?;
-        let clock = self.handle.clock;
-        self.handle.queues.write().entry(spec.name.clone()).or_insert_with(|| {
+        if self.handle.namespace.routes.write().declare(spec, self.handle.clock)? {
             tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
-            Arc::new(Cell::new(spec.name.clone(), clock))
-        });
+        }
         Ok(())
     }
 
@@ -163,23 +143,10 @@ impl Queue for MemoryQueue {
         }
         // Before anything happens: a publish that is dropped here was never stored.
         tokio::task::coop::consume_budget().await;
-        check_known(to, &batch)?;
-        let Destination::Queue(name) = to else { return Err(not_yet("topics and replies")) };
-        let queue = self.queue(name)?;
-        let now = self.handle.wall();
-        let mut answers = Vec::with_capacity(batch.len());
-        let mut items = Vec::with_capacity(batch.len());
-        for message in batch {
-            let id = message.id().clone();
-            answers.push(self.item(message, now).map(|item| {
-                items.push(item);
-                Published::stored(id)
-            }));
+        match to {
+            Destination::Reply(address) => self.reply(address, batch),
+            _ => Publish::new(&self.handle, to, batch).await,
         }
-        let stored = items.len() as u64;
-        queue.call(|line| store(line, name, items))?;
-        self.handle.meter.of(name).published(stored);
-        Ok(answers)
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -190,7 +157,8 @@ impl Queue for MemoryQueue {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        Err(not_yet("inboxes"))
+        self.handle.check_open()?;
+        Ok(Box::new(MemoryInbox::open(&self.handle)?))
     }
 
     async fn close(&self) -> Result<()> {
@@ -205,28 +173,32 @@ impl Queue for MemoryQueue {
 impl Admin for MemoryQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
         self.handle.check_open()?;
-        Ok(self.handle.queues.read().keys().cloned().map(QueueSpec::new).collect())
+        Ok(self.handle.namespace.routes.read().specs())
     }
 
-    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
-        Err(not_yet("topics"))
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        self.handle.check_open()?;
+        self.handle.namespace.routes.write().unbind(queue, pattern)
     }
 
-    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
-        Err(not_yet("rescheduling"))
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.handle.limits.check_reschedule(to)?;
+        Ok(self.queue(queue)?.call(|line| line.reschedule(id, to)))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
         self.handle.check_open()?;
-        let cell = self.handle.queues.write().remove(queue);
-        cell.ok_or_else(|| Error::not_found(queue.clone()))?.call(|line| line.delete());
+        let cell =
+            self.handle.namespace.routes.write().remove(queue).ok_or_else(|| Error::not_found(queue))?;
+        Desk::new(cell, self.handle.meter.of(queue)).call(|line| line.delete());
         tracing::debug!(name: "memory.queue_deleted", %queue);
         Ok(())
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
-        let stats = self.queue(queue)?.call(|line| line.stats());
-        Ok(QueueStats { counters: self.handle.meter.of(queue).snapshot(), ..stats })
+        let desk = self.queue(queue)?;
+        let stats = desk.call(|line| line.stats());
+        Ok(QueueStats { counters: desk.meter.snapshot(), ..stats })
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {

@@ -34,7 +34,7 @@ impl<'a> Receive<'a> {
 
     fn step(&mut self, waker: &Waker) -> Step {
         let consumer = self.consumer;
-        let step = consumer.cell.call_waiting(|line, wakers| {
+        let step = consumer.desk.call_waiting(|line, wakers| {
             if let Some(answer) = self.look(line) {
                 return Step::Done(answer);
             }
@@ -71,7 +71,7 @@ impl<'a> Receive<'a> {
     /// Leaves the queue of those who wait; what was handed over and not fetched goes back.
     fn give_up(&mut self) {
         let Some((ticket, _)) = self.waiting.take() else { return };
-        self.consumer.cell.call_waiting(|line, wakers| {
+        self.consumer.desk.call_waiting(|line, wakers| {
             wakers.remove(&ticket);
             line.cancel(ticket);
         });
@@ -83,7 +83,7 @@ impl<'a> Receive<'a> {
 
     /// Whether the time has come.
     fn poll_timer(&mut self, at: At, context: &mut Context<'_>) -> Poll<()> {
-        let at = self.consumer.cell.clock.instant(at);
+        let at = self.consumer.desk.clock().instant(at);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() != at {
             timer.as_mut().reset(at);

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// [reply address](Message::reply_to) with its [correlation id](Message::correlation_id). A request to a
 /// topic reaches a responder in every group that is bound.
 ///
-/// ```no_run
+/// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 /// use polyqueue::{Failure, Job, Payload, QueueName, QueueSpec, Requester, Worker};

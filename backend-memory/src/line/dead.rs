@@ -23,6 +23,7 @@ pub(super) struct Dead(BTreeMap<u64, Record>);
 struct Record {
     letter: DeadLetter,
     room: Room,
+    died: At,
 }
 
 impl Dead {
@@ -32,6 +33,19 @@ impl Dead {
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// When the oldest of them died.
+    pub(super) fn oldest(&self) -> Option<At> {
+        self.0.first_key_value().map(|(_, record)| record.died)
+    }
+
+    pub(super) fn drop_oldest(&mut self) {
+        self.0.pop_first();
+    }
+
+    pub(super) fn drop_newest(&mut self) {
+        self.0.pop_last();
     }
 
     fn page(&self, filter: &DeadFilter, from: u64, limit: usize) -> DeadPage {
@@ -54,6 +68,9 @@ impl Dead {
 impl Line {
     /// Makes a dead letter of a message that is nowhere else.
     pub(super) fn bury(&mut self, item: Item, reason: DeadReason, error: String, at: At) {
+        if !planted(Bug::DeadKeepsKey) {
+            self.free_key(&item.message);
+        }
         let Item { message, readable, attempts, earlier, redriven, holder, mut room, .. } = item;
         let attempts = attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
         let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
@@ -75,7 +92,8 @@ impl Line {
                 false => DeadBody::Raw(message.payload().clone()),
             },
         };
-        self.dead.0.insert(number, Record { letter, room });
+        self.dead.0.insert(number, Record { letter, room, died: at });
+        self.drop_surplus_letters();
     }
 
     /// The letters that match, from where a cursor points.
@@ -95,9 +113,9 @@ impl Line {
         Ok(self.dead.page(filter, from, page.limit))
     }
 
-    /// Makes a dead letter ready again; `false` when it is not there.
+    /// Makes a dead letter ready again, its time to live as long as ever; `false` when it is not there.
     pub(crate) fn redrive(&mut self, id: &DeadId) -> bool {
-        let Some(Record { letter, room }) = self.unbury(id) else { return false };
+        let Some(Record { letter, room, .. }) = self.unbury(id) else { return false };
         #[cfg(polyqueue_mutants)]
         self.keep_letter(&letter, &room);
         let mut item = match letter.body {
@@ -113,6 +131,7 @@ impl Line {
         if planted(Bug::RedriveLosesHeaders) {
             item.message.headers_mut().clear();
         }
+        item.live_from(self.now);
         item.room.refit(&item.message, "");
         self.make_ready(item, self.now);
         self.serve();
@@ -124,9 +143,9 @@ impl Line {
         let number = letter.id.as_str().split_once('-').and_then(|(_, number)| number.parse().ok());
         if let (true, Some(number), Some(message)) =
             (planted(Bug::RedriveKeepsLetter), number, letter.message())
-            && let Some(room) = room.another(message)
+            && let Ok(room) = room.another(message)
         {
-            self.dead.0.insert(number, Record { letter: letter.clone(), room });
+            self.dead.0.insert(number, Record { letter: letter.clone(), room, died: self.now });
         }
     }
 

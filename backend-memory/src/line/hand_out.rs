@@ -7,6 +7,7 @@ use std::time::Duration;
 use polyqueue::{DeadReason, Message, Subscription};
 
 use super::Line;
+use super::expiry::Spot;
 use super::flight::Held;
 use super::item::Item;
 use super::waiting::{Answer, Ask, Ticket};
@@ -131,9 +132,17 @@ impl Line {
                 self.trash.push(held.item);
                 continue;
             }
-            self.ready.put_back(held.item);
+            self.put_back(held.item);
         }
         self.serve();
+    }
+
+    fn put_back(&mut self, item: Box<Item>) {
+        if item.is_expired(self.now) {
+            return self.bury_expired(*item, self.now);
+        }
+        self.expiry.watch(&item, Spot::Ready(item.message.priority()));
+        self.ready.put_back(item);
     }
 
     /// Serves those who wait, oldest first, as long as there is something for them.
@@ -165,6 +174,7 @@ impl Line {
         while handed.len() < max
             && let Some(item) = self.ready.pop()
         {
+            self.expiry.unwatch(&item);
             handed.extend(self.hand_out(item, id, &reader));
         }
         reader.held += handed.len();
@@ -207,7 +217,7 @@ impl Line {
         item.past.push(token);
         if planted(Bug::RarelyTwice)
             && rare(token.0)
-            && let Some(room) = item.room.another(&item.message)
+            && let Ok(room) = item.room.another(&item.message)
         {
             let twin = Item::new(item.message.clone(), room);
             self.make_ready(twin, self.now);

@@ -6,6 +6,7 @@ use polyqueue::{Bytes, Message};
 
 use crate::budget::Room;
 use crate::clock::At;
+use crate::mutants::{Bug, planted};
 #[cfg(polyqueue_mutants)]
 use crate::receipt::Token;
 
@@ -22,10 +23,12 @@ pub(crate) struct Item {
     pub(super) redriven: u32,
     /// The name of the consumer that held it last.
     pub(super) holder: Option<Arc<str>>,
-    /// Its place among the ready ones of its priority, and since when it has had it.
+    /// Its place among those that wait with it, and since when it has been ready.
     pub(super) place: u64,
     pub(super) ready_since: At,
-    pub(super) room: Room,
+    /// When its time to live ends.
+    pub(super) expires: At,
+    pub(crate) room: Room,
     /// The tokens of its earlier hand-outs: only bugs need them.
     #[cfg(polyqueue_mutants)]
     pub(super) past: Vec<Token>,
@@ -43,11 +46,23 @@ impl Item {
             holder: None,
             place: 0,
             ready_since: At::default(),
+            expires: At::NEVER,
             room,
             #[cfg(polyqueue_mutants)]
             past: Vec::new(),
         })
     }
+
+    /// Its time to live, where it has one, begins now.
+    pub(super) fn live_from(&mut self, now: At) {
+        self.expires = self.message.ttl().map_or(At::NEVER, |ttl| now.plus(ttl));
+    }
+
+    /// Whether its time to live has ended by then.
+    pub(super) fn is_expired(&self, at: At) -> bool {
+        self.expires <= at && !planted(Bug::TtlIgnored)
+    }
+
     /// Bytes that stand where a message should be.
     pub(crate) fn unreadable(bytes: Bytes, room: Room) -> Box<Self> {
         let mut item = Self::new(Message::new(bytes), room);

@@ -57,6 +57,26 @@ impl Ready {
         Some(item)
     }
 
+    /// The oldest of the lowest priority.
+    pub(super) fn pop_least(&mut self) -> Option<Box<Item>> {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = match planted(Bug::OverflowDropsHighest) {
+            true => lanes.rfind(|lane| !lane.is_empty())?,
+            false => lanes.find(|lane| !lane.is_empty())?,
+        };
+        let item = if planted(Bug::OverflowDropsNewest) { lane.pop_back() } else { lane.pop_front() };
+        self.len -= usize::from(item.is_some());
+        item
+    }
+
+    /// The one at this place of its priority.
+    pub(super) fn remove(&mut self, priority: Priority, place: u64) -> Option<Box<Item>> {
+        let lane = &mut self.lanes[lane_of(priority)];
+        let at = lane.binary_search_by_key(&place, |item| item.place).ok()?;
+        self.len -= 1;
+        lane.remove(at)
+    }
+
     /// Since when the oldest has been ready.
     pub(super) fn oldest(&self) -> Option<At> {
         self.lanes.iter().filter_map(|lane| Some(lane.front()?.ready_since)).min()
@@ -78,6 +98,10 @@ impl Ready {
     }
 
     fn lane(&mut self, item: &Item) -> &mut VecDeque<Box<Item>> {
-        &mut self.lanes[usize::from(item.message.priority().get()) - 1]
+        &mut self.lanes[lane_of(item.message.priority())]
     }
+}
+
+fn lane_of(priority: Priority) -> usize {
+    usize::from(priority.get()) - 1
 }

@@ -27,7 +27,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut bench = Self { line: Line::new(QUEUE, Clock::start(), 0), woken: Vec::new() };
+        let mut bench = Self { line: Line::new(&QUEUE.into(), Clock::start(), 0), woken: Vec::new() };
         bench.join(A, terms());
         bench.join(B, terms());
         bench
@@ -55,8 +55,15 @@ impl Bench {
     }
 
     fn publish(&mut self, message: Message) {
-        let room = Budget::new(u64::MAX).reserve(&message).unwrap();
-        self.call(|line| line.publish([Item::new(message, room)]));
+        self.publish_all([message]);
+    }
+
+    fn publish_all(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let items = messages.into_iter().map(item).collect::<Vec<_>>();
+        self.call(|line| {
+            items.into_iter().for_each(|item| line.enter(item));
+            line.announce();
+        });
     }
 
     fn put(&mut self, text: &'static str) {
@@ -102,6 +109,11 @@ impl Bench {
         let stats = self.call(|line| line.stats());
         [stats.ready, stats.delayed.unwrap(), stats.in_flight.unwrap(), stats.dead]
     }
+}
+
+fn item(message: Message) -> Box<Item> {
+    let room = Budget::new(u64::MAX).reserve(&message).unwrap();
+    Item::new(message, room)
 }
 
 fn terms() -> Subscription {
@@ -369,7 +381,7 @@ fn ids_that_fit_nothing_are_not_there() {
 fn bytes_that_are_no_message_die_alone_and_again_after_a_redrive() {
     let mut bench = Bench::new();
     let room = Budget::new(u64::MAX).reserve(&Message::new("")).unwrap();
-    bench.call(|line| line.publish([Item::unreadable("\0junk".into(), room)]));
+    bench.call(|line| line.enter(Item::unreadable("\0junk".into(), room)));
     bench.put("good");
     assert_eq!(texts(&bench.take(A, 1)), ["good"]);
     let letter = bench.letters().remove(0);
@@ -428,12 +440,7 @@ fn those_who_wait_are_served_oldest_first() {
 fn a_batch_that_is_published_at_once_is_brought_at_once() {
     let mut bench = Bench::new();
     let ticket = bench.wait(A, 2);
-    let items = ["x", "y", "z"].map(|text| {
-        let message = Message::new(text);
-        let room = Budget::new(u64::MAX).reserve(&message).unwrap();
-        Item::new(message, room)
-    });
-    bench.call(|line| line.publish(items));
+    bench.publish_all(["x", "y", "z"].map(Message::new));
     assert_eq!(texts(&bench.fetch(ticket).unwrap()), ["x", "y"]);
     assert_eq!(bench.counts(), [1, 0, 2, 0]);
 }

@@ -38,7 +38,10 @@ impl Line {
 
     fn apply(&mut self, held: Held, verdict: &Verdict) -> Settled {
         match verdict {
-            Verdict::Ack => self.trash.push(held.item),
+            Verdict::Ack => {
+                self.free_acked_key(&held.item.message);
+                self.trash.push(held.item);
+            }
             Verdict::Retry { after, error } => return self.retry(held, *after, error),
             Verdict::Release { after } => self.release(held, *after),
             Verdict::DeadLetter { reason, error } => {
@@ -55,10 +58,20 @@ impl Line {
             self.bury(*item, DeadReason::MaxAttempts, error.to_owned(), self.now);
             return Settled::Died;
         }
+        if item.is_expired(self.now) {
+            self.bury_expired(*item, self.now);
+            return Settled::Died;
+        }
         item.message = failed(item.message, error);
         item.room.refit(&item.message, "");
         if planted(Bug::RetryFree) {
             item.attempts -= 1;
+        }
+        if planted(Bug::RetryFreesKey) {
+            self.free_key(&item.message);
+        }
+        if planted(Bug::RetryRenewsTtl) {
+            item.live_from(self.now);
         }
         let after = if planted(Bug::BackoffIgnored) { Duration::ZERO } else { after };
         let from = if planted(Bug::RetryFromHandOut) { since } else { self.now };
@@ -70,6 +83,9 @@ impl Line {
         let mut item = held.item;
         if !planted(Bug::ReleaseBurns) {
             item.attempts -= 1;
+        }
+        if item.is_expired(self.now) {
+            return self.bury_expired(*item, self.now);
         }
         self.ready_at(item, self.now.plus(after));
     }

@@ -1,14 +1,23 @@
 //! Receives that wait for a message: the oldest that may have one is served first, the oldest of all keeps the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::hand_out::Handed;
 use crate::clock::At;
 use crate::receipt::ReaderId;
 
-/// Identifies a receive that waits; older ones are smaller.
+/// Identifies a call that waits; older ones are smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    /// One sequence for the process: a publish may wait at several queues.
+    pub(crate) fn next() -> Self {
+        static TICKETS: AtomicU64 = AtomicU64::new(0);
+        Self(TICKETS.fetch_add(1, Relaxed))
+    }
+}
 
 /// What a receive waits for.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +40,6 @@ pub(crate) enum Answer {
 /// Receives that wait for a message.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    next: u64,
     asks: BTreeMap<Ticket, Ask>,
     /// Those whose consumer has room.
     open: BTreeSet<Ticket>,
@@ -45,8 +53,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn enter(&mut self, ask: Ask, open: bool) -> Ticket {
-        let ticket = Ticket(self.next);
-        self.next += 1;
+        let ticket = Ticket::next();
         self.asks.insert(ticket, ask);
         self.set_open(ticket, open);
         ticket
