@@ -253,7 +253,7 @@ impl Env {
     pub fn declared_queues(&self) -> Vec<QueueName> {
         let events = self.0.recorder.history().events;
         let names = events.into_iter().filter_map(|event| match event.call {
-            Call::Declare { queue, .. } => Some(queue),
+            Call::Declare { spec, .. } => Some(spec.name),
             _ => None,
         });
         names.collect::<BTreeSet<QueueName>>().into_iter().collect()

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Certainty, DeadId, DeadLetter, Delivery, Extended, Message, MessageId, Purge, QueueName, Receipt,
-    Settled, Verdict,
+    Certainty, DeadId, DeadLetter, Delivery, Destination, Extended, Message, MessageId, Pattern, Published,
+    Purge, QueueName, QueueSpec, Receipt, ReplyAddress, Reschedule, Settled, Verdict,
 };
 use tokio::time::Instant;
 
@@ -44,13 +44,23 @@ pub type Answer<T> = Option<Result<T, Certainty>>;
 #[allow(missing_docs, reason = "the fields are the arguments and answers of the verbs of the contract")]
 pub enum Call {
     Declare {
+        spec: QueueSpec,
+        answer: Answer<()>,
+    },
+    Unbind {
         queue: QueueName,
+        pattern: Pattern,
         answer: Answer<()>,
     },
     Publish {
-        queue: QueueName,
+        to: Destination,
         sent: Vec<Sent>,
-        answer: Answer<Vec<Result<MessageId, Certainty>>>,
+        answer: Answer<Vec<Result<Published, Certainty>>>,
+    },
+    /// Replies came in. Written down only when some have: an inbox is read for as long as it lives.
+    Replies {
+        inbox: ReplyAddress,
+        came: Vec<MessageId>,
     },
     Subscribe {
         queue: QueueName,
@@ -95,6 +105,12 @@ pub enum Call {
     DeadLetters {
         queue: QueueName,
         answer: Answer<Vec<Dead>>,
+    },
+    Reschedule {
+        queue: QueueName,
+        id: MessageId,
+        to: Reschedule,
+        answer: Answer<bool>,
     },
     Redrive {
         queue: QueueName,
@@ -146,7 +162,10 @@ pub struct Envelope {
     pub priority: u8,
     pub published_ms: Option<i64>,
     pub max_attempts: Option<NonZeroU32>,
+    pub ttl_ms: Option<u64>,
+    pub dedup_key: Option<String>,
     pub correlation_id: Option<String>,
+    pub reply_to: Option<ReplyAddress>,
     pub headers: BTreeMap<String, String>,
 }
 
@@ -187,9 +206,17 @@ impl Envelope {
             priority: message.priority().get(),
             published_ms: message.published_at().map(|at| at.timestamp_millis()),
             max_attempts: message.max_attempts(),
+            ttl_ms: message.ttl().map(|ttl| ttl.as_millis() as u64),
+            dedup_key: message.dedup_key().map(Into::into),
             correlation_id: message.correlation_id().map(Into::into),
+            reply_to: message.reply_to().cloned(),
             headers: message.headers().clone(),
         }
+    }
+
+    /// How long it lives.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl_ms.map(Duration::from_millis)
     }
 
     /// Whether this is what `sent` became on its way: the same, where the sender's clock may have been filled in.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use polyqueue::{
     Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
-    Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
+    Receipt, ReplyAddress, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 
 use crate::history::{Answer, Call, Dead, Handout, Pending, Reader, Recorder, Sent};
@@ -60,23 +60,17 @@ impl Queue for Recorded {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        let pending = self.begin(Call::Declare { queue: spec.name.clone(), answer: None });
+        let pending = self.begin(Call::Declare { spec: spec.clone(), answer: None });
         let result = self.inner.declare(spec).await;
         finish!(pending, Declare, answer(&result, |()| ()));
         result
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let Destination::Queue(queue) = to else {
-            let pending = self.begin(Call::Look);
-            let result = self.inner.publish(to, batch).await;
-            pending.finish(|_| ());
-            return result;
-        };
         let sent = batch.iter().map(Sent::from).collect();
-        let pending = self.begin(Call::Publish { queue: queue.clone(), sent, answer: None });
+        let pending = self.begin(Call::Publish { to: to.clone(), sent, answer: None });
         let result = self.inner.publish(to, batch).await;
-        finish!(pending, Publish, answer(&result, |all| each(all, |published| published.id.clone())));
+        finish!(pending, Publish, answer(&result, |all| each(all, Published::clone)));
         result
     }
 
@@ -97,7 +91,11 @@ impl Queue for Recorded {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.inner.inbox().await
+        let pending = self.begin(Call::Look);
+        let result = self.inner.inbox().await;
+        pending.finish(|_| ());
+        let (recorder, client) = (self.recorder.clone(), self.client);
+        Ok(Box::new(RecordedInbox { inner: result?, recorder, client }))
     }
 
     async fn close(&self) -> Result<()> {
@@ -118,11 +116,19 @@ impl Admin for Recorded {
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-        self.inner.unbind(queue, pattern).await
+        let call = Call::Unbind { queue: queue.clone(), pattern: pattern.clone(), answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.unbind(queue, pattern).await;
+        finish!(pending, Unbind, answer(&result, |()| ()));
+        result
     }
 
     async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
-        self.inner.reschedule(queue, id, to).await
+        let call = Call::Reschedule { queue: queue.clone(), id: id.clone(), to, answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.reschedule(queue, id, to).await;
+        finish!(pending, Reschedule, answer(&result, |&done| done));
+        result
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -232,5 +238,29 @@ impl Drop for RecordedConsumer {
     fn drop(&mut self) {
         let call = Call::EndConsumer { queue: self.queue.clone(), consumer: self.consumer };
         self.recorder.note(self.client, call);
+    }
+}
+
+/// Writes down what came, not that somebody reads: its reader waits for as long as it lives.
+#[derive(Debug)]
+struct RecordedInbox {
+    inner: Box<dyn Inbox>,
+    recorder: Arc<Recorder>,
+    client: u64,
+}
+
+#[async_trait]
+impl Inbox for RecordedInbox {
+    fn address(&self) -> &ReplyAddress {
+        self.inner.address()
+    }
+
+    async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
+        let replies = self.inner.receive(wait).await?;
+        if !replies.is_empty() {
+            let came = replies.iter().map(|reply| reply.id().clone()).collect();
+            self.recorder.note(self.client, Call::Replies { inbox: self.address().clone(), came });
+        }
+        Ok(replies)
     }
 }

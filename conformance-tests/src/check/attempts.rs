@@ -2,7 +2,7 @@
 
 use polyqueue::{MessageId, QueueName, Settled, Verdict};
 
-use super::view::{Life, Line, View};
+use super::view::{Given, Life, Line, View};
 use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
@@ -42,6 +42,11 @@ fn counted(
     }
 }
 
+/// Whether a retry may have come after the end of its message's time to live.
+fn expired(life: &Life<'_>, given: &Given<'_>) -> bool {
+    given.span.ret.is_some_and(|ret| life.may_expire_before(ret.at))
+}
+
 /// H11: never beyond the maximum, and dead exactly at the failure of the last.
 fn bounded((queue, id): (&QueueName, &MessageId), life: &Life<'_>, line: &Line<'_>, found: &mut Found) {
     for hold in &life.holds {
@@ -55,7 +60,7 @@ fn bounded((queue, id): (&QueueName, &MessageId), life: &Life<'_>, line: &Line<'
                 Some(Ok(Settled::Applied)) if attempt >= max => {
                     found.add("H11", format!("{id} of {queue} was retried at attempt {attempt} of {max}"));
                 }
-                Some(Ok(Settled::Died)) if attempt < max => {
+                Some(Ok(Settled::Died)) if attempt < max && !expired(life, given) => {
                     found.add("H11", format!("{id} of {queue} died of attempt {attempt} of {max}"));
                 }
                 _ => {}

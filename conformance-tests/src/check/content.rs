@@ -2,7 +2,7 @@
 
 use polyqueue::{DeadReason, MessageId, QueueName, Refusal, Verdict, cut_error};
 
-use super::view::{Fate, Hold, Life, Line, Seen, View};
+use super::view::{Hold, Life, Line, Seen, View};
 use super::{Bounds, Found};
 use crate::history::Envelope;
 
@@ -29,7 +29,7 @@ pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
 
 /// Whether this is what one of the publishes of its id sent.
 fn known(life: &Life<'_>, envelope: &Envelope) -> bool {
-    let mut sent = life.publishes.iter().filter(|publish| publish.fate != Fate::Refused).peekable();
+    let mut sent = life.publishes.iter().filter(|publish| publish.fate.may_be_stored()).peekable();
     sent.peek().is_none() || sent.any(|publish| envelope.came_from(&publish.sent.envelope))
 }
 
@@ -108,6 +108,8 @@ fn reasoned(
             let own = seen.dead.envelope.as_ref().and_then(|envelope| envelope.max_attempts);
             line.agreed_max(own).is_none_or(|max| letter.attempts == max)
         }
+        DeadReason::Expired => life.may_expire_before(seen.ret.at),
+        DeadReason::Overflow => line.overflows(),
         _ => true,
     };
     if !good {
@@ -127,6 +129,9 @@ fn reasoned(
 fn last_words((queue, id): (&QueueName, &MessageId), life: &Life<'_>, seen: &Seen<'_>, found: &mut Found) {
     let last = life.holds.iter().flat_map(|hold| &hold.verdicts).rfind(|given| given.took_effect());
     let Some(given) = last.filter(|given| given.is_last() && given.span.before(seen.inv)) else { return };
+    if seen.dead.letter.reason == DeadReason::Expired {
+        return;
+    }
     let (Verdict::Retry { error, .. } | Verdict::DeadLetter { error, .. }) = given.verdict else { return };
     if seen.dead.letter.error != cut_error(error.clone()) {
         let shown = &seen.dead.letter.error;

@@ -2,16 +2,16 @@
 
 use polyqueue::{Settled, Verdict};
 
-use super::view::{Fate, View, follows};
+use super::view::{View, follows};
 use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
     for ((queue, id), life) in &view.lives {
-        let sent = life.publishes.iter().filter(|publish| publish.fate != Fate::Refused);
-        let due = sent.map(|publish| publish.span.inv.at + publish.sent.delay).min();
         for hold in &life.holds {
-            if let Some(early) =
-                due.and_then(|due| due.checked_duration_since(hold.ret.at)).filter(|it| !it.is_zero())
+            if let Some(early) = life
+                .due(hold)
+                .and_then(|due| due.checked_duration_since(hold.ret.at))
+                .filter(|it| !it.is_zero())
             {
                 found.add("H4", format!("{id} came out of {queue} {early:?} before its delay had passed"));
             }
@@ -32,6 +32,7 @@ pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
                     && view.trusts(next.ret)
                     && follows(hold, next)
                     && !life.redriven_before(next.ret)
+                    && !life.moved_before(next.ret)
                 {
                     found.add(
                         "H7",

@@ -22,8 +22,8 @@ fn unexpected(view: &View<'_>, (queue, id): (&QueueName, &MessageId), life: &Lif
     }
     if life.publishes.is_empty() {
         found.add("H15", format!("{id} came out of {queue}, which nobody published there"));
-    } else if life.publishes.iter().all(|publish| publish.fate == Fate::Refused) {
-        found.add("H-DEF", format!("{id} came out of {queue}, although its publish failed for certain"));
+    } else if !life.publishes.iter().any(|publish| publish.fate.may_be_stored()) {
+        found.add("H-DEF", format!("{id} came out of {queue}, although none of it was stored for certain"));
     }
 }
 
@@ -52,7 +52,8 @@ fn ghost(
 fn lost((queue, id): (&QueueName, &MessageId), life: &Life<'_>, line: &Line<'_>, found: &mut Found) {
     let Some(drained) = line.drained else { return };
     let stored = life.publishes.iter().any(|it| it.fate == Fate::Stored && it.span.before(drained));
-    if !stored || line.emptied_before(drained) || line.blind {
+    let elsewhere = life.moved_before(drained) || line.overflows() || life.may_expire_before(drained.at);
+    if !stored || line.emptied_before(drained) || line.blind || (elsewhere && life.deaths.is_empty()) {
         return;
     }
     if life.holds.is_empty() && life.deaths.is_empty() {

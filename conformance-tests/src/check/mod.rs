@@ -7,9 +7,12 @@ mod attempts;
 mod content;
 mod early;
 mod holders;
+mod keys;
+mod lifetime;
 mod loss;
 mod order;
 mod progress;
+mod replies;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,7 @@ use crate::{Env, Time};
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which rule: `H1` to `H20`, or `H-DEF`.
+    /// Which rule: `H1` to `H23`, or `H-DEF`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -81,6 +84,9 @@ pub fn all(history: &History, bounds: &Bounds) -> Vec<Violation> {
         holders::check,
         order::check,
         progress::check,
+        lifetime::check,
+        keys::check,
+        replies::check,
     ] {
         rule(&view, bounds, &mut found);
     }

@@ -137,7 +137,7 @@ impl<'a> Order<'a> {
 /// How often a message becomes ready by the clock rather than by a call.
 fn comes_due(life: &Life<'_>) -> usize {
     let delayed = life.publishes.iter().filter(|publish| !publish.sent.delay.is_zero()).count();
-    delayed + life.holds.len().saturating_sub(1)
+    delayed + life.moves.len() + life.holds.len().saturating_sub(1)
 }
 
 fn waiting<'a>(
@@ -147,11 +147,13 @@ fn waiting<'a>(
     life: &'a Life<'a>,
     few_due: bool,
 ) -> Option<Waiting<'a>> {
-    let publish = life.single().filter(|publish| publish.fate == Fate::Stored)?;
+    let publish = life.single().filter(|publish| publish.fate == Fate::Stored && life.moves.is_empty())?;
     let stored = publish.span.ret?;
+    let mortal = publish.sent.envelope.ttl().is_some() || line.overflows() || !life.deaths.is_empty();
     let taken = match life.first() {
+        Some(hold) if mortal && life.redriven_before(hold.ret) => return None,
         Some(hold) => hold.inv.seq,
-        None if life.deaths.is_empty() && line.purges.is_empty() && line.deletes.is_empty() => u64::MAX,
+        None if !mortal && line.purges.is_empty() && line.deletes.is_empty() => u64::MAX,
         None => return None,
     };
     let ready = if publish.sent.delay.is_zero() {

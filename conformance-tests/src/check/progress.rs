@@ -4,7 +4,7 @@ use polyqueue::{MessageId, QueueName, Settled, Verdict};
 use tokio::time::Instant;
 
 use super::order::Ready;
-use super::view::{Fate, Hold, Life, Line, Receive, View};
+use super::view::{Fate, Hold, Life, Line, Publish, Receive, View};
 use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {
@@ -61,7 +61,7 @@ fn waits(
                     );
                     return;
                 }
-                None if spans && life.deaths.is_empty() && !line.emptied_before(receive.ret) => {
+                None if spans && stays(life, line, receive) => {
                     found.add("H20", format!("{id} never came out of {queue}, beside an idle receiver"));
                     return;
                 }
@@ -71,10 +71,18 @@ fn waits(
     }
 }
 
+/// Whether nothing but a hand-out can have taken it away.
+fn stays(life: &Life<'_>, line: &Line<'_>, receive: &Receive<'_>) -> bool {
+    let mortal = line.overflows() || life.may_expire_before(receive.ret.at);
+    life.deaths.is_empty() && !mortal && !line.emptied_before(receive.ret)
+}
+
 fn dues<'a>(life: &'a Life<'a>, line: &Line<'_>) -> Vec<Due<'a>> {
     let mut all = Vec::new();
-    let Some(publish) = life.single().filter(|publish| publish.fate == Fate::Stored) else { return all };
-    if let Some(ret) = publish.span.ret {
+    let sure = |publish: &&Publish<'_>| publish.fate == Fate::Stored && life.moves.is_empty();
+    let Some(publish) = life.single().filter(sure) else { return all };
+    let died_first = life.first().is_some_and(|hold| life.redriven_before(hold.ret));
+    if let Some(ret) = publish.span.ret.filter(|_| !died_first) {
         all.push(Due { since: ret.at + publish.sent.delay, next: life.first() });
     }
     for (at, hold) in life.holds.iter().enumerate() {

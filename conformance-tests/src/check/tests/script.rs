@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use polyqueue::{
-    Certainty, DeadBody, DeadId, DeadLetter, DeadReason, Extended, Message, MessageId, QueueName, Receipt,
-    Settled, Verdict,
+    Certainty, DeadBody, DeadId, DeadLetter, DeadReason, Extended, Message, MessageId, Published, QueueName,
+    Receipt, Settled, Verdict,
 };
 use tokio::time::Instant;
 
@@ -105,13 +105,16 @@ impl Script {
         answer: Result<MessageId, Certainty>,
     ) {
         let sent = vec![self.sent(name, priority, delay)];
-        self.call(when, Call::Publish { queue: queue(), sent, answer: Some(Ok(vec![answer])) });
+        self.call(
+            when,
+            Call::Publish { to: queue().into(), sent, answer: Some(Ok(vec![answer.map(Published::stored)])) },
+        );
     }
 
     pub(super) fn publish_batch(&mut self, names: &[&str], when: Range<u64>) {
         let sent = names.iter().map(|name| self.sent(name, 5, 0)).collect();
-        let answer = Some(Ok(names.iter().map(|name| Ok(id(name))).collect()));
-        self.call(when, Call::Publish { queue: queue(), sent, answer });
+        let answer = Some(Ok(names.iter().map(|name| Ok(Published::stored(id(name)))).collect()));
+        self.call(when, Call::Publish { to: queue().into(), sent, answer });
     }
 
     fn handout(&mut self, name: &str, attempt: u32, lease_from: u64) -> Handout {
