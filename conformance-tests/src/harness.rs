@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
 
-use crate::{Env, Outcome};
+use crate::{Env, Outcome, Stage};
 
 /// A backend under test.
 #[async_trait]
@@ -32,23 +32,30 @@ pub trait Harness: Send + Sync + 'static {
         Duration::from_millis(100)
     }
 
+    /// The broker of the run, where it is a process of its own: what is known of it then follows.
+    fn stage(&self) -> Option<&Stage> {
+        None
+    }
+
     /// Control over the broker's process.
     ///
     /// # Errors
     /// [`NoFaults`], which says whether that is as it must be.
     async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
-        Err(NoFaults::Missing)
+        match self.stage() {
+            Some(stage) => stage.faults().await,
+            None => Err(NoFaults::Missing),
+        }
     }
 
     /// Where the broker listens; `None` when there are no sockets. Asked after the first [`Harness::open`].
     fn broker(&self) -> Option<SocketAddr> {
-        None
+        self.stage()?.address()
     }
 
     /// The URL of the broker, seen through a proxy that listens at `proxy`.
     fn through(&self, proxy: SocketAddr) -> Option<String> {
-        let _ = proxy;
-        None
+        self.stage()?.through(proxy)
     }
 
     /// Puts something unreadable where a message of this queue would be.
@@ -62,7 +69,7 @@ pub trait Harness: Send + Sync + 'static {
 
     /// How another process reaches the same broker; `None` when none can.
     fn child(&self) -> Option<ChildSpec> {
-        None
+        self.stage()?.child()
     }
 }
 

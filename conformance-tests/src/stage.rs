@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use polyqueue::{Certainty, Error, Result};
+use polyqueue::{Certainty, ConnectOptions, Error, Provider, Queue, Result};
 use tokio::sync::OnceCell;
 
 use crate::broker::{self, Broker};
@@ -39,6 +39,17 @@ impl Stage {
             Some(url) => Ok(url.clone()),
             None => Ok(self.own().await?.url()),
         }
+    }
+
+    /// A fresh client of it, unless `options` say where another is.
+    ///
+    /// # Errors
+    /// As the backend's own connect.
+    pub async fn connect(&self, provider: &Provider, mut options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        if options.url.is_empty() {
+            options.url = self.url().await?;
+        }
+        provider.connect(options).await
     }
 
     /// Control over its process; none over one that was given by URL.

@@ -1,6 +1,5 @@
 //! The RabbitMQ backend under test: on a private node, or on the one that `RABBITMQ_URL` names.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
-use polyqueue_conformance::{Bytes, ChildSpec, Env, Faults, Garbage, Harness, NoFaults, Stage, async_trait};
+use polyqueue_conformance::{Bytes, Env, Garbage, Harness, Stage, async_trait};
 
 /// The private node, when there is one: it can say what lies on it.
 static NODE: OnceLock<Arc<RabbitBroker>> = OnceLock::new();
@@ -99,11 +98,12 @@ impl Harness for Rabbit {
         "rabbitmq"
     }
 
-    async fn open(&self, _: &Env, mut options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-        if options.url.is_empty() {
-            options.url = self.0.url().await?;
-        }
-        polyqueue_rabbitmq::PROVIDER.connect(options).await
+    async fn open(&self, _: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        self.0.connect(&polyqueue_rabbitmq::PROVIDER, options).await
+    }
+
+    fn stage(&self) -> Option<&Stage> {
+        Some(&self.0)
     }
 
     fn tick(&self) -> Duration {
@@ -114,18 +114,6 @@ impl Harness for Rabbit {
     /// 105 ms (p99) on a quiet machine with RabbitMQ 3.10, each of two.
     fn lateness(&self) -> Duration {
         Duration::from_millis(250)
-    }
-
-    async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
-        self.0.faults().await
-    }
-
-    fn broker(&self) -> Option<SocketAddr> {
-        self.0.address()
-    }
-
-    fn through(&self, proxy: SocketAddr) -> Option<String> {
-        self.0.through(proxy)
     }
 
     async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
@@ -160,9 +148,5 @@ impl Harness for Rabbit {
             Some(node) => Self::queues(node, env.namespace()).await,
             None => self.still_there(env).await,
         }
-    }
-
-    fn child(&self) -> Option<ChildSpec> {
-        self.0.child()
     }
 }

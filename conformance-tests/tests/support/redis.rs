@@ -1,12 +1,11 @@
 //! The Redis backend under test: on a private server, or on the one that `REDIS_URL` names.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
 use polyqueue_conformance::broker::{Broker, RedisBroker};
-use polyqueue_conformance::{Bytes, ChildSpec, Env, Faults, Garbage, Harness, NoFaults, Stage, async_trait};
+use polyqueue_conformance::{Bytes, Env, Garbage, Harness, Stage, async_trait};
 
 pub(crate) struct Redis(Stage);
 
@@ -54,11 +53,12 @@ impl Harness for Redis {
         "redis"
     }
 
-    async fn open(&self, _: &Env, mut options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-        if options.url.is_empty() {
-            options.url = self.0.url().await?;
-        }
-        polyqueue_redis::PROVIDER.connect(options).await
+    async fn open(&self, _: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        self.0.connect(&polyqueue_redis::PROVIDER, options).await
+    }
+
+    fn stage(&self) -> Option<&Stage> {
+        Some(&self.0)
     }
 
     fn tick(&self) -> Duration {
@@ -67,18 +67,6 @@ impl Harness for Redis {
 
     fn lateness(&self) -> Duration {
         Duration::from_millis(50)
-    }
-
-    async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
-        self.0.faults().await
-    }
-
-    fn broker(&self) -> Option<SocketAddr> {
-        self.0.address()
-    }
-
-    fn through(&self, proxy: SocketAddr) -> Option<String> {
-        self.0.through(proxy)
     }
 
     async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
@@ -102,9 +90,5 @@ impl Harness for Redis {
         let channels: Vec<String> = self.ask(redis::cmd("PUBSUB").arg("CHANNELS").arg(&ours)).await?;
         let shown = |what: &'static str| move |name: String| format!("{what} {name}");
         Ok(keys.into_iter().map(shown("key")).chain(channels.into_iter().map(shown("channel"))).collect())
-    }
-
-    fn child(&self) -> Option<ChildSpec> {
-        self.0.child()
     }
 }

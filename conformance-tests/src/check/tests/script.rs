@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use polyqueue::{
-    Certainty, DeadBody, DeadId, DeadLetter, DeadReason, Extended, Message, MessageId, Published, QueueName,
-    Receipt, Settled, Verdict,
+    Certainty, DeadBody, DeadId, DeadLetter, DeadReason, Destination, Extended, Message, MessageId,
+    Published, QueueName, QueueSpec, Receipt, Reschedule, Settled, Verdict,
 };
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
-fn id(id: &str) -> MessageId {
+pub(super) fn id(id: &str) -> MessageId {
     MessageId::new(id).unwrap()
 }
 
@@ -67,6 +67,35 @@ impl Script {
         let max_attempts = NonZeroU32::new(max).unwrap();
         let reader = Reader { consumer, lease: Duration::from_millis(LEASE), max_attempts, prefetch };
         self.call(0..0, Call::Subscribe { queue: queue(), reader, answer: Some(Ok(())) });
+    }
+
+    /// Publishes any message to anywhere.
+    pub(super) fn send(
+        &mut self,
+        to: impl Into<Destination>,
+        message: Message,
+        when: Range<u64>,
+        answer: Result<Published, Certainty>,
+    ) {
+        let sent = Sent::from(&message);
+        self.envelopes.insert(message.id().as_str().into(), sent.envelope.clone());
+        let call = Call::Publish { to: to.into(), sent: vec![sent], answer: Some(Ok(vec![answer])) };
+        self.call(when, call);
+    }
+
+    /// The same, answered as stored.
+    pub(super) fn store(&mut self, to: impl Into<Destination>, message: Message, when: Range<u64>) {
+        let stored = Published::stored(message.id().clone());
+        self.send(to, message, when, Ok(stored));
+    }
+
+    pub(super) fn declare(&mut self, spec: QueueSpec, when: Range<u64>) {
+        self.call(when, Call::Declare { spec, answer: Some(Ok(())) });
+    }
+
+    pub(super) fn reschedule(&mut self, name: &str, to: Reschedule, when: Range<u64>, answer: bool) {
+        let call = Call::Reschedule { queue: queue(), id: id(name), to, answer: Some(Ok(answer)) };
+        self.call(when, call);
     }
 
     fn sent(&mut self, name: &str, priority: i64, delay: u64) -> Sent {
@@ -266,6 +295,11 @@ impl Script {
         events.sort_by_key(|event| event.inv.seq);
         History { events, fault: self.fault, outsiders: self.outsiders }
     }
+}
+
+/// A message whose id and payload are its name.
+pub(super) fn message(name: &str) -> Message {
+    Message::new(name.to_owned()).with_id(id(name))
 }
 
 pub(super) fn letter(name: &str, reason: DeadReason, attempts: u32) -> DeadLetter {
