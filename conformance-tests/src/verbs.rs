@@ -8,22 +8,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Cursor, DeadFilter, DeadLetter, Delivery, Destination, Message, MessageId, Page, Queue,
-    QueueName, Receipt, Settled, Verdict,
+    Consumer, Cursor, DeadFilter, DeadLetter, Delivery, Destination, Message, MessageId, Page, Published,
+    Queue, QueueName, Receipt, Settled, Verdict,
 };
 use tokio::time::Instant;
 
 use crate::fail::asserted;
 use crate::{Env, Fail, Outcome};
 
-/// Publishes one message that must be stored.
+/// Publishes one message that must be stored, to a queue or a topic.
 #[track_caller]
 pub fn publish_one(
     queue: &Arc<dyn Queue>,
-    to: &QueueName,
+    to: impl Into<Destination>,
     message: Message,
 ) -> impl Future<Output = Result<MessageId, Fail>> + Send {
-    let (here, queue, to) = (Location::caller(), queue.clone(), to.clone());
+    let (here, queue, to) = (Location::caller(), queue.clone(), to.into());
     async move {
         let mut ids = publish_at(here, &queue, &to, vec![message]).await?;
         ids.pop().ok_or_else(|| Fail::at(here, "one message published, no answer"))
@@ -34,26 +34,46 @@ pub fn publish_one(
 #[track_caller]
 pub fn publish_all(
     queue: &Arc<dyn Queue>,
-    to: &QueueName,
+    to: impl Into<Destination>,
     batch: Vec<Message>,
 ) -> impl Future<Output = Result<Vec<MessageId>, Fail>> + Send {
-    let (here, queue, to) = (Location::caller(), queue.clone(), to.clone());
+    let (here, queue, to) = (Location::caller(), queue.clone(), to.into());
     async move { publish_at(here, &queue, &to, batch).await }
+}
+
+/// Publishes one message and answers what became of it.
+#[track_caller]
+pub fn publish_any(
+    queue: &Arc<dyn Queue>,
+    to: impl Into<Destination>,
+    message: Message,
+) -> impl Future<Output = Result<polyqueue::Result<Published>, Fail>> + Send {
+    let (here, queue, to) = (Location::caller(), queue.clone(), to.into());
+    async move {
+        asserted();
+        match queue.publish(&to, vec![message]).await {
+            Err(error) => Ok(Err(error)),
+            Ok(mut answers) => match (answers.pop(), answers.len()) {
+                (Some(answer), 0) => Ok(answer),
+                (_, more) => Err(Fail::at(here, format!("one message, {} answers", more + 1))),
+            },
+        }
+    }
 }
 
 async fn publish_at(
     here: &'static Location<'static>,
     queue: &Arc<dyn Queue>,
-    to: &QueueName,
+    to: &Destination,
     batch: Vec<Message>,
 ) -> Result<Vec<MessageId>, Fail> {
     asserted();
     let ids: Vec<MessageId> = batch.iter().map(|message| message.id().clone()).collect();
     let fail = |error| Fail::at(here, format!("publish: {error}"));
-    let answers = queue.publish(&Destination::from(to), batch).await.map_err(fail)?;
-    let answered: Vec<MessageId> =
-        answers.into_iter().map(|answer| Ok(answer?.id)).collect::<polyqueue::Result<_>>().map_err(fail)?;
-    if answered != ids {
+    let answers = queue.publish(to, batch).await.map_err(fail)?;
+    let answered = answers.into_iter().collect::<polyqueue::Result<Vec<_>>>().map_err(fail)?;
+    let stored: Vec<Published> = ids.iter().cloned().map(Published::stored).collect();
+    if answered != stored {
         return Err(Fail::at(here, format!("published {ids:?}, answered {answered:?}")));
     }
     Ok(ids)

@@ -91,8 +91,8 @@ fn twice(
     let end = if a_ret.seq > b_ret.seq { a_ret } else { b_ret };
     let in_window = end.at < a.span.inv.at + dedup.window;
     let racing = !a.span.before(b.span.inv);
-    let kept = !may_be_free(line, life, dedup, end) && !(racing && may_be_free(line, other, dedup, end));
-    if first != second && in_window && kept {
+    let freed = |life: &Life<'_>| may_be_free(line, life, dedup, end);
+    if first != second && in_window && !freed(life) && !(racing && freed(other)) {
         found.add("H22", format!("{first} and {second} are both in {queue}, under the key {key:?}"));
     }
 }

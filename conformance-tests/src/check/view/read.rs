@@ -12,6 +12,9 @@ use super::routes::{Reached, Routes};
 use super::{Fate, Given, Hold, Publish, Receive, Seen, Span, View};
 use crate::history::{Answer, Call, Dead, Event, Handout, History, Reader, Sent, Stamp};
 
+/// The answers to many, asked in one call.
+type Answers<T> = Answer<Vec<Result<T, Certainty>>>;
+
 pub(super) fn view(history: &History) -> View<'_> {
     let mut view = View { fault: history.fault, outsiders: history.outsiders, ..View::default() };
     let mut index = Index { routes: Routes::of(history), ..Index::default() };
@@ -99,7 +102,7 @@ impl<'a> View<'a> {
         &mut self,
         event: &'a Event,
         to: &'a Destination,
-        (sent, answer): (&'a [Sent], &'a Answer<Vec<Result<Published, Certainty>>>),
+        (sent, answer): (&'a [Sent], &'a Answers<Published>),
         index: &Index<'a>,
     ) {
         let span = Span { inv: event.inv, ret: event.ret };
@@ -183,7 +186,7 @@ impl<'a> View<'a> {
         event: &'a Event,
         consumer: u64,
         verdicts: &'a [(Receipt, Verdict)],
-        answer: &Answer<Vec<Result<Settled, Certainty>>>,
+        answer: &Answers<Settled>,
         index: &Index<'a>,
     ) {
         let span = Span { inv: event.inv, ret: event.ret };
@@ -290,7 +293,7 @@ struct Index<'a> {
 }
 
 /// What became of one message in the queue that it was published to.
-fn fate(answer: &Answer<Vec<Result<Published, Certainty>>>, at: usize) -> Fate<'_> {
+fn fate(answer: &Answers<Published>, at: usize) -> Fate<'_> {
     match answer {
         Some(Ok(items)) => match items.get(at) {
             Some(Ok(Published { duplicate_of: Some(first), .. })) => Fate::Duplicate(first),
@@ -314,7 +317,7 @@ fn fate_of_copy(fate: Fate<'_>, surely: bool) -> Fate<'_> {
 }
 
 /// One item of an answer to many.
-fn item<T: Clone>(answer: &Answer<Vec<Result<T, Certainty>>>, at: usize) -> Answer<T> {
+fn item<T: Clone>(answer: &Answers<T>, at: usize) -> Answer<T> {
     match answer {
         Some(Ok(items)) => items.get(at).cloned(),
         Some(Err(certainty)) => Some(Err(*certainty)),
