@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::link::{Limit, Reply, Request, Script};
 use crate::queue::RedisQueue;
-use crate::{NAME, keys, letters, scripts};
+use crate::time::millis;
+use crate::{NAME, letters, scripts};
 
 /// How long a look at the server's health may take.
 const HEALTH: Duration = Duration::from_millis(900);
@@ -18,37 +19,45 @@ const HEALTH: Duration = Duration::from_millis(900);
 #[async_trait]
 impl Admin for RedisQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
-        let mut request = Request::plain("HKEYS");
-        request.arg(keys::catalogue(&self.hub.namespace));
-        let names = self.hub.call("queues", request).await?.into_list().unwrap_or_default();
-        let name = |reply: Reply| QueueName::new(reply.into_text()?).ok();
-        let mut names: Vec<QueueName> = names.into_iter().filter_map(name).collect();
-        names.sort();
-        Ok(names.into_iter().map(QueueSpec::new).collect())
+        self.hub.check_open()?;
+        self.hub.catalogue.queues(Limit::new("queues", self.hub.deadline)).await
     }
 
-    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
-        Err(crate::queue::not_yet("topics"))
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        self.hub.check_open()?;
+        self.unbound(queue, pattern).await
     }
 
-    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
-        Err(crate::queue::not_yet("rescheduling"))
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.hub.check_open()?;
+        self.hub.info.limits.check_reschedule(to)?;
+        let due = match to {
+            Reschedule::Cancel => String::new(),
+            Reschedule::After(delay) => millis(delay).to_string(),
+        };
+        let fill = |request: &mut Request| {
+            request.arg(id.as_str()).arg(due);
+        };
+        let reply = self.hub.run("reschedule", &scripts::RESCHEDULE, queue, fill).await?;
+        Ok(reply.number() == Some(1))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
-        let reply = self.hub.call("delete", self.catalogued(&scripts::DELETE, queue)).await?;
-        self.hub.forget(queue);
-        if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
+        self.hub.check_open()?;
+        self.deleted(queue).await
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         let end = Instant::now() + self.hub.deadline;
+        let meter = self.hub.meter.of(queue);
         loop {
             let reply = self.hub.run("stats", &scripts::STATS, queue, |_| {}).await?;
-            match reply.into_list() {
-                Some(counts) => return counted(counts, self.hub.meter.of(queue).snapshot()),
-                None => self.in_time("stats", end)?,
+            let counts = reply.into_list().ok_or_else(|| strange("stats"))?;
+            meter.dropped(counts.get(1).map_or(0, Reply::count));
+            if let Some(counts) = counts.get(2..).filter(|counts| !counts.is_empty()) {
+                return counted(counts, meter.snapshot());
             }
+            self.in_time("stats", end)?;
         }
     }
 
@@ -66,6 +75,7 @@ impl Admin for RedisQueue {
             let reply = self.hub.run("purge", &scripts::PURGE, queue, fill).await?;
             let purged = purged(reply).ok_or_else(|| strange("purge"))?;
             removed += purged.removed;
+            self.hub.meter.of(queue).dropped(purged.dropped);
             if !purged.more {
                 return Ok(removed);
             }
@@ -79,7 +89,7 @@ impl Admin for RedisQueue {
         page.check()?;
         let start = letters::start(&page)?;
         let end = Instant::now() + self.hub.deadline;
-        while self.hub.run("dead letters", &scripts::APPLY, queue, |_| {}).await?.number() == Some(1) {
+        while self.applied(queue).await? {
             self.in_time("dead letters", end)?;
         }
         letters::list(&self.hub, queue, filter, start, page.limit).await
@@ -106,6 +116,14 @@ impl Admin for RedisQueue {
 }
 
 impl RedisQueue {
+    /// Applies what is due. Answers whether there may be more.
+    async fn applied(&self, queue: &QueueName) -> Result<bool> {
+        let reply = self.hub.run("dead letters", &scripts::APPLY, queue, |_| {}).await?;
+        let answer = reply.into_list().ok_or_else(|| strange("dead letters"))?;
+        self.hub.meter.of(queue).dropped(answer.get(1).map_or(0, Reply::count));
+        Ok(answer.first().map_or(0, Reply::count) == 1)
+    }
+
     fn in_time(&self, what: &'static str, end: Instant) -> Result<()> {
         if Instant::now() < end {
             return Ok(());
@@ -132,7 +150,8 @@ impl RedisQueue {
             };
             let reply = self.hub.run(what, script, queue, fill).await?;
             let answers = reply.into_list().ok_or_else(|| strange(what))?;
-            there.extend(answers.iter().map(|answer| answer.number() == Some(1)));
+            self.hub.meter.of(queue).dropped(answers.get(chunk.len()).map_or(0, Reply::count));
+            there.extend(answers.iter().take(chunk.len()).map(|answer| answer.number() == Some(1)));
         }
         let mut there = there.into_iter();
         Ok(ids.iter().map(|id| letters::is_id(id) && there.next() == Some(true)).collect())
@@ -143,7 +162,7 @@ fn strange(what: &str) -> Error {
     Error::backend(NAME, Certainty::Unknown, format!("an answer to {what} that is none"))
 }
 
-fn counted(counts: Vec<Reply>, counters: Counters) -> Result<QueueStats> {
+fn counted(counts: &[Reply], counters: Counters) -> Result<QueueStats> {
     let number = |index: usize| counts.get(index).and_then(Reply::number).ok_or_else(|| strange("stats"));
     let count = |index| Ok::<_, Error>(u64::try_from(number(index)?).unwrap_or_default());
     Ok(QueueStats {
@@ -160,10 +179,11 @@ struct Purged {
     more: bool,
     removed: u64,
     bound: String,
+    dropped: u64,
 }
 
 fn purged(reply: Reply) -> Option<Purged> {
-    let [more, removed, bound] = <[Reply; 3]>::try_from(reply.into_list()?).ok()?;
-    let removed = u64::try_from(removed.number()?).ok()?;
-    Some(Purged { more: more.number()? == 1, removed, bound: bound.into_text()? })
+    let [more, removed, bound, dropped] = <[Reply; 4]>::try_from(reply.into_list()?).ok()?;
+    let (more, removed) = (more.number()? == 1, u64::try_from(removed.number()?).ok()?);
+    Some(Purged { more, removed, bound: bound.into_text()?, dropped: dropped.count() })
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::codec::{self, Fields, Unreadable};
 use crate::link::{Answer, Limit, Link, Reply, Request};
-use crate::publisher::millis;
+use crate::time::millis;
 use crate::{NAME, scripts};
 
 /// What is asked for.
@@ -35,6 +35,8 @@ pub(crate) struct Claimed {
     pub(crate) next: Option<Duration>,
     /// When there was nothing: how many consumers wait for it.
     pub(crate) crowd: u64,
+    /// Dead letters that were not to be kept.
+    pub(crate) dropped: u64,
 }
 
 /// A message under a lease.
@@ -71,8 +73,9 @@ impl Wanted<'_> {
         let more = answer.next()?.number()? == 1;
         let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
         let crowd = u64::try_from(answer.next()?.number()?).ok()?;
+        let dropped = answer.next()?.count();
         let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next, crowd })
+        Some(Claimed { messages, full, more, next, crowd, dropped })
     }
 
     fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use polyqueue::{Message, MessageId, Parts, Priority};
+use polyqueue::{Message, MessageId, Parts, Priority, ReplyAddress};
 
 use crate::link::{Reply, Request};
+use crate::time::{millis, uid};
 
 /// The major version of the wire format.
 pub(crate) const VERSION: &str = "1";
@@ -22,6 +23,10 @@ const MAX_FIELDS: usize = 500;
 pub(crate) struct Fields(Vec<(Bytes, Bytes)>);
 
 impl Fields {
+    pub(crate) fn from_pairs(pairs: Vec<(Bytes, Bytes)>) -> Self {
+        Self(pairs)
+    }
+
     pub(crate) fn from_reply(reply: Reply) -> Option<Self> {
         let mut values = reply.into_list()?.into_iter();
         let mut fields = Vec::with_capacity(values.len() / 2);
@@ -72,10 +77,17 @@ impl Fields {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unreadable(pub(crate) String);
 
-/// A message for the script `publish`: what it adds to the shape, and what comes after it.
+/// What the shape of a message has more when it has one of these; see `publish.lua`.
+const DELAY: u64 = 100_000;
+const TTL: u64 = 200_000;
+const KEY: u64 = 400_000;
+/// What it has more for each set of queues.
+const SET: u64 = 1_000_000;
+
+/// A message as it is written.
 pub(crate) struct Written<'a> {
     message: &'a Message,
-    published_at: DateTime<Utc>,
+    published_at: String,
     others: Vec<(&'static str, Cow<'a, str>)>,
 }
 
@@ -87,26 +99,52 @@ impl<'a> Written<'a> {
             ("k", text(message.kind())),
             ("s", message.schema_version().map(Cow::Borrowed)),
             ("c", message.correlation_id().map(Cow::Borrowed)),
+            ("rt", message.reply_to().map(|address| address.as_str().into())),
             ("x", message.max_attempts().map(|max| max.to_string().into())),
             ("n", Some(message.retries()).filter(|&n| n > 0).map(|n| n.to_string().into())),
             ("le", message.last_error().map(Cow::Borrowed)),
             ("h", headers(message.headers())),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        Self { message, published_at: message.published_at().unwrap_or(now), others }
+        let published_at = message.published_at().unwrap_or(now).timestamp_millis().to_string();
+        Self { message, published_at, others }
     }
 
-    /// How many names and values there are besides version, id, time and payload.
-    pub(crate) fn others(&self) -> u64 {
-        2 * self.others.len() as u64
-    }
-
-    pub(crate) fn write(&self, request: &mut Request) {
-        request.arg(self.message.id().as_str()).arg(self.published_at.timestamp_millis().to_string());
-        request.arg(self.message.payload());
+    /// As an argument of the scripts `publish` and, with the number of its set of queues from 1, `topic`.
+    pub(crate) fn write(&self, set: u64, request: &mut Request) {
+        let (delay, ttl) = (millis(self.message.delay()), self.message.ttl().map(millis));
+        let key = self.message.dedup_key();
+        let flag = |there: bool, flag: u64| if there { flag } else { 0 };
+        let flags = flag(delay > 0, DELAY) + flag(ttl.is_some(), TTL) + flag(key.is_some(), KEY);
+        let priority = 1000 * u64::from(self.message.priority().get());
+        request.number(SET * set + flags + priority + 2 * self.others.len() as u64);
+        if delay > 0 {
+            request.number(delay).arg(uid());
+        }
+        if let Some(ttl) = ttl {
+            request.number(ttl);
+        }
+        if let Some(key) = key {
+            request.arg(key);
+        }
+        request.arg(self.message.id().as_str()).arg(&self.published_at).arg(self.message.payload());
         for (name, value) in &self.others {
             request.arg(name).arg(value.as_bytes());
         }
+    }
+
+    /// As names and values: what a stream has of a message without delay, time to live or key, and `p`, its priority.
+    pub(crate) fn fields(&self) -> Vec<(&str, Cow<'_, [u8]>)> {
+        let text = |text: &'a str| Cow::Borrowed(text.as_bytes());
+        let mut fields = vec![
+            ("v", text(VERSION)),
+            ("id", Cow::Borrowed(self.message.id().as_str().as_bytes())),
+            ("t", Cow::Borrowed(self.published_at.as_bytes())),
+            ("p", self.message.priority().get().to_string().into_bytes().into()),
+            ("data", Cow::Borrowed(&self.message.payload()[..])),
+        ];
+        fields.extend(self.others.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_bytes()))));
+        fields
     }
 }
 
@@ -135,9 +173,9 @@ pub(crate) fn read(fields: &Fields, stream_id: &str, priority: Priority) -> Resu
         priority,
         published_at: fields.parsed("t", |text| DateTime::from_timestamp_millis(text.parse().ok()?))?,
         delay: Duration::ZERO,
-        ttl: None,
-        dedup_key: None,
-        reply_to: None,
+        ttl: ttl(fields)?,
+        dedup_key: label(fields, "dk")?.filter(|key| !key.is_empty()),
+        reply_to: fields.parsed("rt", |text| ReplyAddress::new(text).ok())?,
         max_attempts: fields.parsed("x", |text| text.parse::<NonZeroU32>().ok())?,
         retries: fields.number("n")?.unwrap_or_default(),
         last_error: fields.text("le")?.map(str::to_owned),
@@ -145,6 +183,12 @@ pub(crate) fn read(fields: &Fields, stream_id: &str, priority: Priority) -> Resu
         headers: fields.parsed("h", |text| serde_json::from_str(text).ok())?.unwrap_or_default(),
     }
     .into())
+}
+
+/// How long it was to live. When it expires is field `e`, which only the server looks at.
+fn ttl(fields: &Fields) -> Result<Option<Duration>, Unreadable> {
+    fields.parsed("e", |text| text.parse::<u64>().ok())?;
+    fields.parsed("tl", |text| text.parse().ok().map(Duration::from_millis))
 }
 
 fn id(fields: &Fields, stream_id: &str) -> Result<MessageId, Unreadable> {
@@ -171,15 +215,28 @@ mod tests {
         )
     }
 
+    /// What the script makes of it.
     fn round(message: &Message) -> Message {
         let mut request = Request::plain("X");
-        let written = Written::new(message, Utc::now());
-        written.write(&mut request);
-        let args = request.arguments();
-        assert_eq!(args.len() as u64, 4 + written.others());
-        let mut values = vec![("id".into(), args[1].clone()), ("t".into(), args[2].clone())];
-        values.push(("data".into(), args[3].clone()));
-        values.extend(args[4..].chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+        Written::new(message, Utc::now()).write(0, &mut request);
+        let mut args = request.arguments().into_iter().skip(1);
+        let shape: u64 = std::str::from_utf8(&args.next().unwrap()).unwrap().parse().unwrap();
+        let mut values = Vec::new();
+        if shape / DELAY % 2 == 1 {
+            args.by_ref().take(2).for_each(drop);
+        }
+        if shape / TTL % 2 == 1 {
+            values.push(("tl".into(), args.next().unwrap()));
+        }
+        if shape / KEY % 2 == 1 {
+            values.push(("dk".into(), args.next().unwrap()));
+        }
+        for name in ["id", "t", "data"] {
+            values.push((name.into(), args.next().unwrap()));
+        }
+        let others: Vec<Bytes> = args.collect();
+        assert_eq!(others.len() as u64, shape % 1000);
+        values.extend(others.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())));
         read(&Fields(values), "1-0", message.priority()).unwrap()
     }
 
@@ -192,6 +249,9 @@ mod tests {
             .with_priority(Priority::new(9).unwrap())
             .with_max_attempts(NonZeroU32::new(7).unwrap())
             .with_correlation_id("c")
+            .with_ttl(Duration::from_secs(3600))
+            .with_dedup_key("once")
+            .with_reply_to(ReplyAddress::new("here").unwrap())
             .with_header("data", "not the payload")
             .with_header("é 😀.", "")
             .with_published_at(at);
@@ -201,7 +261,7 @@ mod tests {
     #[test]
     fn a_plain_message_has_nothing_else() {
         let message = Message::new("x");
-        assert_eq!(Written::new(&message, Utc::now()).others(), 0);
+        assert!(Written::new(&message, Utc::now()).others.is_empty());
         let back = round(&message);
         assert!(back.published_at().is_some());
         assert_eq!(back.into_parts().id, *message.id());
@@ -228,6 +288,10 @@ mod tests {
             (&[("data", ""), ("a", "many")], "`a`"),
             (&[("data", ""), ("h", "{\"k\":1}")], "`h`"),
             (&[("data", ""), ("h", "{")], "`h`"),
+            (&[("data", ""), ("e", "soon")], "`e`"),
+            (&[("data", ""), ("tl", "-1")], "`tl`"),
+            (&[("data", ""), ("dk", "a\nb")], "`dk`"),
+            (&[("data", ""), ("rt", "")], "`rt`"),
         ] {
             let Unreadable(error) = read(&fields(pairs), "1-0", Priority::DEFAULT).unwrap_err();
             assert!(error.contains(says), "{error}");

@@ -19,10 +19,10 @@ use crate::claim::{Claimed, Leased, Wanted};
 use crate::desk::{Desk, End, Ticket};
 use crate::hub::{Hub, Route};
 use crate::link::{Limit, Reply, Request};
-use crate::publisher::millis;
 use crate::settler::Judged;
+use crate::time::millis;
 use crate::wakers::Bell;
-use crate::{NAME, keys, pump, receipt, scripts};
+use crate::{NAME, pump, receipt, scripts};
 use held::Holding;
 
 /// What a consumer and its task share.
@@ -61,7 +61,7 @@ impl RedisConsumer {
             subscription,
             number,
             holder: format!("{}-{number}", hub.tag),
-            waiter: format!("{}|{number}", keys::channel(&hub.namespace, &hub.tag)),
+            waiter: hub.waiter(number),
             claims: AtomicU64::new(0),
             epoch: Instant::now(),
         });
@@ -170,7 +170,9 @@ impl Core {
             max_attempts: self.subscription.max_attempts.get(),
             consumer: &self.subscription.consumer,
         };
-        wanted.claim(&self.hub.link, limit).await
+        let claimed = wanted.claim(&self.hub.link, limit).await?;
+        self.hub.meter.of(&self.route.queue).dropped(claimed.dropped);
+        Ok(claimed)
     }
 
     /// Buries what cannot be read; the rest can be handed out.
@@ -191,7 +193,7 @@ impl Core {
         }
         if !unreadable.is_empty() {
             tracing::warn!(name: "redis.undecodable", queue = %self.route.queue, entries = unreadable.len());
-            self.route.settle.send(unreadable, self.hub.deadline).await;
+            self.route.settle.send(unreadable).await;
         }
         deliveries
     }
@@ -205,7 +207,7 @@ impl Core {
     /// Releases what nobody was given, attempts unburned.
     pub(crate) async fn give_back(&self, deliveries: &[Delivery]) {
         let released = self.released(deliveries);
-        self.route.settle.send(released, self.hub.deadline).await;
+        self.route.settle.send(released).await;
     }
 
     /// The same from where nothing can wait. Outside any runtime nothing can be sent: then it comes back at the end of
@@ -216,9 +218,9 @@ impl Core {
         }
         let released = self.released(deliveries);
         let Ok(runtime) = Handle::try_current() else { return };
-        let (lane, deadline, busy) = (self.route.settle.clone(), self.hub.deadline, self.hub.busy.enter());
+        let (lane, busy) = (self.route.settle.clone(), self.hub.busy.enter());
         runtime.spawn(async move {
-            lane.send(released, deadline).await;
+            lane.send(released).await;
             drop(busy);
         });
     }
@@ -245,7 +247,7 @@ impl Core {
                 Err(error) => answers.push(Some(Err(error.at(index)))),
             }
         }
-        let mut sent = self.route.settle.send(judged, self.hub.deadline).await.into_iter();
+        let mut sent = self.route.settle.send(judged).await.into_iter();
         let nothing = || Err(Error::backend(NAME, Certainty::Unknown, "a verdict without an answer"));
         let answers =
             answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));

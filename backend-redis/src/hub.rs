@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use polyqueue::{Error, Info, Meter, QueueName, Result};
 use tokio::sync::Notify;
 
+use crate::catalogue::Catalogue;
 use crate::consumer::Core;
 use crate::keys;
 use crate::lane::Lane;
 use crate::link::{Limit, Link, Reply, Request, Script};
-use crate::publisher::Publisher;
+use crate::publisher::{Pace, Publisher};
 use crate::settler::Settler;
+use crate::topics::Topics;
 use crate::wakers::Wakers;
 
 /// What one handle and its consumers share.
@@ -28,9 +30,11 @@ pub(crate) struct Hub {
     pub(crate) tag: String,
     pub(crate) deadline: Duration,
     pub(crate) clock_offset: TimeDelta,
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) busy: Arc<Busy>,
-    /// Numbers consumers.
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) topics: Arc<Lane<Topics>>,
+    /// Numbers consumers, and publishers that wait for room.
     pub(crate) consumers: AtomicU64,
     cores: Mutex<Vec<Weak<Core>>>,
     closed: AtomicBool,
@@ -42,6 +46,9 @@ pub(crate) struct Route {
     pub(crate) queue: QueueName,
     pub(crate) prefix: String,
     pub(crate) publish: Arc<Lane<Publisher>>,
+    pub(crate) pace: Arc<Pace>,
+    /// Set once it is known that the queue keeps dedup keys.
+    pub(crate) keeps_keys: OnceLock<()>,
     pub(crate) settle: Arc<Lane<Settler>>,
 }
 
@@ -58,7 +65,17 @@ pub(crate) struct Opened {
 
 impl Hub {
     pub(crate) fn new(opened: Opened) -> Arc<Self> {
+        let (meter, busy) = (Arc::<Meter>::default(), Arc::<Busy>::default());
+        let catalogue = Arc::new(Catalogue::new(opened.link.clone(), opened.namespace.clone()));
+        let topics = Topics {
+            link: opened.link.clone(),
+            namespace: opened.namespace.clone(),
+            catalogue: catalogue.clone(),
+            meter: meter.clone(),
+        };
         Arc::new(Self {
+            topics: Lane::new(topics, opened.deadline, busy.clone()),
+            catalogue,
             link: opened.link,
             wakers: opened.wakers,
             info: opened.info,
@@ -66,8 +83,8 @@ impl Hub {
             tag: opened.tag,
             deadline: opened.deadline,
             clock_offset: opened.clock_offset,
-            meter: Meter::default(),
-            busy: Arc::default(),
+            meter,
+            busy,
             consumers: AtomicU64::new(1),
             cores: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -98,6 +115,11 @@ impl Hub {
         self.cores.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Where one with this number is woken.
+    pub(crate) fn waiter(&self, number: u64) -> String {
+        format!("{}|{number}", keys::channel(&self.namespace, &self.tag))
+    }
+
     /// This client's wall clock.
     pub(crate) fn wall_clock(&self) -> DateTime<Utc> {
         Utc::now() + self.clock_offset
@@ -121,20 +143,22 @@ impl Hub {
     fn new_route(&self, queue: &QueueName) -> Route {
         let prefix = keys::prefix(&self.namespace, queue);
         let meter = self.meter.of(queue);
-        let (link, deadline) = (&self.link, self.deadline);
+        let (link, deadline, pace) = (&self.link, self.deadline, Arc::<Pace>::default());
         let publisher = Publisher {
             link: link.clone(),
             queue: queue.clone(),
             prefix: prefix.clone(),
             meter: meter.clone(),
-            deadline,
+            pace: pace.clone(),
         };
-        let settler = Settler { link: link.clone(), prefix: prefix.clone(), meter, deadline };
+        let settler = Settler { link: link.clone(), prefix: prefix.clone(), meter };
         Route {
             queue: queue.clone(),
             prefix,
-            publish: Lane::new(publisher, self.busy.clone()),
-            settle: Lane::new(settler, self.busy.clone()),
+            publish: Lane::new(publisher, deadline, self.busy.clone()),
+            pace,
+            keeps_keys: OnceLock::new(),
+            settle: Lane::new(settler, deadline, self.busy.clone()),
         }
     }
 

@@ -24,6 +24,16 @@ pub(crate) fn catalogue(namespace: &str) -> String {
     format!("{namespace}:catalogue")
 }
 
+/// The version of the routes: another whenever a topic may reach other queues.
+pub(crate) fn version(namespace: &str) -> String {
+    format!("{namespace}:ver")
+}
+
+/// What the channel of every inbox begins with.
+pub(crate) fn inboxes(namespace: &str) -> String {
+    format!("{namespace}:r:")
+}
+
 /// The channel on which one handle is woken.
 pub(crate) fn channel(namespace: &str, handle: &str) -> String {
     format!("{namespace}:wake:{handle}")
@@ -67,6 +77,6 @@ mod tests {
         let names = ["}", "%7D", "%257D", "a", "A", "a:s", "a}:s", "{a}", "catalogue"];
         let prefixes: std::collections::HashSet<String> = names.into_iter().map(of).collect();
         assert_eq!(prefixes.len(), names.len());
-        assert!(!prefixes.contains(&catalogue("ns")));
+        assert!(!prefixes.contains(&catalogue("ns")) && !prefixes.contains(&version("ns")));
     }
 }

@@ -13,14 +13,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::hub::{Busy, Entered};
+use crate::link::Limit;
 
 /// The most items of one call.
-const MAX_ITEMS: usize = 100;
+pub(crate) const MAX_ITEMS: usize = 100;
 /// The most bytes of one call, unless its first item alone has more.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
-
-/// The most calls under way: enough that client and server work at the same time.
-const MAX_CALLS: usize = 3;
+pub(crate) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a lane does with its items.
 pub(crate) trait Freight: Send + Sync + 'static {
@@ -28,15 +26,22 @@ pub(crate) trait Freight: Send + Sync + 'static {
     type Answer: Clone + Send + 'static;
     /// What a call is named in an error.
     const NAME: &'static str;
+    /// The most calls under way: unless set enough that client and server work at the same time.
+    const CALLS: usize = 3;
 
     fn bytes(item: &Self::Item) -> usize;
     /// Sends the items in one call. Answers each, in order.
-    fn carry(&self, items: Vec<Self::Item>) -> impl Future<Output = Vec<Result<Self::Answer>>> + Send;
+    fn carry(
+        &self,
+        items: Vec<Self::Item>,
+        limit: Limit,
+    ) -> impl Future<Output = Vec<Result<Self::Answer>>> + Send;
 }
 
 /// Carries items of one queue.
 pub(crate) struct Lane<F: Freight> {
     freight: F,
+    deadline: Duration,
     busy: Arc<Busy>,
     waiting: Mutex<Waiting<F>>,
     more: Notify,
@@ -70,24 +75,26 @@ enum Item<A> {
 }
 
 impl<F: Freight> Lane<F> {
-    pub(crate) fn new(freight: F, busy: Arc<Busy>) -> Arc<Self> {
+    pub(crate) fn new(freight: F, deadline: Duration, busy: Arc<Busy>) -> Arc<Self> {
         let waiting = Mutex::new(Waiting { items: VecDeque::new(), moving: false });
-        Arc::new(Self { freight, busy, waiting, more: Notify::new() })
+        Arc::new(Self { freight, deadline, busy, waiting, more: Notify::new() })
     }
 
-    /// Sends items and answers each, in order, at the latest after `deadline`. Dropped, what was not sent may still be.
-    pub(crate) async fn send(
-        self: &Arc<Self>,
-        items: Vec<F::Item>,
-        deadline: Duration,
-    ) -> Vec<Result<F::Answer>> {
+    /// Sends items and answers each, in order, at the latest after the deadline. Dropped, what was not sent may still be.
+    pub(crate) async fn send(self: &Arc<Self>, items: Vec<F::Item>) -> Vec<Result<F::Answer>> {
         if items.is_empty() {
             return Vec::new();
         }
         let (batch, done) = Batch::new(items.len());
         self.enqueue(items, &batch);
-        let _ = timeout(deadline, done).await;
-        batch.answers(F::NAME, deadline)
+        let _ = timeout(self.deadline, done).await;
+        batch.answers(F::NAME, self.deadline)
+    }
+
+    /// One call beside the lane: its items neither wait for others nor go with them.
+    pub(crate) async fn express(&self, items: Vec<F::Item>, limit: Limit) -> Vec<Result<F::Answer>> {
+        let _busy = self.busy.enter();
+        self.freight.carry(items, limit).await
     }
 
     fn enqueue(self: &Arc<Self>, items: Vec<F::Item>, batch: &Arc<Batch<F::Answer>>) {
@@ -103,7 +110,8 @@ impl<F: Freight> Lane<F> {
     }
 
     async fn call(self: Arc<Self>, items: Vec<F::Item>, places: Vec<Place<F::Answer>>) {
-        let answers = self.freight.carry(items).await;
+        let limit = Limit::new(F::NAME, self.deadline);
+        let answers = self.freight.carry(items, limit).await;
         for (place, answer) in places.into_iter().zip(answers) {
             place.batch.answer(place.index, answer);
         }
@@ -136,11 +144,11 @@ struct Moving<F: Freight> {
 
 impl<F: Freight> Moving<F> {
     async fn run(mut self) {
-        let mut calls = Calls(VecDeque::with_capacity(MAX_CALLS));
+        let mut calls = Calls(VecDeque::with_capacity(F::CALLS));
         loop {
             // Others that are ready to run may have something for the same call.
             tokio::task::yield_now().await;
-            while calls.0.len() < MAX_CALLS {
+            while calls.0.len() < F::CALLS {
                 let (items, places) = self.lane.load(calls.0.len());
                 if items.is_empty() {
                     break;
@@ -154,7 +162,7 @@ impl<F: Freight> Moving<F> {
             tokio::select! {
                 biased;
                 () = calls.one() => {}
-                () = self.lane.more.notified(), if calls.0.len() < MAX_CALLS => {}
+                () = self.lane.more.notified(), if calls.0.len() < F::CALLS => {}
             }
         }
     }

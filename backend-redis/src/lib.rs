@@ -29,22 +29,31 @@
 
 mod address;
 mod admin;
+mod catalogue;
 mod claim;
 mod codec;
 mod consumer;
+mod declare;
 mod desk;
 mod hub;
+mod inbox;
 mod jitter;
 mod keys;
 mod lane;
 mod letters;
 mod link;
+mod packed;
+mod patience;
+mod placed;
+mod publish;
 mod publisher;
 mod pump;
 mod queue;
 mod receipt;
 mod scripts;
 mod settler;
+mod time;
+mod topics;
 mod wakers;
 
 /// Redis: schemes `redis` and `rediss` (which is refused with what to do), variable `REDIS_URL`.

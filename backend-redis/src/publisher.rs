@@ -1,19 +1,16 @@
-//! Publishing: one call of a script for all messages that are waiting.
+//! Publishing to one queue: one call of a script for all messages that are waiting.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use chrono::{DateTime, Utc};
-use polyqueue::{Certainty, Error, Message, Published, QueueMeter, QueueName, Result};
-use uuid::Uuid;
+use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
 
 use crate::codec::Written;
 use crate::lane::Freight;
 use crate::link::{Limit, Link, Reply, Request};
+use crate::placed::{Answer, Placed};
 use crate::{NAME, scripts};
-
-/// What the shape of a delayed message has more than that of another; see `publish.lua`.
-const DELAYED: u64 = 100_000;
 
 /// Publishes to one queue.
 pub(crate) struct Publisher {
@@ -21,37 +18,52 @@ pub(crate) struct Publisher {
     pub(crate) queue: QueueName,
     pub(crate) prefix: String,
     pub(crate) meter: Arc<QueueMeter>,
-    pub(crate) deadline: Duration,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// A message and when it was published, by the sender's clock.
+#[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
     pub(crate) published_at: DateTime<Utc>,
 }
 
+/// Whether a queue makes publishers wait, as far as is known.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(AtomicU8);
+
+impl Pace {
+    const FLOWS: u8 = 1;
+    const PATIENT: u8 = 2;
+
+    /// Whether it is known that nobody ever waits.
+    pub(crate) fn flows(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::FLOWS
+    }
+
+    fn learn(&self, patient: bool) {
+        self.0.store(if patient { Self::PATIENT } else { Self::FLOWS }, Ordering::Relaxed);
+    }
+}
+
 impl Freight for Publisher {
     type Item = Outgoing;
-    type Answer = Published;
+    type Answer = Placed<Outgoing>;
     const NAME: &'static str = "publish";
 
     fn bytes(item: &Outgoing) -> usize {
         item.message.payload().len()
     }
 
-    async fn carry(&self, items: Vec<Outgoing>) -> Vec<Result<Published>> {
-        let limit = Limit::new(Self::NAME, self.deadline);
-        let answer = self.link.call(self.request(&items), limit).await;
-        let answers = match answer.map(|answer| answer.reply) {
-            Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); items.len()],
-            Ok(Reply::List(refused)) => stored(items, refused),
-            Ok(_) => {
-                let strange = "an answer to a publish that is none";
-                vec![Err(Error::backend(NAME, Certainty::Unknown, strange)); items.len()]
-            }
-            Err(error) => vec![Err(error); items.len()],
+    async fn carry(&self, items: Vec<Outgoing>, limit: Limit) -> Vec<Result<Placed<Outgoing>>> {
+        let count = items.len();
+        let answers = match self.link.call(self.request(&items), limit).await.map(|answer| answer.reply) {
+            Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); count],
+            Ok(reply) => self.judge(items, reply),
+            Err(error) => vec![Err(error); count],
         };
-        self.meter.published(answers.iter().filter(|answer| answer.is_ok()).count() as u64);
+        let published = |answer: &&Result<_>| matches!(answer, Ok(Placed::Published(_)));
+        self.meter.published(answers.iter().filter(published).count() as u64);
         answers
     }
 }
@@ -60,57 +72,24 @@ impl Publisher {
     fn request(&self, items: &[Outgoing]) -> Request {
         let mut request = Request::script(&scripts::PUBLISH, &[&self.prefix]);
         for Outgoing { message, published_at } in items {
-            let written = Written::new(message, *published_at);
-            let shape = 1000 * u64::from(message.priority().get()) + written.others();
-            match millis(message.delay()) {
-                0 => request.number(shape),
-                delay => request.number(DELAYED + shape).number(delay).arg(uid()),
-            };
-            written.write(&mut request);
+            Written::new(message, *published_at).write(0, &mut request);
         }
         request
     }
-}
 
-/// All are stored but those that the server names, by position and with its reason.
-fn stored(items: Vec<Outgoing>, refused: Vec<Reply>) -> Vec<Result<Published>> {
-    let id = |item: Outgoing| Ok(Published::stored(item.message.id().clone()));
-    let mut answers: Vec<Result<Published>> = items.into_iter().map(id).collect();
-    for pair in refused.chunks(2) {
-        let position = pair[0].number().and_then(|position| usize::try_from(position - 1).ok());
-        let reason = pair.get(1).cloned().and_then(Reply::into_text).unwrap_or_default();
-        if let Some(answer) = position.and_then(|position| answers.get_mut(position)) {
-            *answer = Err(Error::backend(NAME, Certainty::Definite, reason));
+    fn judge(&self, items: Vec<Outgoing>, reply: Reply) -> Vec<Result<Placed<Outgoing>>> {
+        let Some(answer) = Answer::read(reply) else {
+            return vec![Err(strange()); items.len()];
+        };
+        for counts in &answer.counts {
+            self.pace.learn(counts.patient);
+            counts.note(&self.meter);
         }
+        answer.judge(items, |item| &item.message, &[&self.queue], |_| self.meter.clone())
     }
-    answers
 }
 
-/// Whole milliseconds, rounded up, so that nothing is early.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    duration.as_micros().div_ceil(1000) as u64
-}
-
-/// Names a delayed message: sorts by time, so that of two that are due at once the older is first.
-pub(crate) fn uid() -> String {
-    Uuid::now_v7().simple().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_are_rounded_up() {
-        assert_eq!(millis(Duration::ZERO), 0);
-        assert_eq!(millis(Duration::from_nanos(1_000)), 1);
-        assert_eq!(millis(Duration::from_micros(1_001)), 2);
-        assert_eq!(millis(Duration::from_secs(365 * 24 * 3600)), 31_536_000_000);
-    }
-
-    #[test]
-    fn uids_sort_as_they_are_made() {
-        let uids: Vec<String> = (0..10_000).map(|_| uid()).collect();
-        assert!(uids.is_sorted());
-    }
+/// A call that stored nobody knows what.
+pub(crate) fn strange() -> Error {
+    Error::backend(NAME, Certainty::Unknown, "an answer to a publish that is none")
 }

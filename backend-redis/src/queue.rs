@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    ConnectOptions, Consumer, Destination, Error, Inbox, Info, Message, Published, Queue, QueueName,
-    QueueSpec, Result, Subscription, async_trait,
+    ConnectOptions, Consumer, Destination, Error, Inbox, Info, Message, Published, Queue, QueueSpec, Result,
+    Subscription, async_trait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -15,13 +15,10 @@ use crate::address::Address;
 use crate::consumer::RedisConsumer;
 use crate::desk::End;
 use crate::hub::{Hub, Opened};
-use crate::link::{Link, Request, Script};
-use crate::publisher::Outgoing;
+use crate::inbox::RedisInbox;
+use crate::link::{Link, Request};
 use crate::wakers::Wakers;
-use crate::{NAME, keys, scripts};
-
-/// What a queue without any settings is declared to be.
-const PLAIN: &str = "{}";
+use crate::{NAME, keys};
 
 /// A deadline beyond this is this one, so that no time overflows.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -34,6 +31,11 @@ pub(crate) struct RedisQueue {
 /// Connects, and looks whether the server can do what we promise.
 pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
     let address = Address::parse(&options.url)?;
+    if options.dedup_store.is_some() {
+        let what =
+            "a dedup store, for it remembers keys by itself: connect without ConnectOptions::dedup_store";
+        return Err(Error::unsupported(NAME, what));
+    }
     let tag = Uuid::new_v4().simple().to_string()[..16].to_owned();
     let wakers = Arc::<Wakers>::default();
     let channel = keys::channel(&options.namespace, &tag);
@@ -60,26 +62,15 @@ impl Queue for RedisQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        check_plain(spec)?;
-        let mut request = self.catalogued(&scripts::DECLARE, &spec.name);
-        request.arg(PLAIN);
-        self.hub.call("declare", request).await.map(drop)
+        self.hub.check_open()?;
+        self.hub.info.limits.check_spec(spec)?;
+        self.make(spec).await
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         self.hub.check_open()?;
         self.hub.info.limits.check(to, &batch)?;
-        check_known(to, &batch)?;
-        let Destination::Queue(queue) = to else { return Err(not_yet("topics and replies")) };
-        let published_at = self.hub.wall_clock();
-        let items = batch.into_iter().map(|message| Outgoing { message, published_at }).collect();
-        let answers = self.hub.route(queue).publish.send(items, self.hub.deadline).await;
-        let missing = |answer: &Result<Published>| matches!(answer, Err(Error::NotFound(_)));
-        if !answers.is_empty() && answers.iter().all(missing) {
-            self.hub.forget(queue);
-            return Err(Error::not_found(queue.clone()));
-        }
-        Ok(answers)
+        self.send(to, batch).await
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -94,7 +85,8 @@ impl Queue for RedisQueue {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        Err(not_yet("inboxes"))
+        self.hub.check_open()?;
+        Ok(Box::new(RedisInbox::open(&self.hub).await?))
     }
 
     async fn close(&self) -> Result<()> {
@@ -102,6 +94,7 @@ impl Queue for RedisQueue {
             for core in self.hub.open_consumers() {
                 core.end(End::Handle);
             }
+            self.hub.wakers.close();
             if self.hub.link.trouble().is_none() {
                 let _ = timeout(self.hub.deadline, self.hub.busy.idle()).await;
             }
@@ -111,43 +104,11 @@ impl Queue for RedisQueue {
     }
 }
 
-impl RedisQueue {
-    /// A script that works on a queue and its entry in the catalogue.
-    pub(crate) fn catalogued(&self, script: &'static Script, queue: &QueueName) -> Request {
-        let namespace = &self.hub.namespace;
-        let mut request =
-            Request::script(script, &[&keys::prefix(namespace, queue), &keys::catalogue(namespace)]);
-        request.arg(queue.as_str());
-        request
-    }
-}
-
 impl fmt::Debug for RedisQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisQueue")
             .field("link", &self.hub.link)
             .field("namespace", &self.hub.namespace)
             .finish_non_exhaustive()
-    }
-}
-
-/// What this backend is still to learn is refused, never ignored.
-pub(crate) fn not_yet(what: &str) -> Error {
-    Error::unsupported(crate::NAME, format!("{what} yet"))
-}
-
-fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
-    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
-    match to {
-        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
-        _ => Err(not_yet("topics, replies, ttl and dedup")),
-    }
-}
-
-fn check_plain(spec: &QueueSpec) -> Result<()> {
-    if *spec == QueueSpec::new(spec.name.clone()) {
-        Ok(())
-    } else {
-        Err(not_yet("bindings, bounds, retention and dedup"))
     }
 }

@@ -14,32 +14,52 @@ macro_rules! script {
 }
 
 script!(
-    /// Makes a queue. Refused by a full server.
+    /// Makes or changes a queue. Refused by a full server.
     DECLARE, "", ["declare"]);
 script!(
-    /// Stores messages. Refused by a full server; all others work there, so that it can be drained.
-    PUBLISH, "", ["time", "wake", "publish"]);
+    /// Reads the catalogue.
+    ROUTES, " flags=no-writes", ["routes"]);
+script!(
+    /// Stores messages. Refused by a full server; all that take messages out work there, so that it can be drained.
+    PUBLISH, "",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "place", "publish"]);
+script!(
+    /// Stores messages in all queues that they go to. Refused by a full server.
+    TOPIC, "",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "place", "topic"]);
+script!(
+    /// Whether there is room.
+    SPACE, " flags=allow-oom",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "space"]);
 script!(
     /// Hands out messages under a lease, after applying what is due.
-    CLAIM, " flags=allow-oom", ["time", "wake", "entry", "due", "claim"]);
+    CLAIM, " flags=allow-oom",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "claim"]);
 script!(
     /// Applies verdicts.
-    SETTLE, " flags=allow-oom", ["time", "wake", "entry", "settle"]);
+    SETTLE, " flags=allow-oom", ["time", "wake", "rules", "entry", "dedup", "letters", "store", "settle"]);
 script!(
     /// Renews leases.
     EXTEND, " flags=allow-oom", ["time", "extend"]);
 script!(
     /// Applies what is due.
-    APPLY, " flags=allow-oom", ["time", "wake", "entry", "due", "apply"]);
+    APPLY, " flags=allow-oom",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "apply"]);
 script!(
     /// Counts.
-    STATS, " flags=allow-oom", ["time", "wake", "entry", "due", "cursor", "stats"]);
+    STATS, " flags=allow-oom",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "stats"]);
 script!(
     /// Removes ready, delayed or dead messages.
-    PURGE, " flags=allow-oom", ["time", "entry", "due", "cursor", "purge"]);
+    PURGE, " flags=allow-oom",
+    ["time", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "purge"]);
 script!(
     /// Makes dead letters ready again.
-    REDRIVE, " flags=allow-oom", ["wake", "entry", "redrive"]);
+    REDRIVE, " flags=allow-oom",
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "redrive"]);
+script!(
+    /// Changes when a delayed message becomes ready, or removes it.
+    RESCHEDULE, " flags=allow-oom", ["time", "wake", "rules", "entry", "dedup", "store", "reschedule"]);
 script!(
     /// Removes dead letters.
     DISCARD, " flags=allow-oom", ["discard"]);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::lane::Freight;
 use crate::link::{Limit, Link, Reply, Request};
-use crate::publisher::{millis, uid};
+use crate::time::{millis, uid};
 use crate::{NAME, scripts};
 
 /// Settles what was received from one queue.
@@ -16,7 +16,6 @@ pub(crate) struct Settler {
     pub(crate) link: Arc<Link>,
     pub(crate) prefix: String,
     pub(crate) meter: Arc<QueueMeter>,
-    pub(crate) deadline: Duration,
 }
 
 /// A verdict on a lease.
@@ -51,14 +50,14 @@ impl Freight for Settler {
         item.lease.len()
     }
 
-    async fn carry(&self, items: Vec<Judged>) -> Vec<Result<Settled>> {
+    async fn carry(&self, items: Vec<Judged>, limit: Limit) -> Vec<Result<Settled>> {
         let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
         for item in &items {
             write(item, &mut request);
         }
-        let limit = Limit::new(Self::NAME, self.deadline);
         match self.link.call(request, limit).await.map(|answer| answer.reply.into_list()) {
-            Ok(Some(codes)) if codes.len() == items.len() => {
+            Ok(Some(mut codes)) if codes.len() == items.len() + 1 => {
+                self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));
                 items.iter().zip(codes).map(|(item, code)| self.answer(item, code)).collect()
             }
             Ok(_) => vec![Err(strange("an answer to a verdict that is none")); items.len()],

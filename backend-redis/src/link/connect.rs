@@ -7,7 +7,7 @@ use redis::{AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo
 use tokio::time::timeout;
 
 use super::fault::Fault;
-use super::{Link, Server, Wire, reply};
+use super::{Link, Server, Wire, definite, reply};
 use crate::NAME;
 use crate::address::Address;
 
@@ -24,7 +24,8 @@ impl Link {
     pub(super) async fn connect(self: &Arc<Self>, generation: u64) -> Result<(Wire, Server)> {
         match timeout(self.patience, self.handshake(generation)).await {
             Ok(Ok(made)) => Ok(made),
-            Ok(Err(Step::Fault(fault))) => Err(fault.into_error(&self.address).definite()),
+            // While nothing but a handshake was sent, nothing can have happened.
+            Ok(Err(Step::Fault(fault))) => Err(definite(fault.into_error(&self.address))),
             Ok(Err(Step::Refused(error))) => Err(error),
             Err(_) => {
                 let what = format!("connecting to {}", self.address);
@@ -42,7 +43,8 @@ impl Link {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let info = reply::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
         let server = self.examine(&String::from_utf8_lossy(&info.into_bytes().unwrap_or_default()))?;
-        connection.subscribe(&self.channel).await?;
+        let channels: Vec<String> = self.channels.lock().iter().cloned().collect();
+        connection.subscribe(channels).await?;
         Ok((Wire { connection, generation }, server))
     }
 
@@ -96,20 +98,6 @@ impl From<Fault> for Step {
     }
 }
 
-/// While nothing but a handshake was sent, nothing can have happened.
-trait Definite {
-    fn definite(self) -> Self;
-}
-
-impl Definite for Error {
-    fn definite(mut self) -> Self {
-        if let Self::Unavailable { certainty, .. } | Self::Backend { certainty, .. } = &mut self {
-            *certainty = Certainty::Definite;
-        }
-        self
-    }
-}
-
 fn pushed(link: &Weak<Link>, generation: u64, push: PushInfo) -> Result<(), redis::aio::SendError> {
     let Some(link) = link.upgrade() else { return Ok(()) };
     match push.kind {
@@ -118,8 +106,10 @@ fn pushed(link: &Weak<Link>, generation: u64, push: PushInfo) -> Result<(), redi
             link.lost(generation, &Error::unavailable(NAME, Certainty::Unknown, closed));
         }
         PushKind::Message => {
-            if let Some(Value::BulkString(text)) = push.data.get(1) {
-                link.listener.heard(&link, &String::from_utf8_lossy(text));
+            if let Ok([Value::BulkString(channel), Value::BulkString(text)]) =
+                <[Value; 2]>::try_from(push.data)
+            {
+                link.listener.heard(&link, &String::from_utf8_lossy(&channel), text.into());
             }
         }
         _ => {}

@@ -5,10 +5,13 @@ mod fault;
 mod reply;
 mod request;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -22,8 +25,8 @@ use fault::Fault;
 
 /// Hears what the server says unasked.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// Something was published on our channel.
-    fn heard(&self, link: &Arc<Link>, text: &str);
+    /// Something was published on one of our channels.
+    fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes);
     /// A connection was made anew; what was said meanwhile is lost.
     fn reconnected(&self);
 }
@@ -39,7 +42,7 @@ pub(crate) struct Server {
 pub(crate) struct Link {
     address: Address,
     client: redis::Client,
-    channel: String,
+    channels: Mutex<BTreeSet<String>>,
     patience: Duration,
     listener: Arc<dyn Listener>,
     state: watch::Sender<State>,
@@ -73,6 +76,21 @@ impl Limit {
         Self { what, after, connect_by: until, until }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// When it ends.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// What a call that ended before anything was done says.
+    pub(crate) fn nothing_done(&self) -> Error {
+        Error::timeout(self.what, self.after, Certainty::Definite)
+    }
+
     /// The same, giving up earlier when there is no connection.
     pub(crate) fn connect_by(mut self, instant: Instant) -> Self {
         self.connect_by = instant.min(self.until);
@@ -101,7 +119,8 @@ impl Link {
         let client = connect::client(&address)?;
         let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
         let state = watch::Sender::new(State::Down(nothing));
-        let link = Arc::new(Self { address, client, channel, patience, listener, state });
+        let channels = Mutex::new(BTreeSet::from([channel]));
+        let link = Arc::new(Self { address, client, channels, patience, listener, state });
         let (wire, server) = link.connect(0).await?;
         link.state.send_replace(State::Up(Arc::new(wire)));
         Ok((link, server))
@@ -120,6 +139,32 @@ impl Link {
             reply => reply,
         };
         Ok(Answer { reply: reply.map_err(|fault| self.judge(&wire, fault))?, sent })
+    }
+
+    /// Listens on one more channel, over reconnections too.
+    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str, limit: Limit) -> Result<()> {
+        let wire = self.wire(&limit).await?;
+        self.channels.lock().insert(channel.to_owned());
+        // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
+        let mut connection = wire.connection.clone();
+        let subscribed = timeout_at(limit.until, connection.subscribe(channel)).await;
+        let fault = match subscribed {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Fault::from(error),
+            Err(_) => Fault::Late(limit.passed()),
+        };
+        self.channels.lock().remove(channel);
+        Err(self.judge(&wire, fault))
+    }
+
+    /// Listens on it no longer.
+    pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Limit) {
+        self.channels.lock().remove(channel);
+        let mut connection = match &*self.state.borrow() {
+            State::Up(wire) => wire.connection.clone(),
+            State::Down(_) | State::Closed => return,
+        };
+        let _ = timeout_at(limit.until, connection.unsubscribe(channel)).await;
     }
 
     /// Ends it for good. Calls under way end with what the server answers.
@@ -193,6 +238,17 @@ impl Link {
             tokio::spawn(reconnect(Arc::downgrade(self), generation + 1));
         }
     }
+}
+
+/// The same error of a call whose effect does not matter: what it stands before did not happen.
+pub(crate) fn definite(mut error: Error) -> Error {
+    if let Error::Unavailable { certainty, .. }
+    | Error::Timeout { certainty, .. }
+    | Error::Backend { certainty, .. } = &mut error
+    {
+        *certainty = Certainty::Definite;
+    }
+    error
 }
 
 fn newer(state: &State, generation: u64) -> bool {

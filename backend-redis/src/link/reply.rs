@@ -23,6 +23,11 @@ impl Reply {
         }
     }
 
+    /// A number that counts; what is none is 0.
+    pub(crate) fn count(&self) -> u64 {
+        self.number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
+    }
+
     pub(crate) fn into_bytes(self) -> Option<Bytes> {
         match self {
             Self::Bytes(bytes) => Some(bytes),

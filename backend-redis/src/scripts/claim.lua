@@ -1,12 +1,13 @@
 -- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer.
--- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, how many consumers wait,
--- { priority, id, max, fields }… }; the time and the crowd are told when there is nothing.
+-- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, how many consumers wait, how many
+-- letters were dropped, { priority, id, max, fields }… }; the time and the crowd are told when there is nothing.
 local P = KEYS[1]
-if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
+local rules = rules_of(P)
+if not rules then return 0 end
 local want, lease, nonce, waiter, default, consumer =
   tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local more = apply_due(P, now)
-local got, leases, left = {}, {}, want
+local more = apply_due(P, rules)
+local got, leases, expiring, left = {}, {}, {}, want
 
 -- What nobody has read yet of one priority. The group is only a cursor; it is made again when somebody removed it.
 local function read(key, count)
@@ -19,16 +20,24 @@ local function read(key, count)
   return reply and reply[1][2] or {}
 end
 
--- Gives a message to the caller, or buries one that has had its attempts under a larger maximum.
+-- Why a message is not to be handed out any more, if so.
+local function end_of(fields, failures, max, ends)
+  if ends and ends <= now then return 'expired', 'expired' end
+  if failures > 0 and failures >= max then return 'max_attempts', get(fields, 'le') or '' end
+end
+
+-- Gives a message to the caller, or buries one that has expired, or has had its attempts under a larger maximum.
 local function take(p, key, id, fields)
-  local failed, max = 0, default
+  local failures, max, ends = 0, default, nil
   for i = 1, #fields, 2 do
-    if fields[i] == 'a' then failed = whole(fields[i + 1]) or 0 end
+    if fields[i] == 'a' then failures = whole(fields[i + 1]) or 0 end
     if fields[i] == 'x' then max = whole(fields[i + 1]) or default end
+    if fields[i] == 'e' then ends = ms(fields[i + 1]) end
   end
-  if failed > 0 and failed >= max then
-    local done = bury(P, p, id, fields, 'max_attempts', get(fields, 'le') or '', failed, '')
-    if done.err then error(done.err) end
+  if ends then expiring[#expiring + 1] = p .. ':' .. id end
+  local reason, text = end_of(fields, failures, max, ends)
+  if reason then
+    must(bury(P, p, id, fields, reason, text, failures, ''))
     redis.call('XDEL', key, id)
     return
   end
@@ -50,10 +59,14 @@ for p = 10, 1, -1 do
   end
 end
 if #leases > 0 then redis.call('ZADD', P .. ':l', unpack(leases)) end
+for i = 1, #expiring, 100 do redis.call('ZREM', P .. ':x', unpack(expiring, i, math.min(#expiring, i + 99))) end
 
+-- Publishers that wait for room.
+if #got > 0 and rules.bound and rules.bound.overflow == 'block' then rouse(P, ':p', math.min(16, #got)) end
 -- There may be more for somebody else: pass it on.
 if left == 0 then wake(P, 1) end
-if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, 0, unpack(got) } end
+local lost = dropped[P] or 0
+if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, 0, lost, unpack(got) } end
 
 if waiter ~= '' then
   redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000)
@@ -63,4 +76,4 @@ local next_due = redis.call('ZRANGE', P .. ':d', 0, 0, 'WITHSCORES')[2]
 local next_end = redis.call('ZRANGE', P .. ':l', 0, 0, 'WITHSCORES')[2]
 local soonest = math.min(tonumber(next_due) or math.huge, tonumber(next_end) or math.huge)
 local wait = soonest < math.huge and math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) or -1
-return { 0, more and 1 or 0, wait, redis.call('ZCARD', P .. ':w') }
+return { 0, more and 1 or 0, wait, redis.call('ZCARD', P .. ':w'), lost }

@@ -37,16 +37,34 @@ local function count(fields, name)
   return whole(get(fields, name)) or 0
 end
 
+-- A time or a span of ours, in ms.
+local function ms(text)
+  return text and #text < 15 and string.find(text, '^%d+$') and tonumber(text) or nil
+end
+
+-- When it expires, if ever.
+local function expiry(fields)
+  return ms(get(fields, 'e'))
+end
+
+-- A time for a field: no fraction, no exponent.
+local function time_text(time)
+  return string.format('%.0f', time)
+end
+
 -- A lease is `priority:stream id:nonce:max attempts:consumer` with its end as score.
 local function lease_parts(member)
   local p, id, max, consumer = string.match(member, '^(%d+):(%d+%-%d+):[^:]*:(%d+):(.*)$')
   return p, id, tonumber(max), consumer
 end
 
--- Writes a dead letter: seven fields of the death, then the message's own. Answers like `pcall`.
-local function bury(P, p, id, fields, reason, text, attempts, consumer)
-  local total = attempts + count(fields, 'ta')
-  if #fields > 1000 then fields = kept(fields, id, {}) end
-  return redis.pcall('XADD', P .. ':dlq', '*', 'dr', reason, 'de', text, 'da', attempts, 'dt', total, 'dc', consumer,
-    'do', id, 'dp', p, unpack(fields))
+-- Whether a `pcall` failed.
+local function failed(answer)
+  return type(answer) == 'table' and answer.err ~= nil
+end
+
+-- Ends the script for a `pcall` that failed.
+local function must(answer)
+  if failed(answer) then error(answer.err) end
+  return answer
 end

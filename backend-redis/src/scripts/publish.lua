@@ -1,53 +1,45 @@
--- KEYS: queue. ARGV, for each message: shape, (delay in ms, uid,) id, time of publish, payload, other names and values. The
--- shape is 1000 × priority + how many other names and values, and 100000 more for one that has a delay and a uid. Few
--- arguments, for each costs as much as the rest of a small message.
--- Answers 0: no such queue; else for each message that was not stored its position from 1 and why.
-local P = KEYS[1]
-if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
-local refused, ready, delayed, streams = {}, 0, nil, {}
-local i, last, position = 1, #ARGV, 0
+-- KEYS: queue. ARGV, for each message: shape, (delay in ms, uid,) (time to live in ms,) (dedup key,) id, time of publish,
+-- payload, other names and values. The shape is 1000 × priority + how many other names and values, and more for what stands in
+-- brackets: 100000 for a delay, 200000 for a time to live, 400000 for a key. Few arguments, for each costs as much as the rest
+-- of a small message.
+-- Answers 0: no such queue; else { { makes publishers wait, duplicates, dropped to make room, letters dropped }, { for each
+-- message that was not stored its position from 1, why not, 1, what belongs to it }… }: see place.lua.
+local target = aim(KEYS[1])
+if not target then return 0 end
+target.number = 1
+local targets, refused, streams = { target }, {}, {}
+local bound, i, last, position = target.rules.bound, 1, #ARGV, 0
+for p = 1, 10 do streams[p] = KEYS[1] .. ':s:' .. p end
 
-for p = 1, 10 do streams[p] = P .. ':s:' .. p end
-
-local function delay(p, ms, uid, first, final)
-  local body = cmsgpack.pack({
-    p, 'v', '1', 'id', ARGV[first], 't', ARGV[first + 1], 'data', ARGV[first + 2], unpack(ARGV, first + 3, final),
-  })
-  local stored = redis.pcall('HSET', P .. ':b', uid, body)
-  if type(stored) == 'table' and stored.err then return stored end
-  stored = redis.pcall('ZADD', P .. ':d', from + ms, uid)
-  if type(stored) == 'table' and stored.err then redis.call('HDEL', P .. ':b', uid) end
-  delayed = delayed or {}
-  delayed[uid] = true
-  return stored
+local function refuse(code, number, detail)
+  local n = #refused
+  refused[n + 1], refused[n + 2], refused[n + 3], refused[n + 4] = position, code, number, detail
 end
 
 while i <= last do
   local shape = tonumber(ARGV[i])
-  local later, p, others = shape >= 100000, math.floor(shape / 1000) % 100, shape % 1000
-  local first = later and i + 3 or i + 1
-  local final = first + 2 + others
-  local stored
-  if later then
-    stored = delay(p, tonumber(ARGV[i + 1]), ARGV[i + 2], first, final)
-  elseif others == 0 then
-    stored = redis.pcall('XADD', streams[p], '*', 'v', '1', 'id', ARGV[first], 't', ARGV[first + 1],
-      'data', ARGV[first + 2])
-    ready = ready + 1
-  else
-    stored = redis.pcall('XADD', streams[p], '*', 'v', '1', 'id', ARGV[first], 't', ARGV[first + 1],
-      'data', ARGV[first + 2], unpack(ARGV, first + 3, final))
-    ready = ready + 1
-  end
   position = position + 1
-  if type(stored) == 'table' and stored.err then
-    refused[#refused + 1] = position
-    refused[#refused + 1] = stored.err
+  if shape < 100000 and not bound then
+    -- Nothing to think of: most messages are of this kind.
+    local others, stored = shape % 1000, nil
+    if others == 0 then
+      stored = redis.pcall('XADD', streams[math.floor(shape / 1000)], '*', 'v', '1', 'id', ARGV[i + 1],
+        't', ARGV[i + 2], 'data', ARGV[i + 3])
+    else
+      stored = redis.pcall('XADD', streams[math.floor(shape / 1000)], '*', 'v', '1', 'id', ARGV[i + 1],
+        't', ARGV[i + 2], 'data', unpack(ARGV, i + 3, i + 3 + others))
+    end
+    target.news = target.news + 1
+    if failed(stored) then refuse('E', 1, stored.err) end
+    i = i + 4 + others
+  else
+    local m
+    m, i = message_at(i)
+    local code, number, detail = place(targets, m)
+    if code then refuse(code, number, detail) end
   end
-  i = final + 1
 end
 
--- A new earliest due time is news for somebody who sleeps until the old one.
-if delayed and delayed[redis.call('ZRANGE', P .. ':d', 0, 0)[1]] then ready = ready + 1 end
-if ready > 0 then wake(P, ready > 16 and 16 or ready) end
-return refused
+local counts = {}
+finish(target, counts)
+return { counts, refused }

@@ -1,50 +1,75 @@
 -- KEYS: queue. ARGV: `waiting` or `dead`, ms up to which entries are meant or ''. Spares what is in flight.
--- Answers 0: no such queue; else { more, how many were removed, the ms to give the next call }.
+-- Answers 0: no such queue; else { more, how many were removed, the ms to give the next call, letters dropped before that }.
 local P = KEYS[1]
-if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
+local rules = rules_of(P)
+if not rules then return 0 end
 if ARGV[1] == 'dead' then
   local dead = redis.call('XLEN', P .. ':dlq')
   redis.call('UNLINK', P .. ':dlq')
-  return { 0, dead, '' }
+  return { 0, dead, '', 0 }
 end
 
-local bound = ARGV[2] ~= '' and ARGV[2] or string.format('%.0f', now)
-local more, ready = apply_due(P, now)
-if more then return { 1, 0, bound } end
-local removed = redis.call('ZCARD', P .. ':d')
-redis.call('UNLINK', P .. ':d', P .. ':b')
+local first, bound = ARGV[2] == '', ARGV[2] ~= '' and ARGV[2] or time_text(now)
+local function answer(more, removed)
+  return { more, removed, bound, dropped[P] or 0 }
+end
+local more = apply_due(P, rules)
+if more then return answer(1, 0) end
 
--- Entry by entry where some are in flight, for these stand in the same stream.
-local function sweep(key, read, budget)
+-- Delayed ones at once, unless each has to be looked at for its key.
+local function remove_waiting(budget)
+  local waiting = redis.call('ZCARD', P .. ':d')
+  if not rules.dedup then
+    redis.call('UNLINK', P .. ':d', P .. ':b', P .. ':i')
+    return waiting
+  end
+  local uids = redis.call('ZRANGE', P .. ':d', 0, budget - 1)
+  for _, uid in ipairs(uids) do
+    local _, fields = opened(redis.call('HGET', P .. ':b', uid) or '')
+    if fields then free(P, fields, '') end
+    forget_waiting(P, uid, fields)
+  end
+  return #uids, waiting > #uids
+end
+
+-- Entry by entry where some are in flight, for these stand in the same stream, or have keys.
+local function sweep(p, key, read, budget)
   local swept, bytes = 0, 0
   while swept < budget and bytes < BYTES do
     local entries = redis.call('XRANGE', key, '(' .. read, bound, 'COUNT', 10)
     if #entries == 0 then return swept, false end
-    local ids = {}
+    local ids, members = {}, {}
     for i, entry in ipairs(entries) do
-      ids[i] = entry[1]
+      ids[i], members[i] = entry[1], p .. ':' .. entry[1]
       bytes = bytes + size(entry[2])
+      free(P, entry[2], entry[1])
     end
+    redis.call('ZREM', P .. ':x', unpack(members))
     swept = swept + redis.call('XDEL', key, unpack(ids))
   end
   return swept, true
 end
 
 local budget = 100
+local removed, unfinished = remove_waiting(budget)
+if unfinished then return answer(1, removed) end
+if rules.dedup then budget = math.max(1, budget - removed) end
 for p = 1, 10 do
   local key = P .. ':s:' .. p
   local length = redis.call('XLEN', key)
   if length > 0 then
     local read = last_read(key)
-    if #redis.call('XRANGE', key, '-', read, 'COUNT', 1) == 0 then
+    if not rules.dedup and #redis.call('XRANGE', key, '-', read, 'COUNT', 1) == 0 then
       redis.call('UNLINK', key)
       redis.call('XGROUP', 'CREATE', key, 'g', '0', 'MKSTREAM')
       removed = removed + length
     else
-      local swept, unfinished = sweep(key, read, budget)
+      local swept, unfinished = sweep(p, key, read, budget)
       removed, budget = removed + swept, budget - swept
-      if unfinished then return { 1, removed, bound } end
+      if unfinished then return answer(1, removed) end
     end
   end
 end
-return { 0, removed, bound }
+-- In one call nothing came in between: no ready message is left that could expire.
+if first then redis.call('UNLINK', P .. ':x') end
+return answer(0, removed)

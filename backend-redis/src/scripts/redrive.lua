@@ -1,7 +1,10 @@
--- KEYS: queue. ARGV: ids of dead letters, 100 at most. Each becomes ready again at the end of its priority, attempts from 1.
--- Answers 0: no such queue; else for each 1: ready again, 0: was not there.
+-- KEYS: queue. ARGV: ids of dead letters, 100 at most. Each becomes ready again at the end of its priority, attempts from 1,
+-- its time to live from now; it looks at no key. Answers 0: no such queue; else for each 1: ready again, 0: was not there; and
+-- last how many letters were dropped.
 local P = KEYS[1]
-if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
+local rules = rules_of(P)
+if not rules then return 0 end
+retain(P, rules.dead)
 local answers, ready = {}, 0
 for i, dead in ipairs(ARGV) do
   local entry = redis.call('XRANGE', P .. ':dlq', dead, dead)[1]
@@ -12,11 +15,14 @@ for i, dead in ipairs(ARGV) do
       total, id, p = tonumber(fields[8]), fields[12], fields[14]
       fields = { unpack(fields, 15) }
     end
+    local lifetime = ms(get(fields, 'tl'))
+    local ends = lifetime and time_text(from + lifetime) or false
     local redriven = count(fields, 'rd') + 1
-    redis.call('XADD', P .. ':s:' .. p, '*', unpack(kept(fields, id, { a = false, ta = total, rd = redriven })))
+    must(make_ready(P, p, kept(fields, id, { a = false, ta = total, rd = redriven, e = ends })))
     redis.call('XDEL', P .. ':dlq', dead)
     ready = ready + 1
   end
 end
 if ready > 0 then wake(P, ready > 16 and 16 or ready) end
+answers[#answers + 1] = dropped[P] or 0
 return answers

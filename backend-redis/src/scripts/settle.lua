@@ -1,11 +1,20 @@
 -- KEYS: queue. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt.
--- (ack, retry, release, dead letter.) Answers for each: 1 applied, 2 died, 3 not leased, 4 lease over, or an error's text.
+-- (ack, retry, release, dead letter.) Answers for each: 1 applied, 2 died, 3 not leased, 4 lease over, or an error's text; and
+-- last how many letters were dropped.
 local P = KEYS[1]
+local rules = rules_of(P) or {}
+local until_ack = rules.dedup and rules.dedup['until'] == 'ack'
 local answers, acks, ready = {}, {}, 0
 
 local function standing(score)
   if not score then return 3 end
   if tonumber(score) <= now then return 4 end
+end
+
+-- Frees the key of a message that is acknowledged, where that ends the memory of it.
+local function acknowledge(p, id)
+  local entry = redis.call('XRANGE', P .. ':s:' .. p, id, id)[1]
+  if entry then free(P, entry[2], id) end
 end
 
 -- Acks that follow each other are settled together.
@@ -21,6 +30,7 @@ local function settle_acks()
       seen[ack.member] = true
       live[#live + 1] = ack.member
       local p, id = lease_parts(ack.member)
+      if until_ack then acknowledge(p, id) end
       ids[p] = ids[p] or {}
       table.insert(ids[p], id)
     end
@@ -34,13 +44,28 @@ end
 local function put(p, fields, delay, uid)
   if delay == 0 then
     ready = ready + 1
-    return redis.pcall('XADD', P .. ':s:' .. p, '*', unpack(fields))
+    return make_ready(P, p, fields)
   end
-  local stored = redis.pcall('HSET', P .. ':b', uid, cmsgpack.pack({ p, unpack(fields) }))
-  if type(stored) == 'table' and stored.err then return stored end
-  stored = redis.pcall('ZADD', P .. ':d', from + delay, uid)
+  local stored = put_off(P, p, fields, from + delay, uid)
   if redis.call('ZRANGE', P .. ':d', 0, 0)[1] == uid then ready = ready + 1 end
   return stored
+end
+
+-- What a verdict does to an entry. Answers like `pcall`, and the code.
+local function judge(verdict, p, id, max, consumer, fields, first, second, third)
+  local attempts, ends = count(fields, 'a') + 1, expiry(fields)
+  if verdict == 'd' then
+    return bury(P, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
+  end
+  if ends and ends <= now then
+    local had, code = attempts, 2
+    if verdict == 'l' then had, code = attempts - 1, 1 end
+    return bury(P, p, id, fields, 'expired', 'expired', had, consumer), code
+  end
+  if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second), 1 end
+  if attempts >= max then return bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2 end
+  local retries = count(fields, 'n') + 1
+  return put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second), 1
 end
 
 local function apply(verdict, member, first, second, third)
@@ -50,22 +75,8 @@ local function apply(verdict, member, first, second, third)
   local key = P .. ':s:' .. p
   local entry = redis.call('XRANGE', key, id, id)[1]
   local stored, answer = true, 3
-  if entry then
-    local fields = entry[2]
-    local attempts = count(fields, 'a') + 1
-    if verdict == 'd' then
-      stored, answer = bury(P, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
-    elseif verdict == 'l' then
-      stored, answer = put(p, kept(fields, id, {}), tonumber(first), second), 1
-    elseif attempts >= max then
-      stored, answer = bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2
-    else
-      local retries = count(fields, 'n') + 1
-      stored = put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second)
-      answer = 1
-    end
-  end
-  if type(stored) == 'table' and stored.err then return stored.err end
+  if entry then stored, answer = judge(verdict, p, id, max, consumer, entry[2], first, second, third) end
+  if failed(stored) then return stored.err end
   redis.call('XDEL', key, id)
   redis.call('ZREM', P .. ':l', member)
   return answer
@@ -86,4 +97,6 @@ while i <= #ARGV do
 end
 settle_acks()
 if ready > 0 then wake(P, ready > 16 and 16 or ready) end
+retain(P, rules.dead)
+answers[position + 1] = dropped[P] or 0
 return answers

@@ -1,10 +1,12 @@
--- KEYS: queue. Applies what is due. Answers 0: no such queue, 1: there may be more due;
--- else { ready, dead, delayed, in flight, ms that the oldest ready message has been ready or -1 }.
+-- KEYS: queue. Applies what is due. Answers 0: no such queue; else { whether there may be more due, how many letters it
+-- dropped }, and when there is no more { …, ready, dead, delayed, in flight, ms that the oldest ready message has been ready
+-- or -1 }.
 local P = KEYS[1]
-if redis.call('EXISTS', P .. ':q') == 0 then return 0 end
-local more, ready = apply_due(P, now)
+local rules = rules_of(P)
+if not rules then return 0 end
+local more, ready = apply_due(P, rules)
 if ready > 0 then wake(P, ready > 16 and 16 or ready) end
-if more then return 1 end
+if more then return { 1, dropped[P] or 0 } end
 
 local in_flight = redis.call('ZCARD', P .. ':l')
 local entries, oldest = 0, now + 1
@@ -17,6 +19,6 @@ for p = 1, 10 do
   if since and since < oldest then oldest = since end
 end
 return {
-  math.max(0, entries - in_flight), redis.call('XLEN', P .. ':dlq'), redis.call('ZCARD', P .. ':d'), in_flight,
-  oldest > now and -1 or now - oldest,
+  0, dropped[P] or 0, math.max(0, entries - in_flight), redis.call('XLEN', P .. ':dlq'),
+  redis.call('ZCARD', P .. ':d'), in_flight, oldest > now and -1 or now - oldest,
 }

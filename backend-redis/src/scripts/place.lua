@@ -1,0 +1,88 @@
+-- Puts a message into all of its queues, or into none.
+
+-- Reads the message at a position of ARGV: answers it, and where the next one begins.
+local function message_at(i)
+  local shape = tonumber(ARGV[i])
+  local flags = math.floor(shape / 100000) % 10
+  local m = { p = math.floor(shape / 1000) % 100, set = math.floor(shape / 1000000) }
+  i = i + 1
+  if flags % 2 == 1 then m.delay, m.uid, i = tonumber(ARGV[i]), ARGV[i + 1], i + 2 end
+  if math.floor(flags / 2) % 2 == 1 then m.lifetime, i = ARGV[i], i + 1 end
+  if flags >= 4 then m.key, i = ARGV[i], i + 1 end
+  local final = i + 2 + shape % 1000
+  m.id = ARGV[i]
+  m.fields = { 'v', '1', 'id', m.id, 't', ARGV[i + 1], 'data', unpack(ARGV, i + 2, final) }
+  local n = #m.fields
+  if m.lifetime then
+    m.ends = time_text(from + tonumber(m.lifetime))
+    m.fields[n + 1], m.fields[n + 2], m.fields[n + 3], m.fields[n + 4] = 'e', m.ends, 'tl', m.lifetime
+    n = n + 4
+  end
+  if m.key then m.fields[n + 1], m.fields[n + 2] = 'dk', m.key end
+  return m, final + 1
+end
+
+-- Writes one copy. Answers like `pcall`.
+local function write(target, m)
+  local P, dedup, bound = target.P, m.key and target.rules.dedup, target.rules.bound
+  local stored
+  if m.delay then
+    stored = put_off(P, m.p, m.fields, from + m.delay, m.uid)
+    target.delayed = target.delayed or {}
+    target.delayed[m.uid] = true
+  else
+    stored = redis.pcall('XADD', P .. ':s:' .. m.p, '*', unpack(m.fields))
+    target.news = target.news + 1
+  end
+  if failed(stored) then return stored end
+  if m.ends and not m.delay then redis.call('ZADD', P .. ':x', m.ends, m.p .. ':' .. stored) end
+  if dedup then remember(P, m.key, m.id, dedup.window_ms) end
+  if bound and not m.delay then
+    target.length = length(target) + 1
+    if bound.overflow == 'drop_oldest' and target.length > bound.max_len then make_room(target) end
+  end
+  return stored
+end
+
+-- The queues that do not have its key, and whose it is in another; nothing when none keeps keys.
+local function not_held(targets, m)
+  if not m.key then return targets end
+  local open, first, keeps = {}, nil, false
+  for _, target in ipairs(targets) do
+    keeps = keeps or target.rules.dedup
+    local held = target.rules.dedup and owner(target.P, m.key)
+    if held then first = first or held else open[#open + 1] = target end
+  end
+  if keeps then return open, first end
+end
+
+-- Once one has to wait, so have all that come after it in the same call.
+local waits
+
+-- Answers nothing for a message that is stored; else why not (E an error, U one after some copies were written, D duplicate,
+-- F full, W wait for room, K no queue keeps keys), the number of the queue that says so, and what belongs to it.
+local function place(targets, m)
+  if waits then return 'W', waits.number, '' end
+  local open, first = not_held(targets, m)
+  if not open then return 'K', targets[1].number, '' end
+  if not m.delay then
+    local refuses
+    refuses, waits = without_room(open)
+    if refuses then
+      waits = nil
+      return 'F', refuses.number, time_text(refuses.rules.bound.max_len)
+    end
+    if waits then return 'W', waits.number, '' end
+  end
+  for i, target in ipairs(open) do
+    local stored = write(target, m)
+    if failed(stored) then return i > 1 and 'U' or 'E', target.number, stored.err end
+  end
+  if not first then return end
+  for _, target in ipairs(targets) do
+    local had = true
+    for _, other in ipairs(open) do had = had and other ~= target end
+    if had then target.duplicates = target.duplicates + 1 end
+  end
+  if #open == 0 then return 'D', 1, first end
+end
