@@ -125,7 +125,7 @@ fn refusal<I>(
             Err(Error::full(format!("queue {queue}"), detail.parse().unwrap_or_default()))
         }
         "W" => Ok(Placed::Waits(item, queue.clone())),
-        "K" => Err(no_keys(queue)),
+        "K" => Err(no_keys(format!("queue {queue}"))),
         "E" => Err(failed(Certainty::Definite)),
         _ => Err(failed(Certainty::Unknown)),
     }

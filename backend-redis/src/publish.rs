@@ -1,12 +1,14 @@
 //! Where a publish goes: to a queue, to all that a topic reaches, or to an inbox.
 
+use std::sync::Arc;
+
 use polyqueue::{
     Destination, Error, Message, Overflow, Published, QueueName, ReplyAddress, Result, RoutingKey,
 };
 
 use crate::hub::Route;
 use crate::lane::{Freight, Lane};
-use crate::link::Limit;
+use crate::link::{Limit, definite};
 use crate::patience::in_order;
 use crate::placed::{Placed, no_keys};
 use crate::publisher::Outgoing;
@@ -54,7 +56,7 @@ impl RedisQueue {
             return Ok(true);
         }
         let limit = Limit::new("publish", self.hub.deadline);
-        let text = self.hub.catalogue.text_of(&route.queue, limit).await.map_err(unsent)?;
+        let text = self.hub.catalogue.text_of(&route.queue, limit).await.map_err(definite)?;
         let text = text.ok_or_else(|| Error::not_found(route.queue.clone()))?;
         let keeps = catalogue::parse(route.queue.as_str(), &text)?.dedup.is_some();
         if keeps {
@@ -66,11 +68,11 @@ impl RedisQueue {
     async fn to_topic(&self, key: &RoutingKey, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         let limit = Limit::new("publish", self.hub.deadline);
         let catalogue = &self.hub.catalogue;
-        let mut table = catalogue.known(limit).await.map_err(unsent)?;
+        let mut table = catalogue.known(limit).await.map_err(definite)?;
         if let Some(index) = batch.iter().position(|message| message.dedup_key().is_some()) {
             let keeps = |at: &usize, table: &catalogue::Table| table.queues[*at].spec.dedup.is_some();
             if !table.route(key).iter().any(|at| keeps(at, &table)) {
-                table = catalogue.newer(table, limit).await.map_err(unsent)?;
+                table = catalogue.newer(table, limit).await.map_err(definite)?;
                 let route = table.route(key);
                 if !route.is_empty() && !route.iter().any(|at| keeps(at, &table)) {
                     return Err(no_keys(format!("every queue that is bound to the topic {key}")).at(index));
@@ -89,19 +91,24 @@ impl RedisQueue {
     }
 
     /// Together with what others send, where nobody is ever made to wait; else beside it and in order.
-    async fn place<F, I>(
-        &self,
-        lane: &std::sync::Arc<Lane<F>>,
-        items: Vec<I>,
-        flows: bool,
-    ) -> Vec<Result<Published>>
+    async fn place<F, I>(&self, lane: &Arc<Lane<F>>, items: Vec<I>, flows: bool) -> Vec<Result<Published>>
     where
         F: Freight<Item = I, Answer = Placed<I>>,
         I: Clone + Send + 'static,
     {
-        if !flows {
-            return in_order(&self.hub, lane, items).await;
-        }
+        let answers = match flows {
+            true => self.in_company(lane, items).await,
+            false => in_order(&self.hub, lane, items).await,
+        };
+        let numbered = answers.into_iter().enumerate();
+        numbered.map(|(index, answer)| answer.map_err(|error| error.at(index))).collect()
+    }
+
+    async fn in_company<F, I>(&self, lane: &Arc<Lane<F>>, items: Vec<I>) -> Vec<Result<Published>>
+    where
+        F: Freight<Item = I, Answer = Placed<I>>,
+        I: Clone + Send + 'static,
+    {
         let mut answers = Vec::with_capacity(items.len());
         let (mut places, mut waiting) = (Vec::new(), Vec::new());
         for (place, answer) in lane.send(items).await.into_iter().enumerate() {
@@ -127,9 +134,4 @@ impl RedisQueue {
         let published_at = self.hub.wall_clock();
         batch.into_iter().map(move |message| Outgoing { message, published_at })
     }
-}
-
-/// An error of a call that came before anything was stored.
-fn unsent(error: Error) -> Error {
-    crate::link::definite(error)
 }

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use polyqueue::{Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
-use tokio::time::sleep;
+use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
 
 use crate::catalogue::{Catalogue, Table};
 use crate::codec::Written;
-use crate::jitter;
 use crate::lane::Freight;
-use crate::link::{Limit, Link, Reply, Request};
+use crate::link::{Limit, Link, Reply, Request, definite};
 use crate::placed::{Answer, Placed};
 use crate::publisher::{Outgoing, strange};
-use crate::{keys, scripts};
+use crate::{NAME, keys, scripts};
 
 /// About the most copies that one call stores, so that no call is long; one message may have more.
 const MAX_COPIES: usize = 500;
@@ -54,19 +52,16 @@ impl Freight for Topics {
                     rest = attempted.rest;
                 }
                 Err(error) => {
-                    answers.extend(vec![Err(error); count]);
+                    answers.extend(vec![Err(definite(error)); count]);
                     return answers;
                 }
             }
             if rest.is_empty() {
                 break;
             }
-            if limit.is_over() {
+            if limit.is_nearly_over() {
                 answers.extend(rest.iter().map(|_| Err(limit.nothing_done())));
                 break;
-            }
-            if attempt > 3 {
-                sleep(jitter::backoff(attempt - 3)).await;
             }
         }
         answers
@@ -101,7 +96,7 @@ impl Topics {
             while let Some(post) = rest.next_if(|post| load.takes(post)) {
                 load.add(post);
             }
-            match self.send(load, limit).await {
+            match self.send(load, stale, limit).await {
                 Ok(mut sent) => answers.append(&mut sent),
                 Err(unsent) => {
                     return Ok(Attempted { answers, rest: unsent.into_iter().chain(rest).collect() });
@@ -111,15 +106,21 @@ impl Topics {
         Ok(Attempted { answers, rest: Vec::new() })
     }
 
-    /// One call. The routes have changed: all of it comes back.
-    async fn send(&self, load: Load<'_>, limit: Limit) -> Result<Vec<Result<Placed<Post>>>, Vec<Post>> {
+    /// One call, by routes that are `fresh` or may be old. They have changed: all of it comes back.
+    async fn send(
+        &self,
+        load: Load<'_>,
+        fresh: bool,
+        limit: Limit,
+    ) -> Result<Vec<Result<Placed<Post>>>, Vec<Post>> {
         let missing = |post: &Post| Err(Error::not_found(Destination::from(&post.key)));
         if load.sets.is_empty() {
             return Ok(load.posts.iter().map(missing).collect());
         }
         let request = load.request(&keys::version(&self.namespace));
         match self.link.call(request, limit).await.map(|answer| answer.reply) {
-            Ok(Reply::Number(1)) => Err(load.posts),
+            Ok(Reply::Number(2)) if fresh => Ok(vec![Err(half_there()); load.posts.len()]),
+            Ok(Reply::Number(_)) => Err(load.posts),
             Ok(reply) => Ok(self.judge(load, reply)),
             Err(error) => Ok(vec![Err(error); load.posts.len()]),
         }
@@ -146,6 +147,12 @@ impl Topics {
         meters.iter().zip(reached).for_each(|(meter, messages)| meter.published(messages));
         answers
     }
+}
+
+/// Somebody took a queue's keys away, but not the queue.
+fn half_there() -> Error {
+    let what = "a queue of the catalogue is not there: declare or delete it again";
+    Error::backend(NAME, Certainty::Definite, what)
 }
 
 /// Messages of one call: all of them reach some queue, or none does.

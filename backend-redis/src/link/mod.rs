@@ -81,6 +81,11 @@ impl Limit {
         Instant::now() >= self.until
     }
 
+    /// Whether there is no time for another attempt.
+    pub(crate) fn is_nearly_over(&self) -> bool {
+        Instant::now() + self.after / 10 >= self.until
+    }
+
     /// When it ends.
     pub(crate) fn until(&self) -> Instant {
         self.until

@@ -34,11 +34,11 @@ local function reap(P)
     if entry then
       local fields = entry[2]
       local attempts, ends = count(fields, 'a') + 1, expiry(fields)
-      if ends and ends <= now then
-        must(bury(P, p, id, fields, 'expired', 'expired', attempts, consumer))
-      elseif attempts >= max then
+      if attempts >= max then
         local text = 'the lease ended without a verdict'
         must(bury(P, p, id, fields, 'max_attempts', text, attempts, consumer))
+      elseif ends and ends <= now then
+        must(bury(P, p, id, fields, 'expired', 'expired', attempts, consumer))
       else
         must(make_ready(P, p, kept(fields, id, { a = attempts })))
         ready = ready + 1

@@ -30,6 +30,7 @@ end
 
 -- A field of ours that counts; what is none of ours is none.
 local function whole(text)
+  text = text and tostring(text)
   return text and #text < 10 and string.find(text, '^%d+$') and tonumber(text) or nil
 end
 
@@ -39,6 +40,7 @@ end
 
 -- A time or a span of ours, in ms.
 local function ms(text)
+  text = text and tostring(text)
   return text and #text < 15 and string.find(text, '^%d+$') and tonumber(text) or nil
 end
 

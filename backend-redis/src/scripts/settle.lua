@@ -57,13 +57,15 @@ local function judge(verdict, p, id, max, consumer, fields, first, second, third
   if verdict == 'd' then
     return bury(P, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
   end
+  if verdict == 'r' and attempts >= max then
+    return bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2
+  end
   if ends and ends <= now then
     local had, code = attempts, 2
     if verdict == 'l' then had, code = attempts - 1, 1 end
     return bury(P, p, id, fields, 'expired', 'expired', had, consumer), code
   end
   if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second), 1 end
-  if attempts >= max then return bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2 end
   local retries = count(fields, 'n') + 1
   return put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second), 1
 end
