@@ -11,11 +11,12 @@ use lapin::{Channel, Consumer, ExchangeKind};
 use polyqueue::{Certainty, Error, Result};
 
 use crate::PROVIDER_NAME;
-use crate::catalogue::{Catalogue, Record};
+use crate::catalogue::Catalogue;
 use crate::core::Core;
 use crate::fault::is_taken;
 use crate::link::Session;
 use crate::publisher::Stored;
+use crate::records::Record;
 
 /// How long to wait for another handle before looking again.
 const TAKEN: Duration = Duration::from_millis(20);

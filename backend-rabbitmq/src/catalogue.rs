@@ -1,7 +1,7 @@
 //! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -10,14 +10,14 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Exch
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, ExchangeKind};
 use parking_lot::Mutex;
-use polyqueue::{Certainty, Error, QueueName, Result};
-use serde::{Deserialize, Serialize};
+use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::PROVIDER_NAME;
 use crate::fault::is_missing;
 use crate::link::Session;
 use crate::publisher::Order;
+use crate::records::{Entry, Known, Record, Whose};
 
 /// How many records are under way at a time.
 const WINDOW: u16 = 500;
@@ -28,77 +28,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
 
-/// One line of the stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
-pub(crate) enum Record {
-    /// The first record: a stream that was read is never empty.
-    Begin,
-    /// The queue exists from here on, unless it did before.
-    Declare { queue: String, address: Arc<str> },
-    /// The queue at this address is gone.
-    Delete { queue: String, address: Arc<str> },
-}
-
-impl Record {
-    /// A declaration with a fresh address.
-    pub(crate) fn declare(queue: &QueueName) -> Self {
-        Self::Declare { queue: queue.to_string(), address: uuid::Uuid::new_v4().simple().to_string().into() }
-    }
-}
-
-/// What the records say so far.
-#[derive(Debug, Default)]
-struct Known {
-    queues: BTreeMap<String, Arc<str>>,
-    deleted: HashSet<Arc<str>>,
-    /// Those of the deleted that this handle deleted.
-    deleted_here: HashSet<Arc<str>>,
-    next: i64,
-    read_at: Option<Instant>,
-}
-
-impl Known {
-    /// The first declaration since the last deletion wins.
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Begin => {}
-            Record::Declare { queue, address } => {
-                self.queues.entry(queue).or_insert(address);
-            }
-            Record::Delete { queue, address } => {
-                if self.queues.get(&queue) == Some(&address) {
-                    self.queues.remove(&queue);
-                }
-                self.deleted.insert(address);
-            }
-        }
-    }
-
-    fn take(&mut self, delivery: &Delivery) {
-        let Some(offset) = offset(delivery) else { return };
-        if offset < self.next {
-            return;
-        }
-        self.next = offset + 1;
-        match serde_json::from_slice(&delivery.data) {
-            Ok(record) => self.apply(record),
-            Err(error) => tracing::warn!(event = "rabbitmq.catalogue_record_unreadable", offset, %error),
-        }
-    }
-}
-
-/// What became of an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// This queue's.
-    Queue(QueueName),
-    /// A queue's that was deleted.
-    Deleted,
-    /// Nobody's that we know.
-    Nobody,
-}
-
 /// The stream of one namespace, as far as this handle has read it.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
@@ -106,31 +35,49 @@ pub(crate) struct Catalogue {
     known: Mutex<Known>,
     /// One reader at a time.
     turn: tokio::sync::Mutex<()>,
+    /// A follower reads every record as it is written.
+    live: AtomicBool,
 }
 
 impl Catalogue {
     pub(crate) fn new(stream: String) -> Self {
-        Self { stream, known: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self {
+            stream,
+            known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            live: AtomicBool::new(false),
+        }
     }
 
     /// All queues, by name.
-    pub(crate) fn queues(&self) -> Vec<QueueName> {
-        let known = self.known.lock();
-        known.queues.keys().filter_map(|name| QueueName::new(name).ok()).collect()
+    pub(crate) fn queues(&self) -> Vec<QueueSpec> {
+        self.known.lock().queues.values().map(|entry| (*entry.spec).clone()).collect()
+    }
+
+    /// A queue, as far as it was read.
+    pub(crate) fn entry(&self, queue: &QueueName) -> Option<Entry> {
+        self.known.lock().queues.get(queue.as_str()).cloned()
     }
 
     /// The address of a queue, as far as it was read.
     pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
-        self.known.lock().queues.get(queue.as_str()).cloned()
+        self.known.lock().queues.get(queue.as_str()).map(|entry| entry.address.clone())
+    }
+
+    /// The queues that a message to this topic is for, by name.
+    pub(crate) fn matching(&self, key: &RoutingKey) -> Vec<Entry> {
+        let known = self.known.lock();
+        known.queues.values().filter(|entry| entry.is_bound_to(key)).cloned().collect()
     }
 
     /// Whose an address is, as far as it was read.
     pub(crate) fn whose(&self, address: &str) -> Whose {
-        let known = self.known.lock();
-        if let Some((name, _)) = known.queues.iter().find(|(_, known)| ***known == *address) {
-            return QueueName::new(name).map_or(Whose::Nobody, Whose::Queue);
-        }
-        if known.deleted.contains(address) { Whose::Deleted } else { Whose::Nobody }
+        self.known.lock().whose(address)
+    }
+
+    /// Whether a follower reads every record as it is written.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Relaxed)
     }
 
     /// Whether it was read within this time.
@@ -197,7 +144,7 @@ impl Catalogue {
         }
         let mut known = self.known.lock();
         for delivery in &tail {
-            known.take(delivery);
+            take(&mut known, delivery);
         }
         known.read_at = Some(begun);
         Ok(())
@@ -249,19 +196,35 @@ impl Catalogue {
     /// The records from `next` to `end`.
     async fn catch_up(&self, session: &Session, next: i64, end: i64) -> lapin::Result<()> {
         let Ok(channel) = session.channel().await else { return Ok(()) };
-        let from = match next {
-            0 => AMQPValue::LongString("first".into()),
-            next => AMQPValue::LongLongInt(next),
-        };
-        let mut reader = self.read_from(&channel, from).await?;
+        let mut reader = self.read_from(&channel, starting(next)).await?;
         while let Some(delivery) = reader.next().await.transpose()? {
-            self.known.lock().take(&delivery);
+            self.read(&channel, &delivery).await?;
             if offset(&delivery).is_none_or(|offset| offset >= end) {
                 break;
             }
-            if delivery.delivery_tag % u64::from(WINDOW / 2) == 0 {
-                channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
-            }
+        }
+        Ok(())
+    }
+
+    /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
+    pub(crate) async fn follow(&self, session: &Session) -> Result<()> {
+        self.refresh(session).await?;
+        let channel = session.channel().await?;
+        let from = starting(self.known.lock().next);
+        let mut reader = self.read_from(&channel, from).await.map_err(|e| session.fault(&e))?;
+        self.live.store(true, Relaxed);
+        let _ended = Ended(&self.live);
+        while let Some(delivery) = reader.next().await.transpose().map_err(|e| session.fault(&e))? {
+            self.read(&channel, &delivery).await.map_err(|e| session.fault(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Reads one record, and asks for more before the window is used up.
+    async fn read(&self, channel: &Channel, delivery: &Delivery) -> lapin::Result<()> {
+        take(&mut self.known.lock(), delivery);
+        if delivery.delivery_tag.is_multiple_of(u64::from(WINDOW / 2)) {
+            channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
         }
         Ok(())
     }
@@ -275,49 +238,32 @@ impl Catalogue {
     }
 }
 
+/// Says, however it ends, that nobody follows any more.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
+fn starting(next: i64) -> AMQPValue {
+    match next {
+        0 => AMQPValue::LongString("first".into()),
+        next => AMQPValue::LongLongInt(next),
+    }
+}
+
+fn take(known: &mut Known, delivery: &Delivery) {
+    if let Some(offset) = offset(delivery) {
+        known.take(offset, &delivery.data);
+    }
+}
+
 fn offset(delivery: &Delivery) -> Option<i64> {
     let headers = delivery.properties.headers().as_ref()?;
     match headers.inner().get("x-stream-offset") {
         Some(AMQPValue::LongLongInt(offset)) => Some(*offset),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn declare(queue: &str, address: &str) -> Record {
-        Record::Declare { queue: queue.into(), address: address.into() }
-    }
-
-    fn delete(queue: &str, address: &str) -> Record {
-        Record::Delete { queue: queue.into(), address: address.into() }
-    }
-
-    #[test]
-    fn the_first_declaration_since_the_last_deletion_wins() {
-        let mut known = Known::default();
-        for record in [
-            declare("q", "1"),
-            declare("q", "2"),
-            delete("q", "1"),
-            delete("q", "1"),
-            declare("q", "3"),
-            declare("q", "4"),
-            delete("q", "2"),
-        ] {
-            known.apply(record);
-        }
-        assert_eq!(&*known.queues["q"], "3");
-        assert!(known.deleted.contains("1") && !known.deleted.contains("3"));
-    }
-
-    #[test]
-    fn records_read_as_they_were_written() {
-        let record = declare("é", "a");
-        let json = serde_json::to_string(&record).unwrap();
-        assert_eq!(json, r#"{"op":"declare","queue":"é","address":"a"}"#);
-        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) kind: Kind,
     pub(crate) limits: Limits,
     pub(crate) meter: Meter,
-    pub(crate) catalogue: Catalogue,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) deadline: Duration,
     clock_offset: TimeDelta,
     publishing: Link,
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
     /// Looks after delayed messages that found no queue.
     watcher: Mutex<Option<Watcher>>,
+    /// Keeps the catalogue live for who publishes to topics.
+    follower: Mutex<Option<Watcher>>,
     stranded: AtomicU64,
     me: Weak<Core>,
 }
@@ -70,7 +72,7 @@ impl Core {
         let core = Arc::new_cyclic(|me| Self {
             publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
             kind: address.kind,
-            catalogue: Catalogue::new(Names::new(options.namespace.clone()).catalogue()),
+            catalogue: Arc::new(Catalogue::new(Names::new(options.namespace.clone()).catalogue())),
             names: Names::new(options.namespace),
             limits: Limits::default(),
             meter: Meter::default(),
@@ -84,6 +86,7 @@ impl Core {
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(ended),
             watcher: Mutex::default(),
+            follower: Mutex::default(),
             stranded: AtomicU64::new(0),
             me: me.clone(),
             address,
@@ -225,6 +228,14 @@ impl Core {
         *watcher = Some(Watcher(tokio::spawn(unrouted::watch(self.me.clone(), again))));
     }
 
+    /// Sees to it that the catalogue is read as it is written, from a moment from now on.
+    pub(crate) fn follow_catalogue(&self) {
+        let mut follower = self.follower.lock();
+        if follower.as_ref().is_none_or(|Watcher(task)| task.is_finished()) {
+            *follower = Some(Watcher(tokio::spawn(crate::topics::follow(self.me.clone()))));
+        }
+    }
+
     /// How many delayed messages of this namespace lie where nobody knows their queue.
     pub(crate) fn note_stranded(&self, messages: u64) {
         self.stranded.store(messages, Relaxed);
@@ -253,6 +264,7 @@ impl Core {
         self.closed.send_replace(true);
         self.alive.lock().take();
         self.watcher.lock().take();
+        self.follower.lock().take();
         let by = Instant::now() + FAREWELL.min(self.deadline);
         let _ = timeout_at(by, async { self.ended.lock().await.recv().await }).await;
         let publisher = self.publisher.lock().await.take();

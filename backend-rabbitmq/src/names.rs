@@ -28,6 +28,16 @@ impl Names {
         object.strip_prefix(&self.namespace).is_some_and(|rest| rest.starts_with(".q."))
     }
 
+    /// The exchange for messages to topics.
+    pub(crate) fn topics(&self) -> String {
+        format!("{}.topics", self.namespace)
+    }
+
+    /// A fresh inbox.
+    pub(crate) fn inbox(&self) -> String {
+        format!("{}.r.{}", self.namespace, uuid::Uuid::new_v4().simple())
+    }
+
     /// The stream that says which queues there are.
     pub(crate) fn catalogue(&self) -> String {
         format!("{}.catalogue", self.namespace)

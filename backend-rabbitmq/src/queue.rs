@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::PROVIDER_NAME;
 use crate::consumer::RabbitConsumer;
 use crate::core::Core;
+use crate::inbox::RabbitInbox;
 use crate::publisher::{Order, Stored, lost};
-use crate::wire::encode;
 
 /// Acks of a classic queue that are younger may be undone by a crash of the broker. 250 ms at rest; an ack of 730 ms was
 /// undone on an overloaded machine.
@@ -47,8 +47,7 @@ impl RabbitQueue {
         let now = core.now();
         let mut orders = Vec::with_capacity(batch.len());
         for message in batch {
-            let published = message.published_at().unwrap_or(now).timestamp_millis();
-            let properties = encode(message, published);
+            let properties = core.properties(message, now);
             let body = message.payload().clone();
             orders.push(core.order(queue, &address, message.delay(), properties, body).await?);
         }
@@ -96,8 +95,9 @@ impl Queue for RabbitQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.core.limits.check_spec(spec)?;
         check_plain(spec)?;
-        self.core.bounded("declare", self.core.declare(&spec.name)).await
+        self.core.bounded("declare", self.core.declare(spec)).await
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -106,9 +106,13 @@ impl Queue for RabbitQueue {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        check_known(to, &batch)?;
-        let Destination::Queue(queue) = to else { return Err(not_yet("topics and replies")) };
-        self.publish_to(queue, batch).await
+        check_known(&batch)?;
+        let (core, by) = (&self.core, self.core.until());
+        match to {
+            Destination::Queue(queue) => self.publish_to(queue, batch).await,
+            Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
+            Destination::Reply(address) => core.publish_replies(address, &batch, by).await,
+        }
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -119,7 +123,9 @@ impl Queue for RabbitQueue {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        Err(not_yet("inboxes"))
+        self.core.check_open()?;
+        let opened = RabbitInbox::open(self.core.clone());
+        Ok(Box::new(self.core.bounded("inbox", opened).await?))
     }
 
     async fn close(&self) -> Result<()> {
@@ -134,17 +140,20 @@ impl Admin for RabbitQueue {
         let core = &self.core;
         let read = async {
             core.catalogue.refresh(&*core.control().await?).await?;
-            Ok(core.catalogue.queues().into_iter().map(QueueSpec::new).collect())
+            Ok(core.catalogue.queues())
         };
         core.bounded("queues", read).await
     }
 
-    async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
-        Err(not_yet("topics"))
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        self.core.bounded("unbind", self.core.unbind(queue, pattern)).await
     }
 
-    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
-        Err(not_yet("rescheduling"))
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, to: Reschedule) -> Result<bool> {
+        self.core.check_open()?;
+        self.core.limits.check_reschedule(to)?;
+        let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
+        Err(Error::unsupported(PROVIDER_NAME, what))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -212,18 +221,15 @@ fn not_yet(what: &str) -> Error {
     Error::unsupported(PROVIDER_NAME, format!("{what} yet"))
 }
 
-fn check_known(to: &Destination, batch: &[Message]) -> Result<()> {
-    let new = |m: &Message| m.ttl().is_some() || m.dedup_key().is_some() || m.reply_to().is_some();
-    match to {
-        Destination::Queue(_) if !batch.iter().any(new) => Ok(()),
-        _ => Err(not_yet("topics, replies, ttl and dedup")),
+fn check_known(batch: &[Message]) -> Result<()> {
+    if batch.iter().any(|m| m.ttl().is_some() || m.dedup_key().is_some()) {
+        return Err(not_yet("ttl and dedup"));
     }
+    Ok(())
 }
 
 fn check_plain(spec: &QueueSpec) -> Result<()> {
-    if *spec == QueueSpec::new(spec.name.clone()) {
-        Ok(())
-    } else {
-        Err(not_yet("bindings, bounds, retention and dedup"))
-    }
+    let mut plain = QueueSpec::new(spec.name.clone());
+    plain.bindings.clone_from(&spec.bindings);
+    if *spec == plain { Ok(()) } else { Err(not_yet("bounds, retention and dedup")) }
 }

@@ -2,40 +2,45 @@
 
 use std::sync::Arc;
 
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
+use lapin::ExchangeKind;
+use lapin::options::{
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+};
 use lapin::types::FieldTable;
-use polyqueue::{Certainty, Error, Purge, QueueName, Result};
+use polyqueue::{Certainty, Error, Pattern, Purge, QueueName, QueueSpec, Result};
 
 use crate::PROVIDER_NAME;
 use crate::cascade::{self, DUE};
-use crate::catalogue::Record;
 use crate::core::Core;
 use crate::fault::is_missing;
 use crate::link::Session;
 use crate::publisher::Stored;
+use crate::records::{Entry, Record};
 
 /// How old what we read in the catalogue may be, when a delayed message is published by it.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Core {
-    /// Makes a queue; does nothing where it exists.
-    pub(crate) async fn declare(&self, queue: &QueueName) -> Result<()> {
+    /// Makes a queue, or adds bindings to the one that is there.
+    ///
+    /// # Errors
+    /// `Invalid` when it is there and was declared to be something else.
+    pub(crate) async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         let session = self.control().await?;
+        self.ensure_catalogue(&session, false).await?;
+        self.catalogue.refresh(&session).await?;
+        let listed = self.catalogue.entry(&spec.name);
+        if let Some(existing) = &listed {
+            spec.check_redeclared(&existing.spec)?;
+        }
         self.ensure_cascade(&[]).await?;
-        self.declare_queues(&session, queue).await?;
-        let address = self.settle_address(&session, queue).await?;
-        let channel = session.channel().await?;
-        channel
-            .queue_bind(
-                self.names.ready(queue).into(),
-                DUE.into(),
-                cascade::due_pattern(&address).into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(|e| session.fault(&e))?;
-        self.publisher().await?.remember(self.names.ready(queue));
+        self.declare_queues(&session, &spec.name).await?;
+        let entry = match listed {
+            Some(entry) => entry,
+            None => self.list(&session, spec).await?,
+        };
+        self.bind(&session, &entry, spec).await?;
+        self.publisher().await?.remember(self.names.ready(&spec.name));
         Ok(())
     }
 
@@ -49,23 +54,87 @@ impl Core {
         ready.and(dead).map(drop).map_err(|e| session.fault(&e))
     }
 
-    /// The queue's address: the one in the catalogue, or a fresh one that is written there.
-    async fn settle_address(&self, session: &Session, queue: &QueueName) -> Result<Arc<str>> {
-        self.ensure_catalogue(session, false).await?;
-        self.catalogue.refresh(session).await?;
-        if let Some(address) = self.catalogue.address(queue) {
-            return Ok(address);
-        }
-        let record = Record::declare(queue);
+    /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
+    async fn list(&self, session: &Session, spec: &QueueSpec) -> Result<Entry> {
+        let record = Record::declare(spec);
         if let Stored::Unroutable = self.store(self.catalogue.order(&record)).await? {
             self.ensure_catalogue(session, true).await?;
             self.append(&record).await?;
         }
         self.catalogue.refresh(session).await?;
-        self.catalogue.address(queue).ok_or_else(|| {
+        let entry = self.catalogue.entry(&spec.name).ok_or_else(|| {
             let said = "the catalogue does not show what was written to it";
             Error::backend(PROVIDER_NAME, Certainty::Unknown, said)
-        })
+        })?;
+        spec.check_redeclared(&entry.spec)?;
+        Ok(entry)
+    }
+
+    /// Binds a queue to its address and to its topics.
+    async fn bind(&self, session: &Session, entry: &Entry, spec: &QueueSpec) -> Result<()> {
+        let channel = session.channel().await?;
+        let topics = self.names.topics();
+        if !spec.bindings.is_empty() {
+            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+            let (name, kind) = (topics.as_str().into(), ExchangeKind::Topic);
+            let made = channel.exchange_declare(name, kind, options, FieldTable::default());
+            made.await.map_err(|e| session.fault(&e))?;
+        }
+        let ready = self.names.ready(&spec.name);
+        let bind = |exchange: &str, pattern: &str| {
+            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+            channel.queue_bind(ready.as_str().into(), exchange.into(), pattern.into(), options, none)
+        };
+        let due = bind(DUE, &cascade::due_pattern(&entry.address));
+        let patterns = spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str()));
+        let all = futures_util::future::join_all(std::iter::once(due).chain(patterns)).await;
+        all.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))?;
+        self.list_bindings(session, entry, spec).await
+    }
+
+    /// Writes the bindings that are new into the catalogue.
+    async fn list_bindings(&self, session: &Session, entry: &Entry, spec: &QueueSpec) -> Result<()> {
+        let new: Vec<_> = spec.bindings.difference(&entry.spec.bindings).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for pattern in new {
+            let (queue, address) = (spec.name.to_string(), entry.address.clone());
+            self.append(&Record::Bind { queue, address, pattern }).await?;
+        }
+        self.catalogue.refresh(session).await
+    }
+
+    /// Removes a binding, here and in the catalogue.
+    pub(crate) async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        let session = self.control().await?;
+        self.catalogue.refresh(&session).await?;
+        let entry = self.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))?;
+        if !entry.spec.bindings.contains(pattern) {
+            return Ok(());
+        }
+        let channel = session.channel().await?;
+        let (ready, topics) = (self.names.ready(queue), self.names.topics());
+        let (key, none) = (pattern.as_str().into(), FieldTable::default());
+        match channel.queue_unbind(ready.into(), topics.into(), key, none).await {
+            Err(error) if !is_missing(&error) => return Err(session.fault(&error)),
+            Ok(()) | Err(_) => {}
+        }
+        let (queue, address) = (queue.to_string(), entry.address);
+        self.append(&Record::Unbind { queue, address, pattern: pattern.clone() }).await?;
+        self.catalogue.refresh(&session).await
+    }
+
+    /// A queue, as the catalogue had it a moment ago.
+    ///
+    /// # Errors
+    /// `NotFound` for a queue that is not in the catalogue.
+    pub(crate) async fn entry(&self, queue: &QueueName) -> Result<Entry> {
+        let known = self.catalogue.entry(queue);
+        if known.is_none() || !self.catalogue.is_fresh(FRESH) {
+            self.catalogue.refresh(&*self.control().await?).await?;
+        }
+        self.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))
     }
 
     /// The queue's address for delayed messages.
@@ -73,11 +142,7 @@ impl Core {
     /// # Errors
     /// `NotFound` for a queue that is not in the catalogue.
     pub(crate) async fn address(&self, queue: &QueueName) -> Result<Arc<str>> {
-        let known = self.catalogue.address(queue);
-        if known.is_none() || !self.catalogue.is_fresh(FRESH) {
-            self.catalogue.refresh(&*self.control().await?).await?;
-        }
-        self.catalogue.address(queue).ok_or_else(|| Error::not_found(queue.clone()))
+        self.entry(queue).await.map(|entry| entry.address)
     }
 
     /// How many messages are ready in a broker's queue.

@@ -13,9 +13,9 @@ use polyqueue::Result;
 
 use crate::ask::get;
 use crate::cascade::{UNROUTED, address_of};
-use crate::catalogue::Whose;
 use crate::core::Core;
 use crate::publisher::{Order, Stored};
+use crate::records::Whose;
 use crate::wire;
 
 /// The most messages that one look takes up.

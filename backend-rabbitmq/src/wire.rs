@@ -7,11 +7,13 @@ mod dead;
 mod decode;
 mod encode;
 mod headers;
+mod terms;
 
 pub(crate) use copy::{again, arrived, revived, target, with_target};
 pub(crate) use dead::{Death, bury, exhume};
 pub(crate) use decode::{Lives, decode};
 pub(crate) use encode::encode;
+pub(crate) use terms::with_terms;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -46,6 +48,12 @@ pub(crate) mod key {
     pub(crate) const REDRIVEN: &str = "x-pq-redriven";
     /// Attempts of its former lives.
     pub(crate) const FORMER: &str = "x-pq-former";
+    /// How long it may be handed out, in milliseconds.
+    pub(crate) const TTL: &str = "x-pq-ttl";
+    /// When that ends, by the sender's clock, in milliseconds since 1970.
+    pub(crate) const EXPIRES: &str = "x-pq-expires";
+    /// The key under which its queue stores one message only.
+    pub(crate) const DEDUP: &str = "x-pq-key";
     /// The record of a death.
     pub(crate) const DEAD: &str = "x-pq-dead";
 }

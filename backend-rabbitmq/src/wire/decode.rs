@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
-use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority};
+use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddress};
 
 use super::{Raw, VERSION, as_number, as_text, headers, key, table};
 
@@ -44,9 +44,9 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
         priority: priority(properties),
         published_at: ours.published_at.or_else(|| stamped(properties)),
         delay: Duration::ZERO,
-        ttl: None,
-        dedup_key: None,
-        reply_to: None,
+        ttl: ours.ttl,
+        dedup_key: ours.dedup_key,
+        reply_to: reply_to(properties),
         max_attempts: ours.max_attempts,
         retries: ours.retries,
         last_error: ours.error,
@@ -64,6 +64,8 @@ struct Ours {
     max_attempts: Option<NonZeroU32>,
     retries: u32,
     error: Option<String>,
+    ttl: Option<Duration>,
+    dedup_key: Option<String>,
     lives: Lives,
 }
 
@@ -92,6 +94,8 @@ impl Ours {
             key::ERROR => {
                 self.error = Some(as_text(value).filter(|text| text.len() <= MAX_ERROR_BYTES)?.to_owned());
             }
+            key::TTL => self.ttl = Some(Duration::from_millis(u64::try_from(as_number(value)?).ok()?)),
+            key::DEDUP => self.dedup_key = Some(as_text(value)?.to_owned()),
             _ => {}
         }
         Some(())
@@ -113,6 +117,11 @@ fn count(value: &AMQPValue) -> Option<u32> {
 fn priority(properties: &BasicProperties) -> Priority {
     let level = properties.priority().map(|level| i64::from(level.clamp(1, 10)));
     level.and_then(|level| Priority::new(level).ok()).unwrap_or_default()
+}
+
+/// Where a reply is awaited, when that can be an address.
+fn reply_to(properties: &BasicProperties) -> Option<ReplyAddress> {
+    properties.reply_to().as_ref().and_then(|address| ReplyAddress::new(address.as_str()).ok())
 }
 
 /// The AMQP timestamp, in seconds.

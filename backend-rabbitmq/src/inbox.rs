@@ -1,0 +1,212 @@
+//! Inboxes: an exclusive queue that goes with its reader, and replies that are kept nowhere else.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use parking_lot::Mutex;
+use polyqueue::{Error, Inbox, Message, Published, ReplyAddress, Result, async_trait};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::core::Core;
+use crate::publisher::{Order, Stored};
+use crate::topics::found;
+use crate::wire::{Raw, decode};
+
+/// The most replies that wait for their reader, and their bytes; further ones are dropped.
+const MOST: usize = 10_000;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// How long to wait before an inbox that was lost is made again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long the orderly end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Kept in memory only: a reply is worth nothing after its reader.
+const TRANSIENT: u8 = 1;
+
+/// An inbox. Its task ends with it.
+pub(crate) struct RabbitInbox {
+    core: Arc<Core>,
+    address: ReplyAddress,
+    tray: Arc<Tray>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Replies that nobody has taken yet.
+#[derive(Default)]
+struct Tray {
+    replies: Mutex<Replies>,
+    came: Notify,
+}
+
+#[derive(Default)]
+struct Replies {
+    waiting: VecDeque<Message>,
+    bytes: usize,
+}
+
+impl Tray {
+    fn put(&self, delivery: Delivery) {
+        let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
+        let reply = match decode(&raw) {
+            Ok(decoded) => decoded.message,
+            Err(why) => return tracing::warn!(event = "rabbitmq.reply_unreadable", %why),
+        };
+        let mut replies = self.replies.lock();
+        if replies.waiting.len() >= MOST || replies.bytes >= MOST_BYTES {
+            return tracing::warn!(event = "rabbitmq.inbox_full", dropped = %reply.id());
+        }
+        replies.bytes += reply.payload().len();
+        replies.waiting.push_back(reply);
+        drop(replies);
+        self.came.notify_one();
+    }
+
+    fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.replies.lock()).waiting.into()
+    }
+
+    async fn some(&self) -> Vec<Message> {
+        loop {
+            let came = self.came.notified();
+            let replies = self.take();
+            if !replies.is_empty() {
+                return replies;
+            }
+            came.await;
+        }
+    }
+}
+
+/// The broker's side of an inbox, while its connection lasts.
+struct Attached {
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl RabbitInbox {
+    pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
+        let address = ReplyAddress::new(core.names.inbox())?;
+        let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
+        let attached = attach(&core, &address).await?;
+        let tray = Arc::new(Tray::default());
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(keep(core.clone(), address.clone(), tray.clone(), attached, stopped, alive));
+        Ok(Self { core, address, tray, _stop: stop })
+    }
+}
+
+async fn attach(core: &Core, address: &ReplyAddress) -> Result<Attached> {
+    let session = core.control().await?;
+    let channel = session.channel().await?;
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+    let made = channel.queue_declare(address.as_str().into(), options, FieldTable::default()).await;
+    made.map_err(|e| session.fault(&e))?;
+    let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+    let begun = channel.basic_consume(address.as_str().into(), "".into(), options, FieldTable::default());
+    let consumer = begun.await.map_err(|e| session.fault(&e))?;
+    Ok(Attached { channel, consumer })
+}
+
+/// Takes in replies until the inbox or its handle is gone, over one connection after the other.
+async fn keep(
+    core: Arc<Core>,
+    address: ReplyAddress,
+    tray: Arc<Tray>,
+    first: Attached,
+    mut stopped: oneshot::Receiver<()>,
+    _alive: mpsc::Sender<()>,
+) {
+    let mut attached = Some(first);
+    loop {
+        let work = async {
+            match &mut attached {
+                Some(Attached { consumer, .. }) => take_in(consumer, &tray).await,
+                None => {
+                    tokio::time::sleep(AGAIN).await;
+                    return attach(&core, &address).await.ok();
+                }
+            }
+            None
+        };
+        attached = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            () = core.closed() => break,
+            next = work => next,
+        };
+        if attached.is_none() {
+            tracing::debug!(event = "rabbitmq.inbox_lost", %address);
+        }
+    }
+    if let Some(Attached { channel, .. }) = attached {
+        let options = QueueDeleteOptions::default();
+        let end = async {
+            let _ = channel.queue_delete(address.as_str().into(), options).await;
+            channel.close(200, "done".into()).await
+        };
+        let _ = timeout(FAREWELL, end).await;
+    }
+}
+
+async fn take_in(consumer: &mut Consumer, tray: &Tray) {
+    while let Some(Ok(delivery)) = consumer.next().await {
+        tray.put(delivery);
+    }
+}
+
+#[async_trait]
+impl Inbox for RabbitInbox {
+    fn address(&self) -> &ReplyAddress {
+        &self.address
+    }
+
+    async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
+        self.core.check_open()?;
+        self.core.limits.check_wait(wait)?;
+        tokio::select! {
+            biased;
+            () = self.core.closed() => Err(Error::Closed),
+            came = timeout_at(Instant::now() + wait, self.tray.some()) => Ok(came.unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Debug for RabbitInbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitInbox").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Publishes replies to an inbox, anybody's.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone.
+    pub(crate) async fn publish_replies(
+        &self,
+        to: &ReplyAddress,
+        batch: &[Message],
+        by: Instant,
+    ) -> Result<Vec<Result<Published>>> {
+        let now = self.now();
+        let order = |message: &Message| Order {
+            exchange: String::new(),
+            key: to.as_str().to_owned(),
+            properties: self.properties(message, now).with_delivery_mode(TRANSIENT),
+            body: message.payload().clone(),
+        };
+        let answers = self.send(batch.iter().map(order).collect(), by).await?;
+        let result = |(answer, message): (Result<Stored>, &Message)| match answer? {
+            Stored::Yes => Ok(Published::stored(message.id().clone())),
+            Stored::Unroutable => Err(Error::not_found(to)),
+        };
+        found(answers.into_iter().zip(batch).map(result).collect())
+    }
+}
