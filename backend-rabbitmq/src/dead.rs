@@ -206,10 +206,11 @@ impl Core {
             let letter = found.remove(id);
             answers.push(letter.is_some());
             let Some(Found { tag, letter, lives, raw }) = letter else { continue };
+            let ttl = letter.message().and_then(polyqueue::Message::ttl);
             let order = Order {
                 exchange: String::new(),
                 key: self.names.ready(queue),
-                properties: wire::revived(&raw, lives, letter.attempts),
+                properties: wire::revived(&raw, lives, letter.attempts, ttl, self.now()),
                 body: raw.body,
             };
             match self.store(order).await? {

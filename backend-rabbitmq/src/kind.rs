@@ -1,6 +1,6 @@
 //! The kind of broker queue behind a queue, and what differs between kinds.
 
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::{Error, Result};
 
 use crate::PROVIDER_NAME;
@@ -29,12 +29,14 @@ impl Kind {
         }
     }
 
-    /// Arguments of a queue that holds ready messages.
-    pub(crate) fn ready_arguments(self) -> FieldTable {
+    /// Arguments of a queue that holds ready messages; the broker files what expires there as dead letters.
+    pub(crate) fn ready_arguments(self, dead: &str) -> FieldTable {
         match self {
             Self::Classic => {
                 let mut arguments = FieldTable::default();
                 arguments.insert("x-max-priority".into(), 10_u8.into());
+                arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+                arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead.into()));
                 arguments
             }
         }

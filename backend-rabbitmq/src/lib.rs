@@ -39,6 +39,7 @@ mod catalogue;
 mod consumer;
 mod core;
 mod dead;
+mod expiry;
 mod fault;
 mod inbox;
 mod kind;

@@ -222,8 +222,8 @@ fn not_yet(what: &str) -> Error {
 }
 
 fn check_known(batch: &[Message]) -> Result<()> {
-    if batch.iter().any(|m| m.ttl().is_some() || m.dedup_key().is_some()) {
-        return Err(not_yet("ttl and dedup"));
+    if batch.iter().any(|m| m.dedup_key().is_some()) {
+        return Err(not_yet("dedup"));
     }
     Ok(())
 }

@@ -47,9 +47,9 @@ impl Core {
     async fn declare_queues(&self, session: &Session, queue: &QueueName) -> Result<()> {
         let channel = session.channel().await?;
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let ready =
-            channel.queue_declare(self.names.ready(queue).into(), options, self.kind.ready_arguments());
-        let dead = channel.queue_declare(self.names.dead(queue).into(), options, self.kind.dead_arguments());
+        let (ready, dead) = (self.names.ready(queue), self.names.dead(queue));
+        let ready = channel.queue_declare(ready.into(), options, self.kind.ready_arguments(&dead));
+        let dead = channel.queue_declare(dead.into(), options, self.kind.dead_arguments());
         let (ready, dead) = futures_util::future::join(ready, dead).await;
         ready.and(dead).map(drop).map_err(|e| session.fault(&e))
     }

@@ -10,10 +10,10 @@ mod headers;
 mod terms;
 
 pub(crate) use copy::{again, arrived, revived, target, with_target};
-pub(crate) use dead::{Death, bury, exhume};
+pub(crate) use dead::{Death, EXPIRED, bury, exhume};
 pub(crate) use decode::{Lives, decode};
 pub(crate) use encode::encode;
-pub(crate) use terms::with_terms;
+pub(crate) use terms::{expiring, with_terms};
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -108,4 +108,9 @@ fn is_brokers(key: &str) -> bool {
 fn table(properties: &BasicProperties) -> impl Iterator<Item = (&str, &AMQPValue)> {
     let inner = properties.headers().as_ref().map(FieldTable::inner);
     inner.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
+}
+
+/// A nested table's entry.
+fn entry<'a>(table: &'a FieldTable, key: &str) -> Option<&'a AMQPValue> {
+    table.inner().get(key)
 }

@@ -29,6 +29,8 @@ pub(super) struct Inner {
     slots: BTreeMap<u64, Slot>,
     next_slot: u64,
     stock: BinaryHeap<Stock>,
+    /// What was in stock until it might not be handed out any more.
+    stale: Vec<Key>,
     pub(super) held: HashMap<Key, Held>,
     /// When leases may end, and when what was settled may be forgotten.
     pub(super) ends: BinaryHeap<Reverse<(Instant, Key)>>,
@@ -222,6 +224,18 @@ impl Desk {
         taken
     }
 
+    /// Takes off what may not be handed out any more.
+    pub(super) fn clear_stale(&self) -> Vec<(Key, Arc<Item>)> {
+        let mut inner = self.inner.lock();
+        let mut taken = Vec::new();
+        for key in std::mem::take(&mut inner.stale) {
+            if let Some(Held::Stocked(item)) = inner.held.remove(&key) {
+                taken.push((key, item));
+            }
+        }
+        taken
+    }
+
     /// Answers all who wait with an error.
     pub(super) fn refuse(&self, error: &Error) {
         for slot in self.inner.lock().slots.values_mut().filter(|slot| slot.answer.is_none()) {
@@ -276,7 +290,11 @@ impl Inner {
             while keys.len() < slot.max
                 && let Some(stock) = self.stock.pop()
             {
-                keys.push(stock.key.0);
+                let key = stock.key.0;
+                match self.held.get(&key) {
+                    Some(Held::Stocked(item)) if item.is_stale() => self.stale.push(key),
+                    _ => keys.push(key),
+                }
             }
             if keys.is_empty() {
                 return;

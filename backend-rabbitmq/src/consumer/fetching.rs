@@ -11,7 +11,7 @@ use super::line::Line;
 use super::moves::Then;
 use super::receipt::Key;
 use super::source::Came;
-use crate::wire::{Raw, decode};
+use crate::wire::{EXPIRED, Raw, decode};
 
 /// The widest sweep over messages that came back.
 const SWEEP: usize = 256;
@@ -19,6 +19,9 @@ const SWEEP: usize = 256;
 impl Line {
     /// Does what the pending receives call for.
     pub(super) fn advance(&mut self) {
+        for (key, item) in self.reader.desk.clear_stale() {
+            self.bury_stale(key, item);
+        }
         if self.closed {
             self.source.detach(Vec::new());
             return self.give_back();
@@ -64,6 +67,14 @@ impl Line {
                 reader.file(&item, item.attempt, Duration::ZERO, None).await
             });
         }
+    }
+
+    /// What was not handed out in time.
+    fn bury_stale(&mut self, key: Key, item: Arc<Item>) {
+        let reader = self.reader.clone();
+        let mut death = reader.death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1));
+        death.consumer = None;
+        self.moving(key, Then::Moved, async move { reader.bury_item(&item, death).await });
     }
 
     pub(super) fn came(&mut self, came: Came) {
@@ -134,13 +145,19 @@ impl Line {
         let attempt = reader.core.kind.attempt(decoded.lives.attempt, redelivered);
         let own = decoded.message.max_attempts();
         let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
-        let address = reader.core.catalogue.address(reader.queue());
-        let item = Item { raw, message: decoded.message, attempt, max_attempts, address };
+        let (address, now) = (reader.core.catalogue.address(reader.queue()), reader.core.now());
+        let expiry = decoded.expiry;
+        let stale_at = expiry.map(|expiry| expiry.stale_at(now));
+        let item = Item { raw, message: decoded.message, attempt, max_attempts, expiry, stale_at, address };
+        if item.is_stale() || (redelivered && item.is_over(now)) {
+            self.bury_stale(key, item.into());
+            return None;
+        }
         if attempt > max_attempts {
             let error = item.message.last_error().unwrap_or("the last holder went away").to_owned();
             let mut death = reader.death(DeadReason::MaxAttempts, &error, attempt - 1);
             death.consumer = None;
-            self.moving(key, Then::Moved, async move { reader.bury(&item.raw, death).await });
+            self.moving(key, Then::Moved, async move { reader.bury_item(&item, death).await });
             return None;
         }
         if redelivered {

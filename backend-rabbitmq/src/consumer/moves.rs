@@ -11,7 +11,7 @@ use super::Reader;
 use super::held::Item;
 use super::receipt::Key;
 use crate::publisher::{Order, Stored};
-use crate::wire::{self, Death, Raw};
+use crate::wire::{self, Death, EXPIRED, Raw};
 
 /// What follows when the broker has what was published, and again when it has the ack.
 #[derive(Debug)]
@@ -32,18 +32,19 @@ pub(super) struct Moved {
 }
 
 impl Reader {
-    /// Publishes the copy or the dead letter that a verdict asks for.
-    pub(super) async fn apply(&self, item: Arc<Item>, verdict: &Verdict) -> Result<()> {
+    /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
+    pub(super) async fn apply(&self, item: Arc<Item>, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             _ if self.is_gone(&item) => Ok(()),
             Verdict::Ack => Ok(()),
+            Verdict::Retry { .. } | Verdict::Release { .. } if over => self.bury_expired(&item).await,
             Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
-                self.bury(&item.raw, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
+                self.bury_item(&item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
             }
             Verdict::Retry { after, error } => self.file(&item, item.attempt + 1, *after, Some(error)).await,
             Verdict::Release { after } => self.file(&item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
-                self.bury(&item.raw, self.death((*reason).into(), error, item.attempt)).await
+                self.bury_item(&item, self.death((*reason).into(), error, item.attempt)).await
             }
         }
     }
@@ -53,10 +54,23 @@ impl Reader {
         if self.is_gone(&item) {
             return Ok(());
         }
+        if item.is_over(self.core.now()) {
+            return self.bury_expired(&item).await;
+        }
         if item.attempt < item.max_attempts {
             return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
         }
         let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
+        self.bury_item(&item, death).await
+    }
+
+    /// The death of a message that was in hand when its time to live ended.
+    async fn bury_expired(&self, item: &Item) -> Result<()> {
+        self.bury_item(item, self.death(DeadReason::Expired, EXPIRED, item.attempt)).await
+    }
+
+    /// Publishes the dead letter of a message.
+    pub(super) async fn bury_item(&self, item: &Item, death: Death) -> Result<()> {
         self.bury(&item.raw, death).await
     }
 
@@ -69,7 +83,12 @@ impl Reader {
         error: Option<&str>,
     ) -> Result<()> {
         let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
-        let properties = wire::again(&item.raw, &item.message, attempt, error.as_deref());
+        let mut properties = wire::again(&item.raw, &item.message, attempt, error.as_deref());
+        if let Some(expiry) = &item.expiry {
+            let now = self.core.now();
+            let left = Some(expiry.left(now)).filter(|_| after.is_zero());
+            properties = wire::expiring(properties, expiry.ttl, expiry.end(now), left);
+        }
         let body = item.raw.body.clone();
         let mut address = item.address.clone().unwrap_or_default();
         if !after.is_zero() {

@@ -35,13 +35,14 @@ impl Line {
                 let _ = reply.send(Ok(Settled::LeaseLost));
             }
             Job::Settle { key, item, since, verdict, reply } => {
-                let answer = answer_to(&verdict, &item);
+                let over = item.is_over(self.reader.core.now());
+                let answer = answer_to(&verdict, &item, over);
                 let then = Then::Answer { verdict: verdict.clone(), answer, since, reply };
                 if verdict == Verdict::Ack {
                     self.acks.push((key, then));
                 } else {
                     let reader = self.reader.clone();
-                    self.moving(key, then, async move { reader.apply(item, &verdict).await });
+                    self.moving(key, then, async move { reader.apply(item, &verdict, over).await });
                 }
             }
         }
@@ -144,10 +145,10 @@ impl Line {
     }
 }
 
-fn answer_to(verdict: &Verdict, item: &Item) -> Settled {
+fn answer_to(verdict: &Verdict, item: &Item, over: bool) -> Settled {
     match verdict {
         Verdict::DeadLetter { .. } => Settled::Died,
-        Verdict::Retry { .. } if item.attempt >= item.max_attempts => Settled::Died,
+        Verdict::Retry { .. } if over || item.attempt >= item.max_attempts => Settled::Died,
         _ => Settled::Applied,
     }
 }

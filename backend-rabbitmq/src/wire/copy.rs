@@ -1,10 +1,14 @@
 //! Copies of a message: what changes when it is published again, all else kept as it came.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use polyqueue::Message;
 
-use super::{Lives, Raw, as_text, is_brokers, key, number, table, text};
+use super::terms::expiring;
+use super::{Lives, Raw, as_text, entry, is_brokers, key, number, table, text};
 
 /// The original's properties without what must not be published twice: what the broker added, an expiry that began at the
 /// first publish, and the name of a user that the broker would compare with ours.
@@ -80,17 +84,22 @@ pub(crate) fn arrived(original: &BasicProperties) -> BasicProperties {
     base(original).with_headers(headers(original, &[key::TARGET]))
 }
 
-/// A dead letter made ready again: attempts from 1, `attempts` more in its former lives.
-pub(crate) fn revived(raw: &Raw, lives: Lives, attempts: u32) -> BasicProperties {
+/// A dead letter made ready again: attempts from 1, `attempts` more in its former lives, its time to live from now on.
+pub(crate) fn revived(
+    raw: &Raw,
+    lives: Lives,
+    attempts: u32,
+    ttl: Option<Duration>,
+    now: DateTime<Utc>,
+) -> BasicProperties {
     let mut headers = headers(&raw.properties, &[key::DEAD, key::ATTEMPT, key::TARGET]);
     headers.insert(key::REDRIVEN.into(), number(i64::from(lives.redriven) + 1));
     headers.insert(key::FORMER.into(), number(i64::from(lives.former) + i64::from(attempts)));
-    base(&raw.properties).with_headers(headers)
-}
-
-/// A nested table's entry.
-pub(super) fn entry<'a>(table: &'a FieldTable, key: &str) -> Option<&'a AMQPValue> {
-    table.inner().get(key)
+    let properties = base(&raw.properties).with_headers(headers);
+    match ttl {
+        Some(ttl) => expiring(properties, ttl, (now + ttl).timestamp_millis(), Some(ttl)),
+        None => properties,
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +107,7 @@ mod tests {
     use super::super::{decode, encode};
     use super::*;
     use bytes::Bytes;
+    use lapin::types::AMQPValue;
 
     fn published() -> Raw {
         let message = Message::new("b").with_header("k", "v").with_kind("mail");
@@ -142,7 +152,8 @@ mod tests {
     fn a_redriven_message_begins_anew_and_remembers() {
         let raw = add(&published(), key::ATTEMPT, number(3));
         let lives = decode(&raw).unwrap().lives;
-        let copy = Raw { properties: revived(&raw, lives, 3), body: raw.body.clone() };
+        let copy =
+            Raw { properties: revived(&raw, lives, 3, None, DateTime::UNIX_EPOCH), body: raw.body.clone() };
         assert_eq!(decode(&copy).unwrap().lives, Lives { attempt: 1, redriven: 1, former: 3 });
     }
 }

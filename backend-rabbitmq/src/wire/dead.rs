@@ -5,8 +5,13 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName, cut_error};
 
-use super::copy::{base, entry, headers};
-use super::{Lives, Raw, as_number, as_text, decode, key, number, text};
+use super::copy::{base, headers};
+use super::decode::{Decoded, Hash};
+use super::terms::{buried, buried_at};
+use super::{Lives, Raw, as_number, as_text, decode, entry, key, number, text};
+
+/// The error text of what died by its time to live.
+pub(crate) const EXPIRED: &str = "expired";
 
 /// What is to be said of a death.
 #[derive(Clone, Debug)]
@@ -37,34 +42,65 @@ pub(crate) fn bury(raw: &Raw, death: Death) -> BasicProperties {
 
 /// A dead letter as it lies in its queue, with what a redrive needs.
 pub(crate) fn exhume(queue: &QueueName, raw: &Raw) -> (DeadLetter, Lives) {
-    let empty = FieldTable::default();
-    let record = match raw.properties.headers().as_ref().and_then(|headers| entry(headers, key::DEAD)) {
-        Some(AMQPValue::FieldTable(record)) => record,
-        _ => &empty,
-    };
-    let said = |key: &str| entry(record, key).and_then(as_text);
-    let attempts = entry(record, "attempts").and_then(as_number).and_then(|n| u32::try_from(n).ok());
-    let attempts = attempts.unwrap_or_default();
     let decoded = decode(raw);
     let lives = decoded.as_ref().map_or(Lives { attempt: 1, ..Lives::default() }, |decoded| decoded.lives);
+    let record = match raw.properties.headers().as_ref().and_then(|headers| entry(headers, key::DEAD)) {
+        Some(AMQPValue::FieldTable(record)) => Some(record),
+        _ => None,
+    };
+    let (id, death) = match (record, buried(&raw.properties), &decoded) {
+        (None, Some(death), Ok(decoded)) => brokers(death, decoded),
+        (record, ..) => ours(record.unwrap_or(&FieldTable::default())),
+    };
     let message = decoded.ok().map(|decoded| decoded.message);
     let letter = DeadLetter {
-        id: DeadId::new(said("id").unwrap_or("unmarked")),
+        id,
         queue: queue.clone(),
-        reason: said("reason").and_then(|r| r.parse().ok()).unwrap_or(DeadReason::Undecodable),
-        error: said("error").unwrap_or_default().to_owned(),
-        attempts,
-        total_attempts: lives.former.saturating_add(attempts),
+        reason: death.reason,
+        error: death.error,
+        attempts: death.attempts,
+        total_attempts: lives.former.saturating_add(death.attempts),
         redriven: lives.redriven,
         first_published_at: message.as_ref().and_then(polyqueue::Message::published_at),
-        died_at: entry(record, "at")
-            .and_then(as_number)
-            .and_then(DateTime::from_timestamp_millis)
-            .unwrap_or_default(),
-        consumer: said("consumer").map(str::to_owned),
+        died_at: death.at,
+        consumer: death.consumer,
         body: message.map_or_else(|| DeadBody::Raw(raw.body.clone()), |m| DeadBody::Message(Box::new(m))),
     };
     (letter, lives)
+}
+
+/// A death that a client recorded.
+fn ours(record: &FieldTable) -> (DeadId, Death) {
+    let said = |key: &str| entry(record, key).and_then(as_text);
+    let attempts = entry(record, "attempts").and_then(as_number).and_then(|n| u32::try_from(n).ok());
+    let at = entry(record, "at").and_then(as_number).and_then(DateTime::from_timestamp_millis);
+    let death = Death {
+        reason: said("reason").and_then(|r| r.parse().ok()).unwrap_or(DeadReason::Undecodable),
+        error: said("error").unwrap_or_default().to_owned(),
+        attempts: attempts.unwrap_or_default(),
+        consumer: said("consumer").map(str::to_owned),
+        at: at.unwrap_or_default(),
+    };
+    (DeadId::new(said("id").unwrap_or("unmarked")), death)
+}
+
+/// A death that the broker noticed, in the second that it names: at the end of the time to live, when that lies in it.
+fn brokers(record: &FieldTable, decoded: &Decoded) -> (DeadId, Death) {
+    let second = buried_at(record).unwrap_or_default();
+    let end = decoded.expiry.and_then(|expiry| expiry.at).unwrap_or(second).clamp(second, second + 999);
+    let mut id = Hash::new();
+    id.add(decoded.message.id().as_str().as_bytes());
+    for number in [end, decoded.message.published_at().map_or(0, |at| at.timestamp_millis())] {
+        id.add(&number.to_be_bytes());
+    }
+    let death = Death {
+        reason: DeadReason::Expired,
+        error: EXPIRED.to_owned(),
+        attempts: decoded.lives.attempt.saturating_sub(1),
+        consumer: None,
+        at: DateTime::from_timestamp_millis(end).unwrap_or_default(),
+    };
+    (DeadId::new(format!("{:032x}", id.0)), death)
 }
 
 #[cfg(test)]
@@ -107,5 +143,29 @@ mod tests {
         let (letter, _) = exhume(&QueueName::from_static("q"), &dead);
         assert_eq!(letter.body, DeadBody::Raw(raw.body));
         assert_eq!(letter.reason, DeadReason::Undecodable);
+    }
+
+    #[test]
+    fn what_the_broker_filed_is_understood() {
+        let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
+        let message =
+            Message::new("b").with_ttl(std::time::Duration::from_millis(1500)).with_published_at(now);
+        let sent = super::super::with_terms(encode(&message, now.timestamp_millis()), &message, now);
+        let mut death = FieldTable::default();
+        death.insert("reason".into(), text("expired"));
+        death.insert("queue".into(), text("polyqueue.q.q"));
+        death.insert("time".into(), AMQPValue::Timestamp(1_700_000_001));
+        let mut headers = sent.headers().clone().unwrap();
+        headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into()));
+        headers.insert(key::ATTEMPT.into(), number(3));
+        let raw = Raw { properties: sent.with_headers(headers), body: Bytes::from_static(b"b") };
+        let (letter, _) = exhume(&QueueName::from_static("q"), &raw);
+        assert_eq!(
+            (letter.reason, letter.error.as_str(), letter.attempts),
+            (DeadReason::Expired, EXPIRED, 2)
+        );
+        assert_eq!(letter.died_at.timestamp_millis(), 1_700_000_001_623);
+        assert_eq!(letter.message().unwrap().ttl(), message.ttl());
+        assert_eq!(exhume(&QueueName::from_static("q"), &raw).0.id, letter.id);
     }
 }

@@ -8,13 +8,19 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddress};
 
+use tokio::time::Instant;
+
+use super::terms::expiration;
 use super::{Raw, VERSION, as_number, as_text, headers, key, table};
+use crate::expiry::Expiry;
 
 /// A message and what we count about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoded {
     pub(crate) message: Message,
     pub(crate) lives: Lives,
+    /// Its time to live, when it has one.
+    pub(crate) expiry: Option<Expiry>,
 }
 
 /// What we count about a message, beside its envelope.
@@ -36,6 +42,9 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
     let properties = &raw.properties;
     let ours = Ours::read(properties)?;
     let headers = headers::read(table(properties)).ok_or_else(|| unreadable(key::PACKED))?;
+    let ttl = ours.ttl.or_else(|| expiration(properties));
+    let watched = properties.expiration().is_some();
+    let expiry = ttl.map(|ttl| Expiry { ttl, at: ours.expires, watched, came: Instant::now() });
     let parts = Parts {
         id: id(raw),
         kind: properties.kind().as_ref().map_or("", |kind| kind.as_str()).to_owned().into(),
@@ -44,7 +53,7 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
         priority: priority(properties),
         published_at: ours.published_at.or_else(|| stamped(properties)),
         delay: Duration::ZERO,
-        ttl: ours.ttl,
+        ttl,
         dedup_key: ours.dedup_key,
         reply_to: reply_to(properties),
         max_attempts: ours.max_attempts,
@@ -53,7 +62,7 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
         correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
         headers,
     };
-    Ok(Decoded { message: parts.into(), lives: ours.lives })
+    Ok(Decoded { message: parts.into(), lives: ours.lives, expiry })
 }
 
 /// The headers that are ours.
@@ -65,6 +74,7 @@ struct Ours {
     retries: u32,
     error: Option<String>,
     ttl: Option<Duration>,
+    expires: Option<i64>,
     dedup_key: Option<String>,
     lives: Lives,
 }
@@ -95,6 +105,7 @@ impl Ours {
                 self.error = Some(as_text(value).filter(|text| text.len() <= MAX_ERROR_BYTES)?.to_owned());
             }
             key::TTL => self.ttl = Some(Duration::from_millis(u64::try_from(as_number(value)?).ok()?)),
+            key::EXPIRES => self.expires = Some(as_number(value)?),
             key::DEDUP => self.dedup_key = Some(as_text(value)?.to_owned()),
             _ => {}
         }
@@ -149,14 +160,14 @@ fn made_of(raw: &Raw) -> MessageId {
 }
 
 /// FNV-1a of 128 bits: the same in every release and every language.
-struct Hash(u128);
+pub(crate) struct Hash(pub(crate) u128);
 
 impl Hash {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         for byte in (bytes.len() as u64).to_be_bytes().iter().chain(bytes) {
             self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
         }

@@ -1,10 +1,13 @@
 //! What a message asks for beyond its delivery: a time to live, a dedup key, a reply.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::Message;
 
-use super::{key, number, text};
+use super::{as_number, as_text, entry, key, number, table, text};
 
 /// The properties with what the message asks for. The broker itself looks after the time to live of what goes straight to
 /// its queue; what waits in the cascade must not expire there, so its readers compare the time that is written on it.
@@ -16,20 +19,104 @@ pub(crate) fn with_terms(
     if let Some(address) = message.reply_to() {
         properties = properties.with_reply_to(address.as_str().into());
     }
-    if message.ttl().is_none() && message.dedup_key().is_none() {
-        return properties;
-    }
-    let mut headers = properties.headers().clone().unwrap_or_default();
     if let Some(dedup_key) = message.dedup_key() {
+        let mut headers = properties.headers().clone().unwrap_or_default();
         headers.insert(key::DEDUP.into(), text(dedup_key));
+        properties = properties.with_headers(headers);
     }
-    if let Some(ttl) = message.ttl() {
-        let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        headers.insert(key::TTL.into(), number(ttl));
-        headers.insert(key::EXPIRES.into(), number(now.timestamp_millis().saturating_add(ttl)));
-        if message.delay().is_zero() {
-            properties = properties.with_expiration(ttl.to_string().into());
+    match message.ttl() {
+        Some(ttl) => {
+            let end = now.timestamp_millis().saturating_add(millis(ttl));
+            expiring(properties, ttl, end, Some(ttl).filter(|_| message.delay().is_zero()))
         }
+        None => properties,
     }
-    properties.with_headers(headers)
+}
+
+/// The properties of a copy whose time to live ends at `end`, in milliseconds since 1970; the broker is to count `left`.
+pub(crate) fn expiring(
+    properties: BasicProperties,
+    ttl: Duration,
+    end: i64,
+    left: Option<Duration>,
+) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(key::TTL.into(), number(millis(ttl)));
+    headers.insert(key::EXPIRES.into(), number(end));
+    let properties = properties.with_headers(headers);
+    match left {
+        Some(left) => properties.with_expiration(millis(left).max(1).to_string().into()),
+        None => properties,
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The time to live that a foreign client gave in AMQP's own way; the broker moves it when it files a dead letter.
+pub(super) fn expiration(properties: &BasicProperties) -> Option<Duration> {
+    let given = properties.expiration().as_ref().map(|text| text.as_str());
+    let given = given.or_else(|| entry(buried(properties)?, "original-expiration").and_then(as_text));
+    given.and_then(|text| text.parse().ok()).map(Duration::from_millis)
+}
+
+/// What the broker says of a message that it filed as a dead letter, for its time was over.
+pub(super) fn buried(properties: &BasicProperties) -> Option<&FieldTable> {
+    let (_, deaths) = table(properties).find(|(key, _)| *key == "x-death")?;
+    let AMQPValue::FieldArray(deaths) = deaths else { return None };
+    let expired = |death: &&FieldTable| {
+        let says = |key| entry(death, key).and_then(as_text).unwrap_or_default();
+        says("reason") == "expired" && !says("queue").starts_with("polyqueue.delay.")
+    };
+    let deaths = deaths.as_slice().iter().filter_map(|death| match death {
+        AMQPValue::FieldTable(death) => Some(death),
+        _ => None,
+    });
+    deaths.into_iter().find(expired)
+}
+
+/// When the broker filed a dead letter, in whole seconds, as milliseconds since 1970.
+pub(super) fn buried_at(death: &FieldTable) -> Option<i64> {
+    Some(entry(death, "time").and_then(as_number)?.saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{decode, encode};
+    use super::*;
+    use crate::wire::Raw;
+    use polyqueue::ReplyAddress;
+
+    #[test]
+    fn terms_come_back_as_they_were() {
+        let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
+        let message = Message::new("b")
+            .with_ttl(Duration::from_millis(1500))
+            .with_dedup_key("k")
+            .with_reply_to(ReplyAddress::new("here").unwrap())
+            .with_published_at(now);
+        let properties = with_terms(encode(&message, now.timestamp_millis()), &message, now);
+        assert_eq!(properties.expiration().as_ref().unwrap().as_str(), "1500");
+        let decoded = decode(&Raw { properties, body: "b".into() }).unwrap();
+        assert_eq!(decoded.message, message);
+        let expiry = decoded.expiry.unwrap();
+        assert_eq!((expiry.at, expiry.watched), (Some(1_700_000_001_623), true));
+    }
+
+    #[test]
+    fn nothing_expires_in_the_cascade() {
+        let message = Message::new("b").with_ttl(Duration::from_secs(2)).with_delay(Duration::from_secs(1));
+        let properties = with_terms(encode(&message, 0), &message, DateTime::UNIX_EPOCH);
+        assert_eq!(properties.expiration(), &None);
+        assert!(!decode(&Raw { properties, body: "b".into() }).unwrap().expiry.unwrap().watched);
+    }
+
+    #[test]
+    fn a_foreign_client_says_it_in_its_own_way() {
+        let properties = BasicProperties::default().with_expiration("70".into());
+        let decoded = decode(&Raw { properties, body: "b".into() }).unwrap();
+        assert_eq!(decoded.message.ttl(), Some(Duration::from_millis(70)));
+        assert!(decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.at.is_none()));
+    }
 }
