@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::PROVIDER_NAME;
 use crate::address::Address;
+use crate::bounds::Doors;
 use crate::cascade::{self, Step};
 use crate::catalogue::Catalogue;
+use crate::keys::Keys;
 use crate::kind::Kind;
 use crate::link::{Link, Session};
 use crate::names::Names;
@@ -37,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) meter: Meter,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) deadline: Duration,
+    pub(crate) keys: Keys,
+    pub(crate) doors: Doors,
     clock_offset: TimeDelta,
     publishing: Link,
     publisher: tokio::sync::Mutex<Option<Publisher>>,
@@ -77,6 +81,8 @@ impl Core {
             limits: Limits::default(),
             meter: Meter::default(),
             deadline: options.deadline,
+            keys: Keys::new(options.dedup_store),
+            doors: Doors::default(),
             clock_offset: options.clock_offset,
             publisher: tokio::sync::Mutex::default(),
             consuming: Mutex::default(),

@@ -13,7 +13,8 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use polyqueue::{
-    Certainty, Cursor, DeadFilter, DeadId, DeadLetter, DeadPage, Error, Page, QueueName, Result,
+    Certainty, Cursor, DeadFilter, DeadId, DeadLetter, DeadPage, Error, Message, MessageId, Page, QueueName,
+    Result,
 };
 use std::sync::Arc;
 
@@ -32,23 +33,26 @@ const WINDOW: usize = 256;
 const TAKEN: Duration = Duration::from_millis(10);
 
 /// A walk over the dead letters of a queue, the oldest first.
-struct Walk {
+pub(crate) struct Walk {
     session: Arc<Session>,
     channel: Channel,
     object: String,
     near: VecDeque<Delivery>,
     lock: Consumer,
+    letters: u64,
 }
 
 impl Walk {
-    async fn begin(core: &Core, queue: &QueueName) -> Result<Self> {
+    pub(crate) async fn begin(core: &Core, queue: &QueueName) -> Result<Self> {
         core.address(queue).await?;
         let session = core.control().await?;
         let object = core.names.dead(queue);
         loop {
             let channel = session.channel().await?;
             match lock(&channel, &object).await {
-                Ok((lock, near)) => return Ok(Self { session, channel, object, near, lock }),
+                Ok((lock, near, letters)) => {
+                    return Ok(Self { session, channel, object, near, lock, letters });
+                }
                 Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
                 Err(error) if is_missing(&error) => return Err(Error::not_found(queue.clone())),
                 Err(error) => return Err(session.fault(&error)),
@@ -60,6 +64,16 @@ impl Walk {
         let taken = self.take().await;
         taken.map_err(|e| self.session.fault(&e))?;
         Ok(self.near.pop_front())
+    }
+
+    /// How many letters there were when it began.
+    pub(crate) fn letters(&self) -> u64 {
+        self.letters
+    }
+
+    /// The next letter.
+    pub(crate) async fn read_next(&mut self, queue: &QueueName) -> Result<Option<Found>> {
+        Ok(self.next().await?.map(|delivery| read(queue, delivery)))
     }
 
     /// For every letter that is removed the lock brings another.
@@ -88,7 +102,7 @@ impl Walk {
     }
 
     /// Removes letters, and waits until the broker has done so.
-    async fn remove(&self, core: &Core, tags: &[u64]) -> Result<()> {
+    pub(crate) async fn remove(&self, core: &Core, tags: &[u64]) -> Result<()> {
         let acks = tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
         let removed = async {
             futures_util::future::try_join_all(acks).await?;
@@ -98,19 +112,21 @@ impl Walk {
     }
 
     /// Gives back what was not removed; at once, for the next walk wants it.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         let _ = self.channel.close(200, "done".into()).await;
     }
 }
 
-async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDeque<Delivery>)> {
+/// Also says how many letters there are.
+async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDeque<Delivery>, u64)> {
     channel.basic_qos(WITH_LOCK, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
     let mut lock = channel.basic_consume(object.into(), "".into(), options, FieldTable::default()).await?;
-    barrier(channel.clone(), object.to_owned()).await?;
+    let behind = barrier(channel.clone(), object.to_owned()).await?;
     let mut near = VecDeque::new();
     drain(&mut lock, &mut near)?;
-    Ok((lock, near))
+    let letters = behind + near.len() as u64;
+    Ok((lock, near, letters))
 }
 
 /// Takes what a consumer has brought.
@@ -122,11 +138,19 @@ fn drain(consumer: &mut Consumer, into: &mut VecDeque<Delivery>) -> lapin::Resul
 }
 
 /// A letter on its channel.
-struct Found {
-    tag: u64,
-    letter: DeadLetter,
+pub(crate) struct Found {
+    pub(crate) tag: u64,
+    pub(crate) letter: DeadLetter,
     lives: Lives,
     raw: Raw,
+}
+
+impl Found {
+    /// The message of a letter that the broker filed: its dedup key is still to be freed.
+    pub(crate) fn unnoticed(&self) -> Option<Message> {
+        let message = self.letter.message().filter(|message| message.dedup_key().is_some());
+        message.filter(|_| wire::is_unnoticed(&self.raw.properties)).cloned()
+    }
 }
 
 fn read(queue: &QueueName, delivery: Delivery) -> Found {
@@ -171,6 +195,7 @@ impl Core {
         page: Page,
     ) -> Result<DeadPage> {
         let place = page.after.as_ref().map(Place::read).transpose()?;
+        self.retain(&self.entry(queue).await?).await?;
         let mut walk = Walk::begin(self, queue).await?;
         let mut found = place.is_none();
         let (mut after, mut later) = (Vec::new(), Vec::new());
@@ -199,14 +224,18 @@ impl Core {
     /// Makes letters ready again, in the order in which they were named, one after the other: published, confirmed, removed.
     /// Whoever dies on the way leaves at most one of them in both places.
     pub(crate) async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        let entry = self.entry(queue).await?;
+        self.retain(&entry).await?;
         let mut walk = Walk::begin(self, queue).await?;
         let mut found = walk.find(queue, ids).await?;
         let mut answers = Vec::with_capacity(ids.len());
         for id in ids {
             let letter = found.remove(id);
             answers.push(letter.is_some());
-            let Some(Found { tag, letter, lives, raw }) = letter else { continue };
-            let ttl = letter.message().and_then(polyqueue::Message::ttl);
+            let Some(found) = letter else { continue };
+            self.release_keys_of(&entry, found.unnoticed().as_slice()).await;
+            let Found { tag, letter, lives, raw } = found;
+            let ttl = letter.message().and_then(Message::ttl);
             let order = Order {
                 exchange: String::new(),
                 key: self.names.ready(queue),
@@ -222,6 +251,17 @@ impl Core {
         Ok(answers)
     }
 
+    /// Whether a message lies among the letters that the broker filed and nobody has noticed.
+    pub(crate) async fn lies_unnoticed(&self, queue: &QueueName, id: &MessageId) -> Result<bool> {
+        let mut walk = Walk::begin(self, queue).await?;
+        let mut lies = false;
+        while !lies && let Some(found) = walk.read_next(queue).await? {
+            lies = found.unnoticed().is_some_and(|message| message.id() == id);
+        }
+        walk.end().await;
+        Ok(lies)
+    }
+
     /// Removes letters for good.
     pub(crate) async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         let mut walk = Walk::begin(self, queue).await?;
@@ -229,6 +269,8 @@ impl Core {
         let tags: Vec<u64> = found.values().map(|found| found.tag).collect();
         walk.remove(self, &tags).await?;
         walk.end().await;
+        let unnoticed: Vec<Message> = found.values().filter_map(Found::unnoticed).collect();
+        self.release_keys_of(&self.entry(queue).await?, &unnoticed).await;
         Ok(ids.iter().map(|id| found.remove(id).is_some()).collect())
     }
 }

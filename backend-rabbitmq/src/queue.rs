@@ -12,6 +12,7 @@ use polyqueue::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::PROVIDER_NAME;
+use crate::bounds;
 use crate::consumer::RabbitConsumer;
 use crate::core::Core;
 use crate::inbox::RabbitInbox;
@@ -96,7 +97,7 @@ impl Queue for RabbitQueue {
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.core.limits.check_spec(spec)?;
-        check_plain(spec)?;
+        bounds::check(spec)?;
         self.core.bounded("declare", self.core.declare(spec)).await
     }
 
@@ -106,10 +107,14 @@ impl Queue for RabbitQueue {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        check_known(&batch)?;
         let (core, by) = (&self.core, self.core.until());
         match to {
-            Destination::Queue(queue) => self.publish_to(queue, batch).await,
+            Destination::Queue(queue) => {
+                match core.in_time("publish", by, core.careful(queue, &batch)).await? {
+                    Some(entry) => core.publish_copies(to, &[entry], &batch, by).await,
+                    None => self.publish_to(queue, batch).await,
+                }
+            }
             Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
             Destination::Reply(address) => core.publish_replies(address, &batch, by).await,
         }
@@ -163,7 +168,7 @@ impl Admin for RabbitQueue {
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         let core = &self.core;
         let counts = async {
-            core.address(queue).await?;
+            core.retain(&core.entry(queue).await?).await?;
             let ready = core.count(queue, core.names.ready(queue));
             let dead = core.count(queue, core.names.dead(queue));
             // Both to their end: the client must not meet a channel's refusal after it was dropped.
@@ -214,22 +219,4 @@ impl fmt::Debug for RabbitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RabbitQueue").field("address", &self.core.address).finish_non_exhaustive()
     }
-}
-
-/// What this backend is still to learn is refused, never ignored.
-fn not_yet(what: &str) -> Error {
-    Error::unsupported(PROVIDER_NAME, format!("{what} yet"))
-}
-
-fn check_known(batch: &[Message]) -> Result<()> {
-    if batch.iter().any(|m| m.dedup_key().is_some()) {
-        return Err(not_yet("dedup"));
-    }
-    Ok(())
-}
-
-fn check_plain(spec: &QueueSpec) -> Result<()> {
-    let mut plain = QueueSpec::new(spec.name.clone());
-    plain.bindings.clone_from(&spec.bindings);
-    if *spec == plain { Ok(()) } else { Err(not_yet("bounds, retention and dedup")) }
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use lapin::ExchangeKind;
-use lapin::options::{
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
-};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use polyqueue::{Certainty, Error, Pattern, Purge, QueueName, QueueSpec, Result};
+use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 
 use crate::PROVIDER_NAME;
 use crate::cascade::{self, DUE};
@@ -39,6 +37,7 @@ impl Core {
             Some(entry) => entry,
             None => self.list(&session, spec).await?,
         };
+        self.declare_keys(&session, &entry).await?;
         self.bind(&session, &entry, spec).await?;
         self.publisher().await?.remember(self.names.ready(&spec.name));
         Ok(())
@@ -176,9 +175,10 @@ impl Core {
     pub(crate) async fn delete(&self, queue: &QueueName) -> Result<()> {
         let session = self.control().await?;
         self.catalogue.refresh(&session).await?;
-        let Some(address) = self.catalogue.address(queue) else {
+        let Some(entry) = self.catalogue.entry(queue) else {
             return Err(Error::not_found(queue.clone()));
         };
+        let address = entry.address.clone();
         // The address first: from here on nothing that is delayed is this queue's.
         self.append(&Record::Delete { queue: queue.to_string(), address: address.clone() }).await?;
         self.catalogue.delete_here(address);
@@ -189,22 +189,6 @@ impl Core {
             let deleted = channel.queue_delete(object.into(), QueueDeleteOptions::default()).await;
             deleted.map_err(|e| session.fault(&e))?;
         }
-        Ok(())
-    }
-
-    /// Empties one of a queue's two sides.
-    pub(crate) async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        let object = match what {
-            Purge::Waiting => self.names.ready(queue),
-            Purge::Dead => self.names.dead(queue),
-        };
-        self.address(queue).await?;
-        let session = self.control().await?;
-        let channel = session.channel().await?;
-        match channel.queue_purge(object.into(), QueuePurgeOptions::default()).await {
-            Ok(removed) => Ok(removed.into()),
-            Err(error) if is_missing(&error) => Err(Error::not_found(queue.clone())),
-            Err(error) => Err(session.fault(&error)),
-        }
+        self.delete_keys(&session, &entry).await
     }
 }

@@ -36,7 +36,10 @@ impl Reader {
     pub(super) async fn apply(&self, item: Arc<Item>, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             _ if self.is_gone(&item) => Ok(()),
-            Verdict::Ack => Ok(()),
+            Verdict::Ack => {
+                self.release_key(&item).await;
+                Ok(())
+            }
             Verdict::Retry { .. } | Verdict::Release { .. } if over => self.bury_expired(&item).await,
             Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
                 self.bury_item(&item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
@@ -71,7 +74,24 @@ impl Reader {
 
     /// Publishes the dead letter of a message.
     pub(super) async fn bury_item(&self, item: &Item, death: Death) -> Result<()> {
-        self.bury(&item.raw, death).await
+        self.bury(&item.raw, death).await?;
+        self.release_key(item).await;
+        Ok(())
+    }
+
+    /// Frees the message's dedup key, when it has one.
+    async fn release_key(&self, item: &Item) {
+        if item.message.dedup_key().is_some()
+            && let Some(entry) = self.core.catalogue.entry(self.queue())
+            && item.address.as_ref() == Some(&entry.address)
+        {
+            self.core.release_key_of(&entry, &item.message).await;
+        }
+    }
+
+    /// Whether something is to be done before a message is acked.
+    pub(super) fn is_simple(&self, item: &Item) -> bool {
+        !self.core.is_freed_by_ack(self.queue(), &item.message)
     }
 
     /// Publishes the message again, for `attempt`.
@@ -112,7 +132,9 @@ impl Reader {
             properties: wire::bury(raw, death),
             body: raw.body.clone(),
         })
-        .await
+        .await?;
+        self.core.retain_after_death(self.queue()).await;
+        Ok(())
     }
 
     /// A death in this consumer's hands.

@@ -38,7 +38,7 @@ impl Line {
                 let over = item.is_over(self.reader.core.now());
                 let answer = answer_to(&verdict, &item, over);
                 let then = Then::Answer { verdict: verdict.clone(), answer, since, reply };
-                if verdict == Verdict::Ack {
+                if verdict == Verdict::Ack && self.reader.is_simple(&item) {
                     self.acks.push((key, then));
                 } else {
                     let reader = self.reader.clone();

@@ -76,6 +76,16 @@ pub(super) fn buried(properties: &BasicProperties) -> Option<&FieldTable> {
     deaths.into_iter().find(expired)
 }
 
+/// Whether the broker filed this dead letter, without a word to anybody.
+pub(crate) fn is_unnoticed(properties: &BasicProperties) -> bool {
+    buried(properties).is_some() && table(properties).all(|(key, _)| key != key::DEAD)
+}
+
+/// When a message's time to live ends, as it is written on it: in milliseconds since 1970.
+pub(crate) fn end(properties: &BasicProperties) -> Option<i64> {
+    entry(properties.headers().as_ref()?, key::EXPIRES).and_then(as_number)
+}
+
 /// When the broker filed a dead letter, in whole seconds, as milliseconds since 1970.
 pub(super) fn buried_at(death: &FieldTable) -> Option<i64> {
     Some(entry(death, "time").and_then(as_number)?.saturating_mul(1000))

@@ -1,0 +1,76 @@
+//! How long dead letters are kept: applied by whoever makes one or looks at them, for the broker would not count what it drops.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use polyqueue::{Message, QueueName, Result};
+
+use crate::core::Core;
+use crate::dead::{Found, Walk};
+use crate::records::Entry;
+
+/// How many letters are removed at once.
+const AT_ONCE: usize = 256;
+/// How long a burial may wait for others who look at the letters.
+const AFTER_DEATH: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Drops the letters that are too many or too old, the oldest first, and counts them.
+    pub(crate) async fn retain(&self, entry: &Entry) -> Result<()> {
+        let kept = &entry.spec.dead;
+        if kept.is_endless() {
+            return Ok(());
+        }
+        let mut walk = Walk::begin(self, entry.name()).await?;
+        let mut surplus = kept.max_len.map_or(0, |most| walk.letters().saturating_sub(most));
+        let age = kept.max_age.and_then(|age| TimeDelta::from_std(age).ok());
+        let oldest = age.and_then(|age| self.now().checked_sub_signed(age));
+        let mut dropped = Vec::new();
+        while let Some(found) = walk.read_next(entry.name()).await? {
+            if surplus == 0 && oldest.is_none_or(|oldest| found.letter.died_at > oldest) {
+                break;
+            }
+            surplus = surplus.saturating_sub(1);
+            dropped.push(found);
+            if dropped.len() >= AT_ONCE {
+                walk.bury_for_good(self, entry, std::mem::take(&mut dropped)).await?;
+            }
+        }
+        walk.bury_for_good(self, entry, dropped).await?;
+        walk.end().await;
+        Ok(())
+    }
+
+    /// The same after a death, as far as it can be done at once; otherwise the next look at the letters does it.
+    pub(crate) async fn retain_after_death(&self, queue: &QueueName) {
+        let Some(entry) = self.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless()) else {
+            return;
+        };
+        let work = async {
+            if let (Some(most), None) = (entry.spec.dead.max_len, entry.spec.dead.max_age)
+                && self.count(queue, self.names.dead(queue)).await? <= most
+            {
+                return Ok(());
+            }
+            self.retain(&entry).await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(AFTER_DEATH, work).await {
+            tracing::debug!(event = "rabbitmq.retention_put_off", %queue, %error);
+        }
+    }
+}
+
+impl Walk {
+    async fn bury_for_good(&self, core: &Core, entry: &Entry, found: Vec<Found>) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let tags: Vec<u64> = found.iter().map(|found| found.tag).collect();
+        self.remove(core, &tags).await?;
+        core.meter.of(entry.name()).dropped(tags.len() as u64);
+        tracing::info!(event = "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len());
+        let unnoticed: Vec<Message> = found.iter().filter_map(Found::unnoticed).collect();
+        core.release_keys_of(entry, &unnoticed).await;
+        Ok(())
+    }
+}
