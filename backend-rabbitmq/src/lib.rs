@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
-//! a cascade of waiting queues, one for each decimal digit. What is on the broker is described in
+//! a cascade of waiting queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
 //! `docs/wire-format.md`, so that programs in other languages can take part.
 //!
 //! The URL may end in `?queue_type=auto` (the default) or `?queue_type=classic`, which mean the same today.
@@ -20,6 +20,11 @@
 //! * Delays are rounded up to 10 ms.
 //! * `delayed`, `in_flight` and `oldest` of [`QueueStats`](polyqueue::QueueStats) are `None`: AMQP cannot be asked. A purge
 //!   spares delayed messages.
+//! * `DropOldest` and `reschedule` are `Unsupported`.
+//! * A message that expires behind others of its queue, or after it was delayed, counts as ready until it comes to the front
+//!   or to a consumer. It is never handed out.
+//! * Each dedup key is a queue of the broker; give many keys a [`DedupStore`](polyqueue::DedupStore). A key whose publish had
+//!   an unknown end is taken until its window ends.
 //! * A receipt dies with its connection: afterwards it is `LeaseLost`, and the message comes again.
 //! * Acks younger than 250 ms may be undone by a crash of the broker, which also counts as an attempt of every message
 //!   that was ready.

@@ -155,7 +155,7 @@ mod tests {
         death.insert("reason".into(), text("expired"));
         death.insert("queue".into(), text("polyqueue.q.q"));
         death.insert("time".into(), AMQPValue::Timestamp(1_700_000_001));
-        let mut headers = sent.headers().clone().unwrap();
+        let mut headers = sent.headers().clone().unwrap_or_default();
         headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into()));
         headers.insert(key::ATTEMPT.into(), number(3));
         let raw = Raw { properties: sent.with_headers(headers), body: Bytes::from_static(b"b") };
