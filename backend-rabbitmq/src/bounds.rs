@@ -76,6 +76,7 @@ impl Core {
                 let what = format!("queue {}", entry.name());
                 return Err(Error::full(what, bound.max_len));
             }
+            self.check_open()?;
             if looked + LOOK >= by {
                 sleep_until(by).await;
                 return Err(self.no_room_in_time());

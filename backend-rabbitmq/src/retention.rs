@@ -21,6 +21,11 @@ impl Core {
         if kept.is_endless() {
             return Ok(());
         }
+        if let (Some(most), None) = (kept.max_len, kept.max_age)
+            && self.count(entry.name(), self.names.dead(entry.name())).await? <= most
+        {
+            return Ok(());
+        }
         let mut walk = Walk::begin(self, entry.name()).await?;
         let mut surplus = kept.max_len.map_or(0, |most| walk.letters().saturating_sub(most));
         let age = kept.max_age.and_then(|age| TimeDelta::from_std(age).ok());
@@ -46,15 +51,7 @@ impl Core {
         let Some(entry) = self.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless()) else {
             return;
         };
-        let work = async {
-            if let (Some(most), None) = (entry.spec.dead.max_len, entry.spec.dead.max_age)
-                && self.count(queue, self.names.dead(queue)).await? <= most
-            {
-                return Ok(());
-            }
-            self.retain(&entry).await
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(AFTER_DEATH, work).await {
+        if let Ok(Err(error)) = tokio::time::timeout(AFTER_DEATH, self.retain(&entry)).await {
             tracing::debug!(event = "rabbitmq.retention_put_off", %queue, %error);
         }
     }

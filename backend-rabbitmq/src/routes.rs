@@ -61,8 +61,11 @@ impl Core {
     /// `NotFound` when it is not there.
     pub(crate) async fn careful(&self, queue: &QueueName, batch: &[Message]) -> Result<Option<Entry>> {
         self.check_exists(queue).await?;
-        let has_key = || batch.iter().any(|message| message.dedup_key().is_some());
-        Ok(self.catalogue.entry(queue).filter(|entry| entry.spec.bound.is_some() || has_key()))
+        let has_key = batch.iter().any(|message| message.dedup_key().is_some());
+        if has_key {
+            self.read_catalogue(false).await?;
+        }
+        Ok(self.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
     }
 
     /// Publishes one copy of each message to each of these queues, with all that they are declared to do.
@@ -192,6 +195,9 @@ impl Copier<'_> {
                 })
                 .collect()),
             Err(error) => {
+                if let Error::NotFound(_) = error {
+                    self.entries.iter().for_each(|entry| self.forget(entry));
+                }
                 self.release(message, &claims).await;
                 Err(error)
             }
@@ -269,6 +275,11 @@ impl Copier<'_> {
         summed(self.to, message, outcomes)
     }
 
+    /// The next publish is to ask whether the queue is there.
+    fn forget(&self, entry: &Entry) {
+        self.publisher.forget(&self.core.names.ready(entry.name()));
+    }
+
     async fn outcome(&self, message: &Message, entry: &Entry, copy: Copy) -> Outcome {
         let meter = self.core.meter.of(entry.name());
         let outcome = match copy {
@@ -285,7 +296,7 @@ impl Copier<'_> {
                 Err(error) => Outcome::Failed(error),
             },
         };
-        self.publisher.forget(&self.core.names.ready(entry.name()));
+        self.forget(entry);
         let is_definite = match &outcome {
             Outcome::Failed(error) => error.certainty() == Certainty::Definite,
             _ => true,

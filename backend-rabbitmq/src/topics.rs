@@ -35,11 +35,17 @@ impl Core {
 
     /// The queues that are bound to a topic. `exact`: by all that was confirmed before.
     async fn matching(&self, key: &RoutingKey, exact: bool) -> Result<Vec<Entry>> {
+        self.read_catalogue(exact).await?;
+        Ok(self.catalogue.matching(key))
+    }
+
+    /// Sees to it that we know what the catalogue said a moment ago; `exact`: by all that was confirmed before.
+    pub(crate) async fn read_catalogue(&self, exact: bool) -> Result<()> {
         if exact || !self.catalogue.is_live() {
             self.catalogue.refresh(&*self.control().await?).await?;
             self.follow_catalogue();
         }
-        Ok(self.catalogue.matching(key))
+        Ok(())
     }
 
     async fn publish_to_exchange(
