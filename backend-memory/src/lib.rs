@@ -2,8 +2,10 @@
 //! that need not outlive their process.
 //!
 //! `memory://NAME?max_bytes=…`: handles with one `NAME` in a process share a broker, which dies with its last open handle.
-//! It holds at most `max_bytes` (1 GiB unless set); beyond that a publish answers a definite
-//! [`Full`](polyqueue::Error::Full). It knows only tokio's clock: under a paused one it is deterministic.
+//! It holds at most `max_bytes` (1 GiB unless set), copies and replies counted; beyond that a publish answers a definite
+//! [`Full`](polyqueue::Error::Full), as does a reply to an inbox that holds 10,000 unread ones. It knows only tokio's
+//! clock: under a paused one it is deterministic. No task runs for a queue: what becomes due, ends or expires is applied by the
+//! next call, at the time at which it happened, and whoever waits for a message or for room keeps the time meanwhile.
 //!
 //! | module | holds |
 //! |---|---|

@@ -57,9 +57,12 @@ bugs! {
     FanOutStops "fan_out_stops" "a message to a topic reaches the first matching queue only";
     CopyUndelayed "copy_undelayed" "of a delayed message to a topic all copies but the last are ready at once";
     UnbindForgets "unbind_forgets" "an unbind leaves the binding where it is";
+    PartlyStored "partly_stored" "a message to a topic is refused by a full queue and stored in the others";
     TtlIgnored "ttl_ignored" "a message is handed out after its time to live";
+    ExpiredVanish "expired_vanish" "a message that expires is gone instead of dead";
     RetryRenewsTtl "retry_renews_ttl" "a retry begins the time to live anew";
     DuplicateStored "duplicate_stored" "a duplicate is answered as one, and stored";
+    WindowFromDuplicate "window_from_duplicate" "a duplicate begins the window of its key anew";
     DeadKeepsKey "dead_keeps_key" "a dead letter keeps its dedup key taken";
     RetryFreesKey "retry_frees_key" "a retry frees the dedup key";
     AckTurnsKeys "ack_turns_keys" "an ack frees the key that lasts for its window, and keeps the one that lasts until the ack";

@@ -50,7 +50,12 @@ pub(crate) fn put(states: &mut [&mut State], item: Box<Item>) -> Put {
         }
     }
     match (refused, first) {
-        (Some(full), _) => Put::Done(Err(full)),
+        (Some(full), _) => {
+            if planted(Bug::PartlyStored) && open > 0 {
+                let _stored = copy(states, item, open);
+            }
+            Put::Done(Err(full))
+        }
         _ if wait => Put::Wait(item),
         (None, Some(first)) if open == 0 => Put::Done(Ok(skip(states, item, first))),
         _ => Put::Done(copy(states, item, open)),
@@ -85,7 +90,7 @@ fn copy(states: &mut [&mut State], item: Box<Item>, open: usize) -> Result<Publi
     let mut original = Some(item);
     for state in states.iter_mut() {
         let Some(item) = &original else { break };
-        if let Entry::Duplicate(_) = state.line.look(&item.message) {
+        if !matches!(state.line.look(&item.message), Entry::Open) {
             continue;
         }
         let copy = match rooms.pop() {

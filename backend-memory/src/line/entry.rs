@@ -27,6 +27,8 @@ pub(crate) enum Entry {
 impl Line {
     /// What would become of a message now. Those who wait are served first when that may make room.
     pub(crate) fn look(&mut self, message: &Message) -> Entry {
+        #[cfg(polyqueue_mutants)]
+        self.begin_window_anew(message);
         if let Some(first) = self.holder_of(message) {
             return Entry::Duplicate(first.clone());
         }

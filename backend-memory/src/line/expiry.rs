@@ -59,6 +59,9 @@ impl Line {
     }
 
     pub(super) fn bury_expired(&mut self, item: Item, at: At) {
+        if planted(Bug::ExpiredVanish) {
+            return self.free_key(&item.message);
+        }
         self.bury(item, DeadReason::Expired, EXPIRED.into(), at);
     }
 }

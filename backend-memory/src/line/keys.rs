@@ -64,6 +64,19 @@ impl Line {
         self.keys.is_some()
     }
 
+    /// A duplicate came: only a bug makes that mean anything.
+    #[cfg(polyqueue_mutants)]
+    pub(super) fn begin_window_anew(&mut self, message: &Message) {
+        let now = self.now;
+        let (Some(keys), Some(key)) = (&mut self.keys, message.dedup_key()) else { return };
+        if planted(Bug::WindowFromDuplicate)
+            && let Some(claim) = keys.taken.get(key)
+            && let Some(entry) = keys.order.get_mut(&claim.number)
+        {
+            entry.0 = now.plus(keys.dedup.window);
+        }
+    }
+
     /// The message that has this one's key.
     pub(super) fn holder_of(&self, message: &Message) -> Option<&MessageId> {
         Some(&self.keys.as_ref()?.taken.get(message.dedup_key()?)?.id)
