@@ -22,9 +22,9 @@
 //! +@pubsub +@scripting +@connection +info +time`.
 //!
 //! # How a handle works
-//! One connection carries everything, wake-ups included; it is made again whenever it fails, with backoff. Publishes and
-//! verdicts that come while a call is under way leave together in the next one. A blocked `receive` costs one command every
-//! five seconds. Nothing is ever buffered: [`prefetch`](polyqueue::Subscription::prefetch) only bounds how many unsettled
+//! It has two connections, one to ask on and one on which the server tells; both are made again whenever one of them fails,
+//! with backoff. Publishes and verdicts that come while a call is under way leave together in the next one. A blocked `receive`
+//! costs one command every five seconds, an idle inbox none. Nothing is ever buffered: [`prefetch`](polyqueue::Subscription::prefetch) only bounds how many unsettled
 //! messages a consumer holds, so that priority stays strict whatever it is set to.
 
 mod address;

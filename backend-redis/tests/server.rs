@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use polyqueue::{
-    ConnectOptions, DeadBody, DeadFilter, DeadReason, Error, Message, Page, Priority, Purge, Settled,
-    Subscription, Verdict,
+    ConnectOptions, DeadBody, DeadFilter, DeadReason, Dedup, Error, Message, Overflow, Page, Pattern,
+    Priority, Purge, QueueSpec, RoutingKey, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::broker::{Broker, RedisBroker};
 use polyqueue_redis::PROVIDER;
@@ -247,12 +247,14 @@ async fn a_user_with_the_documented_rights_can_do_everything_in_its_namespace_on
     broker.command(&format!("ACL SETUSER app on >secret {rights}")).await.unwrap();
     let options = ConnectOptions::new(format!("redis://app:secret@127.0.0.1:{}", broker.port()));
     let queue = PROVIDER.connect(options.clone()).await.unwrap();
-    queue.declare(&QUEUE.into()).await.unwrap();
+    let spec =
+        QueueSpec::new(QUEUE).bind(Pattern::new("t").unwrap()).bound(9, Overflow::Block).dead_max_len(9);
+    queue.declare(&spec.dedup(Dedup::window(MINUTE))).await.unwrap();
     let consumer = queue.subscribe(&Subscription::new(QUEUE)).await.unwrap();
-    let to = QUEUE.into();
+    let to = RoutingKey::new("t").unwrap().into();
     let (delivery, published) = tokio::join!(
         receive(&*consumer, LONG),
-        queue.publish(&to, vec![Message::new("x"), Message::new("y").with_delay(MINUTE)])
+        queue.publish(&to, vec![Message::new("x").with_dedup_key("k"), Message::new("y").with_delay(MINUTE)])
     );
     assert!(published.unwrap().iter().all(Result::is_ok));
     assert_eq!(settle(&*consumer, &delivery.unwrap(), Verdict::reject("no")).await, Settled::Died);
@@ -260,6 +262,13 @@ async fn a_user_with_the_documented_rights_can_do_everything_in_its_namespace_on
     assert_eq!(queue.redrive(&QUEUE, &[page.letters[0].id.clone()]).await.unwrap(), [true]);
     assert_eq!(queue.purge(&QUEUE, Purge::Waiting).await.unwrap(), 2);
     assert_eq!(queue.queues().await.unwrap().len(), 1);
+    let inbox = queue.inbox().await.unwrap();
+    let reply = queue.publish(&inbox.address().into(), vec![Message::new("y").with_ttl(MINUTE)]).await;
+    assert!(matches!(reply, Err(Error::Invalid { .. })));
+    queue.publish(&inbox.address().into(), vec![Message::new("z")]).await.unwrap();
+    assert_eq!(inbox.receive(MINUTE).await.unwrap().len(), 1);
+    drop(inbox);
+    queue.unbind(&QUEUE, &Pattern::new("t").unwrap()).await.unwrap();
     assert!(queue.health().await.healthy);
     queue.delete(&QUEUE).await.unwrap();
 
@@ -314,6 +323,26 @@ async fn the_second_of_two_waiting_receives_is_woken_as_soon_as_the_first() {
         assert_eq!(second.unwrap().message.payload(), "second");
         assert!(start.elapsed() < Duration::from_secs(4), "the safety poll alone woke the second");
     }
+}
+
+#[tokio::test]
+async fn many_large_messages_fit_into_one_receive() {
+    let bench = Bench::start().await;
+    let consumer = bench.consumer().await;
+    for _ in 0..60 {
+        bench.publish(Message::new(vec![7; 1024 * 1024])).await;
+    }
+    let (mut got, start) = (0, Instant::now());
+    while got < 60 && start.elapsed() < MINUTE {
+        for delivery in consumer.receive(100, Duration::from_millis(LONG)).await.unwrap() {
+            got += 1;
+            assert_eq!(
+                (delivery.attempt, settle(&*consumer, &delivery, Verdict::Ack).await),
+                (1, Settled::Applied)
+            );
+        }
+    }
+    assert_eq!(got, 60);
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! Redis at rest: what 100 waiting consumers cost, and how soon a publish reaches one of them.
+//! Redis at rest: what 100 waiting consumers and 100 requesters cost, and how soon a publish reaches a consumer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use polyqueue::{ConnectOptions, Destination, Message, Queue, QueueName, Subscription, Verdict};
+use polyqueue::{ConnectOptions, Destination, Message, Queue, QueueName, Requester, Subscription, Verdict};
 use redis::Client;
 use tokio::sync::mpsc;
 
@@ -43,8 +43,54 @@ pub(crate) async fn run() -> Outcome {
         waiting.abort();
         queue.delete(&name).await?;
     }
+    requesters(&url, &queue).await?;
     queue.close().await?;
     Ok(())
+}
+
+/// What requesters cost that ask nothing.
+async fn requesters(url: &str, queue: &Arc<dyn Queue>) -> Outcome {
+    let mut raw = Client::open(url)?.get_multiplexed_async_connection().await?;
+    let opening = (0..CONSUMERS).map(|_| Requester::open(queue.clone()));
+    let requesters = try_join_all(opening).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (commands, server, ours) = (all_commands(&mut raw).await?, server_cpu(&mut raw).await?, own_cpu()?);
+    tokio::time::sleep(WATCH).await;
+    let share = |seconds: f64| 100.0 * seconds / WATCH.as_secs_f64();
+    let cpu = share(server_cpu(&mut raw).await? - server + own_cpu()? - ours);
+    // The two questions in between are not theirs.
+    let sent = all_commands(&mut raw).await?.saturating_sub(commands + 2);
+    let each = sent as f64 / CONSUMERS as f64 / (WATCH.as_secs_f64() / 5.0);
+    let verdict = if each <= 1.0 && cpu < 1.0 { "reached" } else { "MISSED" };
+    println!(
+        "redis idle, {CONSUMERS} requesters        {sent} commands in {WATCH:?}: {each:.2} a requester in 5 s, {cpu:.2} % of a core for server and client (wanted at most 1, below 1 %: {verdict})"
+    );
+    drop(requesters);
+    Ok(())
+}
+
+async fn all_commands(raw: &mut redis::aio::MultiplexedConnection) -> Outcome<u64> {
+    let info: String = redis::cmd("INFO").arg("stats").query_async(raw).await?;
+    Ok(field(&info, "total_commands_processed:")? as u64)
+}
+
+/// Seconds that the server has computed.
+async fn server_cpu(raw: &mut redis::aio::MultiplexedConnection) -> Outcome<f64> {
+    let info: String = redis::cmd("INFO").arg("cpu").query_async(raw).await?;
+    Ok(field(&info, "used_cpu_sys:")? + field(&info, "used_cpu_user:")?)
+}
+
+fn field(info: &str, name: &str) -> Outcome<f64> {
+    let value = info.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.ok_or_else(|| format!("INFO has no {name}"))?.trim().parse()?)
+}
+
+/// Seconds that this process has computed; the kernel counts hundredths.
+fn own_cpu() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
 }
 
 async fn wait_for_all(

@@ -21,11 +21,16 @@ pub(crate) struct Duel {
 impl Duel {
     /// Prints both medians and their ratio against the one that is wanted.
     pub(crate) fn print(&self, what: &str, wanted: f64) {
+        self.print_as(what, ["ours", "raw"], wanted);
+    }
+
+    /// The same where the two have other names.
+    pub(crate) fn print_as(&self, what: &str, [one, other]: [&str; 2], wanted: f64) {
         let (ours, raw) = (median(&self.ours), median(&self.raw));
         let ratio = ours / raw;
         let verdict = if ratio >= wanted { "reached" } else { "MISSED" };
-        println!("{what:<32} ours {ours:>9.0}/s   raw {raw:>9.0}/s   ratio {ratio:.2} (wanted {wanted:.2}: {verdict})");
-        println!("{:<32} ours {}   raw {}", "", spread(&self.ours), spread(&self.raw));
+        println!("{what:<32} {one} {ours:>9.0}/s   {other} {raw:>9.0}/s   ratio {ratio:.2} (wanted {wanted:.2}: {verdict})");
+        println!("{:<32} {one} {}   {other} {}", "", spread(&self.ours), spread(&self.raw));
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use polyqueue::{Consumer, Destination, Message, Queue, QueueName, QueueSpec, Subscription, Verdict};
+use polyqueue::{
+    Consumer, Destination, Message, Pattern, Queue, QueueName, QueueSpec, RoutingKey, Subscription, Verdict,
+};
 
 use crate::{BATCH, Outcome, PAYLOAD, PUBLISHERS};
 
@@ -16,11 +18,23 @@ pub(crate) async fn declared(queue: &Arc<dyn Queue>) -> Outcome<QueueName> {
     Ok(name)
 }
 
+/// Fresh queues that are bound to one topic, and the topic.
+pub(crate) async fn bound(queue: &Arc<dyn Queue>, queues: usize) -> Outcome<(RoutingKey, Vec<QueueName>)> {
+    let topic = format!("bench.{}", polyqueue::MessageId::random());
+    let mut names = Vec::new();
+    for n in 0..queues {
+        let name = QueueName::new(format!("{topic}.{n}"))?;
+        queue.declare(&QueueSpec::new(name.clone()).bind(Pattern::new(&topic)?)).await?;
+        names.push(name);
+    }
+    Ok((RoutingKey::new(topic)?, names))
+}
+
 /// 64 tasks, each one message at a time.
-pub(crate) async fn publish(queue: Arc<dyn Queue>, name: QueueName, messages: usize) -> Outcome {
-    let payload = Bytes::from(vec![b'x'; PAYLOAD]);
+pub(crate) async fn publish(queue: Arc<dyn Queue>, to: impl Into<Destination>, messages: usize) -> Outcome {
+    let (payload, to) = (Bytes::from(vec![b'x'; PAYLOAD]), to.into());
     let tasks = (0..PUBLISHERS).map(|_| {
-        let (queue, to, payload) = (queue.clone(), Destination::from(&name), payload.clone());
+        let (queue, to, payload) = (queue.clone(), to.clone(), payload.clone());
         tokio::spawn(async move {
             for _ in 0..messages / PUBLISHERS {
                 for answer in queue.publish(&to, vec![Message::new(payload.clone())]).await? {

@@ -1,7 +1,9 @@
-//! Redis: polyqueue beside raw XADD, and beside raw XREADGROUP, XACK and XDEL.
+//! Redis: polyqueue beside raw XADD, and beside raw XREADGROUP, XACK and XDEL; topics with ten queues beside one.
+
+use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use polyqueue::ConnectOptions;
+use polyqueue::{ConnectOptions, Queue};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, Client};
@@ -10,6 +12,7 @@ use crate::measure::{Duel, rate};
 use crate::{BATCH, Outcome, PAYLOAD, PUBLISHERS, ROUNDS, ours};
 
 const MESSAGES: usize = 100_000 / PUBLISHERS * PUBLISHERS;
+const TO_TOPICS: usize = MESSAGES / 5;
 const STREAM: &str = "bench-raw";
 const GROUP: &str = "g";
 
@@ -33,7 +36,24 @@ pub(crate) async fn run() -> Outcome {
     }
     publishing.print("redis publish, 64 tasks", 0.5);
     consuming.print("redis consume + ack at 100", 0.4);
+    fan_out(&queue).await?;
     queue.close().await?;
+    Ok(())
+}
+
+/// What a message to a topic costs with ten queues, beside one queue: at most five times as much.
+async fn fan_out(queue: &Arc<dyn Queue>) -> Outcome {
+    let mut duel = Duel::default();
+    for _ in 0..ROUNDS {
+        for (queues, rates) in [(1, &mut duel.raw), (10, &mut duel.ours)] {
+            let (topic, names) = ours::bound(queue, queues).await?;
+            rates.push(rate(TO_TOPICS, ours::publish(queue.clone(), topic, TO_TOPICS)).await?);
+            for name in names {
+                queue.delete(&name).await?;
+            }
+        }
+    }
+    duel.print_as("redis publish to a topic", ["10 queues", "1 queue"], 0.2);
     Ok(())
 }
 

@@ -1,8 +1,11 @@
-//! Making one connection: handshake, a look at the server, our channel.
+//! Making the connections: handshake, a look at the server, our channels.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use polyqueue::{Certainty, Error, Result};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::time::timeout;
 
@@ -11,11 +14,17 @@ use super::{Link, Server, Wire, definite, reply};
 use crate::NAME;
 use crate::address::Address;
 
-/// A client for the address: RESP3, for pushes, and no delay before small packets.
+/// How long nothing is heard before the other side is asked whether it is there, and how often then.
+const ASK_AFTER: Duration = Duration::from_secs(20);
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// A client for the address: RESP3, for pushes, no delay before small packets, and a dead peer is noticed although we only
+/// listen.
 pub(super) fn client(address: &Address) -> Result<redis::Client> {
     let invalid = |error: redis::RedisError| Error::invalid("URL", format!("{address}: {error}"));
     let info = address.url.clone().into_connection_info().map_err(invalid)?;
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY);
+    let tcp = info.tcp_settings().clone().set_nodelay(true).set_keepalive(keepalive);
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     redis::Client::open(info.set_tcp_settings(tcp).set_redis_settings(settings)).map_err(invalid)
 }
@@ -35,17 +44,22 @@ impl Link {
     }
 
     async fn handshake(self: &Arc<Self>, generation: u64) -> Result<(Wire, Server), Step> {
+        let (mut connection, mut ears) =
+            tokio::try_join!(self.connection(generation), self.connection(generation))?;
+        let info = reply::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
+        let server = self.examine(&String::from_utf8_lossy(&info.into_bytes().unwrap_or_default()))?;
+        let channels: Vec<String> = self.channels.lock().iter().cloned().collect();
+        ears.subscribe(channels).await?;
+        Ok((Wire { connection, ears, generation }, server))
+    }
+
+    async fn connection(self: &Arc<Self>, generation: u64) -> redis::RedisResult<MultiplexedConnection> {
         let link = Arc::downgrade(self);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_push_sender(move |push| pushed(&link, generation, push));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let info = reply::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
-        let server = self.examine(&String::from_utf8_lossy(&info.into_bytes().unwrap_or_default()))?;
-        let channels: Vec<String> = self.channels.lock().iter().cloned().collect();
-        connection.subscribe(channels).await?;
-        Ok((Wire { connection, generation }, server))
+        self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Refuses a server that cannot do what we promise.

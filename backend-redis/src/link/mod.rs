@@ -1,4 +1,5 @@
-//! The connection: one for each handle, made again whenever it fails. Nothing outside knows which client is beneath it.
+//! The connection: for each handle one to ask on and one to listen on, made again together whenever one of them fails.
+//! Nothing outside knows which client is beneath.
 
 mod connect;
 mod fault;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use polyqueue::{Certainty, Error, Result};
+use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -54,9 +56,12 @@ enum State {
     Closed,
 }
 
-/// One connection, as long as it lives.
+/// Two connections, as long as both live.
 struct Wire {
-    connection: redis::aio::MultiplexedConnection,
+    /// For calls.
+    connection: MultiplexedConnection,
+    /// Where the server tells unasked. A server cuts off who listens and has 32 MiB before him: no answer may be there.
+    ears: MultiplexedConnection,
     generation: u64,
 }
 
@@ -151,8 +156,8 @@ impl Link {
         let wire = self.wire(&limit).await?;
         self.channels.lock().insert(channel.to_owned());
         // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
-        let mut connection = wire.connection.clone();
-        let subscribed = timeout_at(limit.until, connection.subscribe(channel)).await;
+        let mut ears = wire.ears.clone();
+        let subscribed = timeout_at(limit.until, ears.subscribe(channel)).await;
         let fault = match subscribed {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Fault::from(error),
@@ -165,11 +170,11 @@ impl Link {
     /// Listens on it no longer.
     pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Limit) {
         self.channels.lock().remove(channel);
-        let mut connection = match &*self.state.borrow() {
-            State::Up(wire) => wire.connection.clone(),
+        let mut ears = match &*self.state.borrow() {
+            State::Up(wire) => wire.ears.clone(),
             State::Down(_) | State::Closed => return,
         };
-        let _ = timeout_at(limit.until, connection.unsubscribe(channel)).await;
+        let _ = timeout_at(limit.until, ears.unsubscribe(channel)).await;
     }
 
     /// Ends it for good. Calls under way end with what the server answers.

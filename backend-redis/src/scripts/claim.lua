@@ -7,7 +7,7 @@ if not rules then return 0 end
 local want, lease, nonce, waiter, default, consumer =
   tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local more = apply_due(P, rules)
-local got, leases, expiring, left = {}, {}, {}, want
+local got, leases, expiring, left, buried = {}, {}, {}, want, 0
 
 -- What nobody has read yet of one priority. The group is only a cursor; it is made again when somebody removed it.
 local function read(key, count)
@@ -39,6 +39,7 @@ local function take(p, key, id, fields)
   if reason then
     must(bury(P, p, id, fields, reason, text, failures, ''))
     redis.call('XDEL', key, id)
+    buried = buried + 1
     return
   end
   max = string.format('%.0f', math.max(1, max))
@@ -48,25 +49,42 @@ local function take(p, key, id, fields)
   left = left - 1
 end
 
-for p = 10, 1, -1 do
-  local key = P .. ':s:' .. p
-  local again = true
-  while left > 0 and again do
-    local entries = read(key, left)
-    local before = left
-    for _, entry in ipairs(entries) do take(p, key, entry[1], entry[2]) end
-    again = before - left < #entries
+-- About 8 MiB, and 100 messages for the dead letters, are enough for one call. What was read beyond goes back: the cursor is
+-- put where it was.
+local bytes, full = 0, false
+
+local function hand_out(p, key)
+  local step = 4
+  while left > 0 and not full do
+    local asked = math.min(left, step)
+    local entries = read(key, asked)
+    for i, entry in ipairs(entries) do
+      if full then
+        redis.call('XGROUP', 'SETID', key, 'g', entries[i - 1][1])
+        return
+      end
+      take(p, key, entry[1], entry[2])
+      bytes = bytes + size(entry[2])
+      full = bytes >= BYTES or buried >= K
+    end
+    if #entries < asked then return end
+    step = step * 2
   end
 end
+
+for p = 10, 1, -1 do
+  if left > 0 and not full then hand_out(p, P .. ':s:' .. p) end
+end
+full = full or left == 0
 if #leases > 0 then redis.call('ZADD', P .. ':l', unpack(leases)) end
 for i = 1, #expiring, 100 do redis.call('ZREM', P .. ':x', unpack(expiring, i, math.min(#expiring, i + 99))) end
 
 -- Publishers that wait for room.
 if #got > 0 and rules.bound and rules.bound.overflow == 'block' then rouse(P, ':p', math.min(16, #got)) end
 -- There may be more for somebody else: pass it on.
-if left == 0 then wake(P, 1) end
+if full then wake(P, 1) end
 local lost = dropped[P] or 0
-if #got > 0 or want == 0 then return { left == 0 and 1 or 0, more and 1 or 0, -1, 0, lost, unpack(got) } end
+if #got > 0 or full or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, lost, unpack(got) } end
 
 if waiter ~= '' then
   redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000)

@@ -9,7 +9,11 @@ for p = 1, 10 do
   if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 end
 redis.call('HSET', P .. ':q', 'v', '1')
-if ARGV[4] ~= '' then redis.call('HSET', P .. ':q', 'rules', ARGV[4]) end
+if ARGV[4] == '' then
+  redis.call('HDEL', P .. ':q', 'rules')
+else
+  redis.call('HSET', P .. ':q', 'rules', ARGV[4])
+end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 if ARGV[5] ~= '' then redis.call('SET', KEYS[3], ARGV[5]) end
 return 1
