@@ -56,6 +56,26 @@ pub trait QueueExt: Queue {
         put(self, to.into(), message)
     }
 
+    /// Sends a reply to where `request` awaits one, with its correlation id (its id, where it has none); `None` where it awaits
+    /// none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when nobody awaits it any more; else as [`Queue::publish`].
+    fn reply(
+        &self,
+        request: &Message,
+        reply: Message,
+    ) -> impl Future<Output = Result<Option<Published>>> + Send {
+        let id = request.correlation_id().unwrap_or(request.id().as_str());
+        let (to, reply) = (request.reply_to().cloned(), reply.with_correlation_id(id));
+        async move {
+            match to {
+                Some(address) => put(self, address.into(), reply).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    }
+
     /// Makes the dead letters that match ready again, oldest first, and answers how many were.
     ///
     /// Only letters of before: all are listed before the first is redriven, so that one which dies again meanwhile is not

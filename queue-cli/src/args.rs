@@ -4,7 +4,15 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use polyqueue::{Backoff, DeadFilter, DeadId, DeadReason, Priority, QueueName};
+use polyqueue::{Backoff, Pattern, QueueName, RoutingKey};
+
+mod dead;
+mod publish;
+pub(crate) mod values;
+
+pub(crate) use dead::{Dead, Letters};
+pub(crate) use publish::{Envelope, Publish, Request};
+use values::{backoff, duration};
 
 /// One message queue for memory, Redis and RabbitMQ.
 ///
@@ -36,6 +44,8 @@ pub(crate) enum Command {
     Demo,
     /// Publish messages; prints one id a line.
     Publish(Publish),
+    /// Send a request and print its replies, one JSON object a line.
+    Request(Request),
     /// Print messages as they come, one JSON object a line.
     Consume(Consume),
     /// Run a command for each message, like xargs.
@@ -48,6 +58,15 @@ pub(crate) enum Command {
     /// List, redrive or discard dead letters.
     #[command(subcommand)]
     Dead(Dead),
+    /// Let messages of matching topics reach a queue.
+    Bind(Binding),
+    /// Remove bindings.
+    Unbind(Binding),
+    /// Show queues with their bindings and settings.
+    Topology {
+        #[command(subcommand)]
+        command: Option<Topology>,
+    },
     /// Remove all messages that wait; those in flight and dead letters stay.
     Purge {
         /// The queue.
@@ -59,40 +78,21 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Publish {
-    /// The queue; declared when it does not exist.
+pub(crate) struct Binding {
+    /// The queue; `bind` declares it when it does not exist.
     pub(crate) queue: QueueName,
-    /// The payload; - or nothing reads it from standard input.
-    #[arg(conflicts_with = "ndjson")]
-    pub(crate) body: Option<String>,
-    #[command(flatten)]
-    pub(crate) envelope: Envelope,
-    /// Read one JSON object a line from standard input: text or base64, and optionally priority, delay, max_attempts, kind,
-    /// headers. What a line does not say, the options say.
-    #[arg(long, conflicts_with = "count")]
-    pub(crate) ndjson: bool,
-    /// Publish this many copies.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: u64,
+    /// Words between dots; * stands for one word, # for any number.
+    #[arg(required = true, value_name = "PATTERN")]
+    pub(crate) patterns: Vec<Pattern>,
 }
 
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Envelope {
-    /// 1 to 10, 10 first.
-    #[arg(short, long, default_value = "5", value_parser = priority, value_name = "1..10")]
-    pub(crate) priority: Priority,
-    /// Hand it out this much later: 2s, 150ms, 1h 30m.
-    #[arg(long, default_value = "0s", value_parser = duration)]
-    pub(crate) delay: Duration,
-    /// After how many attempts it dies; wins over what its reader says.
-    #[arg(long)]
-    pub(crate) max_attempts: Option<NonZeroU32>,
-    /// What kind of message it is.
-    #[arg(long, default_value = "")]
-    pub(crate) kind: String,
-    /// A header; may be given several times.
-    #[arg(long = "header", value_parser = header, value_name = "KEY=VALUE")]
-    pub(crate) headers: Vec<(String, String)>,
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topology {
+    /// Which queues a message with this routing key would reach.
+    Test {
+        /// The routing key.
+        routing_key: RoutingKey,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +122,7 @@ pub(crate) enum SettleBy {
 }
 
 /// The command gets the payload on standard input and the envelope in POLYQUEUE_ID, _QUEUE, _KIND, _PRIORITY, _ATTEMPT,
-/// _MAX_ATTEMPTS, _PUBLISHED_AT and POLYQUEUE_HEADER_*. Exit 0 acks, 65 rejects to the dead letters, anything else retries
+/// _MAX_ATTEMPTS, _PUBLISHED_AT, _CORRELATION_ID and POLYQUEUE_HEADER_*. Exit 0 acks, 65 rejects to the dead letters, anything else retries
 /// with the last line of standard error as the error text. SIGTERM stops gracefully.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
@@ -149,84 +149,12 @@ pub(crate) struct Work {
     /// End after this many commands.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max: Option<u64>,
+    /// Answer requests with what their command prints.
+    #[arg(long)]
+    pub(crate) reply: bool,
     /// End when the queue is empty, retries included.
     #[arg(long)]
     pub(crate) until_empty: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Dead {
-    /// Show dead letters, oldest first.
-    List(Letters),
-    /// Make dead letters ready again; all of them when neither ids nor filters are given.
-    Redrive(Letters),
-    /// Remove dead letters for good; all of them when neither ids nor filters are given, which wants --yes.
-    Discard {
-        #[command(flatten)]
-        letters: Letters,
-        /// Yes, remove all.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Letters {
-    /// The queue.
-    pub(crate) queue: QueueName,
-    /// Ids of dead letters, as `dead list` shows them.
-    #[arg(value_parser = dead_id, value_name = "ID")]
-    pub(crate) ids: Vec<DeadId>,
-    /// Only those that died for this reason: max_attempts, rejected or undecodable.
-    #[arg(long)]
-    pub(crate) reason: Option<DeadReason>,
-    /// Only those whose error text contains this.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) error: Option<String>,
-    /// At most this many.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: Option<u64>,
-}
-
-impl Letters {
-    pub(crate) fn filter(&self) -> DeadFilter {
-        let mut filter = DeadFilter::all();
-        filter.reason = self.reason;
-        filter.error.clone_from(&self.error);
-        filter
-    }
-
-    /// Whether nothing narrows the choice.
-    pub(crate) fn means_all(&self) -> bool {
-        self.ids.is_empty() && self.filter() == DeadFilter::all() && self.limit.is_none()
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-}
-
-fn dead_id(text: &str) -> Result<DeadId, String> {
-    Ok(DeadId::new(text))
-}
-
-pub(crate) fn priority(text: &str) -> Result<Priority, String> {
-    let level: i64 = text.parse().map_err(|_| format!("{text:?} is no number; allowed are 1 to 10"))?;
-    Priority::new(level).map_err(|error| error.to_string())
-}
-
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 2s, 150ms or 1h 30m"))
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.into(), value.into()))
-}
-
-fn backoff(text: &str) -> Result<Backoff, String> {
-    let (first, max) = text.split_once("..").ok_or("write FIRST..MAX, as 1s..30s")?;
-    Backoff::new(duration(first)?, 2.0, duration(max)?).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -246,7 +174,9 @@ mod tests {
             (vec!["publish", "q", "x", "-p", "zero"], "1 to 10"),
             (vec!["publish", "q", "x", "--delay=-1s"], "2s"),
             (vec!["publish", "q", "x", "--max-attempts", "0"], "max-attempts"),
-            (vec!["publish", "", "x"], "1 to 200 bytes"),
+            (vec!["publish", "q", "x", "--ttl", "soon"], "2s"),
+            (vec!["bind", "q"], "PATTERN"),
+            (vec!["topology", "test", "a\nb"], "control character"),
             (vec!["work", "q", "--exec", "true", "--backoff", "9s..1s"], "backoff"),
             (vec!["dead", "list", "q", "--reason", "bored"], "max_attempts, rejected"),
         ] {

@@ -40,11 +40,16 @@ fn options(url: &str) -> ConnectOptions {
     }
 }
 
-/// Declares a queue with defaults where it does not exist, and leaves it alone where it does.
-pub(crate) async fn ensure_declared(queue: &dyn Queue, name: &QueueName) -> Result<()> {
-    let known = queue.queues().await?;
-    if !known.iter().any(|spec| spec.name == *name) {
-        queue.declare(&QueueSpec::new(name.clone())).await?;
+/// Declares a queue where it does not exist, and leaves it alone where it does.
+pub(crate) async fn ensure_declared(queue: &dyn Queue, spec: impl Into<QueueSpec>) -> Result<()> {
+    let spec = spec.into();
+    match find(queue, &spec.name).await? {
+        Some(_) => Ok(()),
+        None => Ok(queue.declare(&spec).await?),
     }
-    Ok(())
+}
+
+/// A queue as it was declared.
+pub(crate) async fn find(queue: &dyn Queue, name: &QueueName) -> Result<Option<QueueSpec>> {
+    Ok(queue.queues().await?.into_iter().find(|spec| spec.name == *name))
 }

@@ -13,7 +13,7 @@ use crate::{broker, show, stop};
 const BATCH: u64 = 16;
 
 pub(crate) async fn run(queue: &dyn Queue, args: &Consume) -> Result<()> {
-    broker::ensure_declared(queue, &args.queue).await?;
+    broker::ensure_declared(queue, args.queue.clone()).await?;
     let subscription = Subscription::new(args.queue.clone()).consumer("polyqueue consume").lease(args.lease);
     let consumer = queue.subscribe(&subscription).await?;
     let stop = stop::requested()?;

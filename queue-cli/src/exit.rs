@@ -68,6 +68,7 @@ fn next_step(error: &Error) -> &'static str {
         Error::Invalid { .. } => "correct the value and run it again; nothing was sent",
         Error::Unsupported { .. } => "use another broker, another version of it, or do without",
         Error::Codec { .. } => "check the payload against what its reader expects",
+        Error::Remote(_) => "look at the responder's log and at its queue's dead letters",
         Error::NotFound(_) => "publish to the queue first, or check its name and POLYQUEUE_NAMESPACE",
         Error::Closed => "run it again",
         _ => "see the broker's own log",

@@ -1,6 +1,7 @@
 //! The `polyqueue` command: publish, consume, work and look after queues on whatever broker the environment names.
 
 mod args;
+mod bind;
 mod broker;
 mod consume;
 mod dead;
@@ -9,9 +10,11 @@ mod exit;
 mod ndjson;
 mod publish;
 mod purge;
+mod request;
 mod show;
 mod stats;
 mod stop;
+mod topology;
 mod work;
 
 use std::process::ExitCode;
@@ -36,6 +39,10 @@ async fn run(cli: &Cli) -> Result<()> {
     let done = match &cli.command {
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
+        Command::Request(args) => request::run(&queue, args).await,
+        Command::Bind(args) => bind::bind(&*queue, args, cli.output).await,
+        Command::Unbind(args) => bind::unbind(&*queue, args, cli.output).await,
+        Command::Topology { command } => topology::run(&*queue, command.as_ref(), cli.output).await,
         Command::Consume(args) => consume::run(&*queue, args).await,
         Command::Work(args) => work::run(&queue, args).await,
         Command::Stats { queue: name } => stats::run(&*queue, name.as_ref(), cli.output).await,

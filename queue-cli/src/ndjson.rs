@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use polyqueue::{Bytes, Limits, Message, Priority};
 use serde::Deserialize;
 
-use crate::args::{self, Envelope};
+use crate::args::{Envelope, values};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +17,8 @@ struct Line {
     base64: Option<String>,
     priority: Option<i64>,
     delay: Option<String>,
+    ttl: Option<String>,
+    dedup_key: Option<String>,
     max_attempts: Option<u32>,
     kind: Option<String>,
     #[serde(default)]
@@ -34,8 +36,12 @@ pub(crate) fn message(line: &[u8], envelope: &Envelope, limits: &Limits) -> Resu
         envelope.priority = Priority::new(level).map_err(|error| error.to_string())?;
     }
     if let Some(delay) = &line.delay {
-        envelope.delay = args::duration(delay).map_err(|error| format!("delay: {error}"))?;
+        envelope.delay = values::duration(delay).map_err(|error| format!("delay: {error}"))?;
     }
+    if let Some(ttl) = &line.ttl {
+        envelope.ttl = Some(values::duration(ttl).map_err(|error| format!("ttl: {error}"))?);
+    }
+    envelope.dedup_key = line.dedup_key.or(envelope.dedup_key);
     if let Some(max) = line.max_attempts {
         envelope.max_attempts =
             Some(NonZeroU32::new(max).ok_or("max_attempts: 0 given, allowed are 1 or more")?);
@@ -67,6 +73,12 @@ impl Envelope {
             .with_priority(self.priority)
             .with_delay(self.delay)
             .with_kind(self.kind.clone());
+        if let Some(ttl) = self.ttl {
+            message = message.with_ttl(ttl);
+        }
+        if let Some(key) = &self.dedup_key {
+            message = message.with_dedup_key(key.clone());
+        }
         if let Some(max) = self.max_attempts {
             message = message.with_max_attempts(max);
         }
@@ -94,10 +106,11 @@ mod tests {
     #[test]
     fn a_line_wins_over_the_options() {
         let said =
-            parse(r#"{"text":"hi","priority":9,"delay":"150ms","max_attempts":2,"headers":{"c":"d"}}"#)
+            parse(r#"{"text":"hi","priority":9,"delay":"150ms","ttl":"1m","dedup_key":"k","max_attempts":2,"headers":{"c":"d"}}"#)
                 .unwrap();
         assert_eq!((said.priority().get(), said.delay().as_millis(), said.kind()), (9, 150, "mail"));
         assert_eq!(said.max_attempts().map(NonZeroU32::get), Some(2));
+        assert_eq!((said.ttl().map(|ttl| ttl.as_secs()), said.dedup_key()), (Some(60), Some("k")));
         assert_eq!(said.headers().len(), 2);
         assert_eq!(parse(r#"{"base64":"/w=="}"#).unwrap().payload().as_ref(), b"\xff");
     }
@@ -110,6 +123,7 @@ mod tests {
             (r#"{"kind":"k"}"#, "neither"),
             (r#"{"text":"a","priority":11}"#, "1 to 10"),
             (r#"{"text":"a","delay":"soon"}"#, "delay"),
+            (r#"{"text":"a","ttl":"0s"}"#, "ttl"),
             (r#"{"text":"a","max_attempts":0}"#, "max_attempts"),
             (r#"{"text":"a","colour":"red"}"#, "colour"),
             (r#"{"base64":"!"}"#, "base64"),

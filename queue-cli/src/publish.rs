@@ -1,9 +1,9 @@
-//! `polyqueue publish`: ids on standard output, one a line.
+//! `polyqueue publish`: ids on standard output, one a line; for a duplicate the id of the message that has its key.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use polyqueue::{Bytes, Destination, Message, Queue, QueueName};
+use polyqueue::{Bytes, Dedup, Destination, Message, Published, Queue, QueueSpec};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::args::Publish;
@@ -13,30 +13,48 @@ use crate::{broker, ndjson};
 /// How many messages one call carries at most, and how many bytes of payload.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long a queue remembers dedup keys when nobody says.
+const DEDUP_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// How long a batch waits for another line before it is sent.
 const LINGER: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(queue: &dyn Queue, args: &Publish) -> Result<()> {
+    let (to, typed) = args.target.read()?;
     if args.ndjson {
-        return lines(queue, args).await;
+        return match typed {
+            Some(_) => Err(Exit::Usage("a BODY and --ndjson given: one of them".into())),
+            None => lines(queue, &to, args).await,
+        };
     }
-    let payload = body(args.body.as_deref()).await?;
+    let payload = body(typed).await?;
     let first = args.envelope.around(payload.clone());
     queue.info().limits.check_message(&first)?;
-    broker::ensure_declared(queue, &args.queue).await?;
+    ensure_declared(queue, &to, args).await?;
     let mut failed = 0;
     let mut left = args.count;
     let at_once = (BATCH_BYTES / payload.len().max(1)).clamp(1, BATCH) as u64;
     while left > 0 {
         let copies = left.min(at_once);
         let batch = (0..copies).map(|_| (None, args.envelope.around(payload.clone()))).collect();
-        failed += send(queue, &args.queue, batch).await?;
+        failed += send(queue, &to, batch).await?;
         left -= copies;
     }
     verdict(failed)
 }
 
-async fn body(given: Option<&str>) -> Result<Bytes> {
+/// A queue that is declared for a message with a dedup key remembers keys.
+async fn ensure_declared(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()> {
+    let Destination::Queue(name) = to else { return Ok(()) };
+    let spec = QueueSpec::new(name.clone());
+    let window = args.dedup_window.or(args.envelope.dedup_key.as_ref().map(|_| DEDUP_WINDOW));
+    let spec = match window {
+        Some(window) => spec.dedup(Dedup::window(window)),
+        None => spec,
+    };
+    broker::ensure_declared(queue, spec).await
+}
+
+pub(crate) async fn body(given: Option<&str>) -> Result<Bytes> {
     match given {
         Some(text) if text != "-" => Ok(Bytes::from(text.to_owned())),
         None if std::io::stdin().is_terminal() => {
@@ -50,8 +68,8 @@ async fn body(given: Option<&str>) -> Result<Bytes> {
     }
 }
 
-async fn lines(queue: &dyn Queue, args: &Publish) -> Result<()> {
-    broker::ensure_declared(queue, &args.queue).await?;
+async fn lines(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()> {
+    ensure_declared(queue, to, args).await?;
     let limits = queue.info().limits;
     let mut input = BufReader::new(tokio::io::stdin()).split(b'\n');
     let (mut batch, mut bytes, mut failed) = (Vec::new(), 0, 0);
@@ -59,7 +77,7 @@ async fn lines(queue: &dyn Queue, args: &Publish) -> Result<()> {
         let next = match tokio::time::timeout(LINGER, input.next_segment()).await {
             Ok(next) => next?,
             Err(_) => {
-                failed += send(queue, &args.queue, std::mem::take(&mut batch)).await?;
+                failed += send(queue, to, std::mem::take(&mut batch)).await?;
                 bytes = 0;
                 input.next_segment().await?
             }
@@ -77,23 +95,28 @@ async fn lines(queue: &dyn Queue, args: &Publish) -> Result<()> {
             }
         }
         if batch.len() >= BATCH || bytes >= BATCH_BYTES {
-            failed += send(queue, &args.queue, std::mem::take(&mut batch)).await?;
+            failed += send(queue, to, std::mem::take(&mut batch)).await?;
             bytes = 0;
         }
     }
-    failed += send(queue, &args.queue, batch).await?;
+    failed += send(queue, to, batch).await?;
     verdict(failed)
 }
 
 /// Publishes a batch, prints the ids, names the lines that failed and answers how many did.
-async fn send(queue: &dyn Queue, to: &QueueName, batch: Vec<(Option<u64>, Message)>) -> Result<u64> {
+async fn send(queue: &dyn Queue, to: &Destination, batch: Vec<(Option<u64>, Message)>) -> Result<u64> {
     let (numbers, messages): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = queue.publish(&Destination::from(to), messages).await?;
+    let answers = queue.publish(to, messages).await?;
     let mut out = std::io::stdout().lock();
     let mut failed = 0;
     for (number, answer) in numbers.into_iter().zip(answers) {
         match (answer, number) {
-            (Ok(published), _) => writeln!(out, "{}", published.id)?,
+            (Ok(Published { id, duplicate_of }), _) => {
+                writeln!(out, "{}", duplicate_of.as_ref().unwrap_or(&id))?;
+                if duplicate_of.is_some() {
+                    eprintln!("polyqueue: a duplicate, not stored: that id has its key");
+                }
+            }
             (Err(error), Some(number)) => {
                 eprintln!("polyqueue: line {number}: {error}");
                 failed += 1;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{Table, presets};
-use polyqueue::{DeadBody, DeadLetter, DeadReason, Delivery, MessageId};
+use polyqueue::{DeadBody, DeadLetter, DeadReason, Delivery, Message, MessageId};
 use serde::Serialize;
 
 use crate::exit::{Exit, Result};
@@ -49,6 +49,27 @@ impl<'a> From<&'a Delivery> for Line<'a> {
             published_at: message.published_at().map(instant),
             headers: message.headers(),
             payload: message.payload().as_ref().into(),
+        }
+    }
+}
+
+/// What `request` prints of a reply.
+#[derive(Serialize)]
+pub(crate) struct Reply<'a> {
+    id: &'a MessageId,
+    kind: &'a str,
+    headers: &'a BTreeMap<String, String>,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+impl<'a> From<&'a Message> for Reply<'a> {
+    fn from(reply: &'a Message) -> Self {
+        Self {
+            id: reply.id(),
+            kind: reply.kind(),
+            headers: reply.headers(),
+            payload: reply.payload().as_ref().into(),
         }
     }
 }

@@ -3,10 +3,11 @@
 mod command;
 mod progress;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Bytes, Failure, Job, Queue, RetryPolicy, Worker};
+use polyqueue::{Bytes, Failure, Job, Message, Queue, QueueExt, RetryPolicy, Worker};
 
 use crate::args::Work;
 use crate::exit::{Exit, Result};
@@ -17,7 +18,7 @@ use progress::Progress;
 const STOP_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
-    broker::ensure_declared(&**queue, &args.queue).await?;
+    broker::ensure_declared(&**queue, args.queue.clone()).await?;
     let policy = RetryPolicy::new(args.max_attempts.get(), args.backoff.clone())?;
     let progress = Arc::new(Progress::new(args.max, policy.clone()));
     let mut worker = Worker::new(queue.clone())
@@ -25,7 +26,7 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
         .lease(args.lease)
         .retry(policy)
         .stop_deadline(STOP_DEADLINE)
-        .on_any(handler(args, progress.clone()));
+        .on_any(handler(queue, args, progress.clone()));
     if let Some(timeout) = args.timeout {
         worker = worker.timeout(timeout);
     }
@@ -46,20 +47,40 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
 }
 
 fn handler(
+    queue: &Arc<dyn Queue>,
     args: &Work,
     progress: Arc<Progress>,
 ) -> impl Fn(Job<Bytes>) -> futures_util::future::BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static
 {
     let (shell, max_attempts) = (Arc::<str>::from(args.exec.as_str()), args.max_attempts);
+    let answers = args.reply.then(|| queue.clone());
     move |job| {
-        let (shell, progress) = (shell.clone(), progress.clone());
+        let (shell, progress, answers) = (shell.clone(), progress.clone(), answers.clone());
         Box::pin(async move {
             let Some(mut run) = progress.start(&job) else {
                 return Err(Failure::Snooze(Duration::ZERO));
             };
-            let outcome = command::run(&shell, &job, max_attempts).await;
+            let outcome = match answers {
+                None => command::run(&shell, &job, max_attempts).await,
+                Some(queue) => answer(&*queue, &shell, &job, max_attempts).await,
+            };
             run.ended(&outcome);
             outcome
         })
     }
+}
+
+/// Runs the command and sends what it printed to who asked. A reply that cannot be sent is said and no failure: the work is
+/// done.
+async fn answer(
+    queue: &dyn Queue,
+    shell: &str,
+    job: &Job<Bytes>,
+    max_attempts: NonZeroU32,
+) -> Result<(), Failure> {
+    let printed = command::ask(shell, job, max_attempts).await?;
+    if let Err(error) = queue.reply(&job.message, Message::new(printed)).await {
+        eprintln!("polyqueue: {}: its reply was not sent: {error}", job.message.id());
+    }
+    Ok(())
 }

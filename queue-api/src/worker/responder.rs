@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::{Destination, Error, Failure, Message, Payload, Queue, REMOTE_ERROR_KIND};
+use crate::{Error, Failure, Message, Payload, Queue, QueueExt, REMOTE_ERROR_KIND};
 
 use super::handler::{Route, With};
 use super::job::Job;
@@ -77,15 +77,10 @@ pub(super) async fn reply_error(queue: Arc<dyn Queue>, request: Arc<Message>, er
     reply(&*queue, &request, Message::new(error).with_kind(REMOTE_ERROR_KIND)).await;
 }
 
-/// Sends a reply where one is awaited. The work is done: a reply that finds nobody does not undo it, nor does one that
-/// cannot be sent, for doing it again is worse than a requester's timeout.
+/// The work is done: a reply that finds nobody does not undo it, nor does one that cannot be sent, for doing it again is worse
+/// than a requester's timeout.
 async fn reply(queue: &dyn Queue, request: &Message, reply: Message) {
-    let Some(address) = request.reply_to() else { return };
-    let id = request.correlation_id().unwrap_or(request.id().as_str());
-    let to = Destination::Reply(address.clone());
-    let answered = queue.publish(&to, vec![reply.with_correlation_id(id)]).await;
-    let result = answered.and_then(|results| results.into_iter().collect::<Result<Vec<_>, _>>());
-    match result {
+    match queue.reply(request, reply).await {
         Ok(_) => {}
         Err(Error::NotFound(_)) => {
             tracing::debug!(name: "worker.reply_unwanted", request = %request.id(), "nobody awaits it any more");

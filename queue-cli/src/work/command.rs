@@ -5,8 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use polyqueue::{Bytes, Failure, Job};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::show;
@@ -16,10 +16,25 @@ const REJECT: i32 = 65;
 /// How long standard error is read after the command ended, for a grandchild may hold it open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Runs `shell` with the payload on standard input and the envelope in the environment.
+/// Runs `shell` with the payload on standard input and the envelope in the environment; its standard output is ours.
 pub(crate) async fn run(shell: &str, job: &Job<Bytes>, max_attempts: NonZeroU32) -> Result<(), Failure> {
+    attended(shell, job, max_attempts, Stdio::inherit()).await.map(drop)
+}
+
+/// The same, and answers what it printed.
+pub(crate) async fn ask(shell: &str, job: &Job<Bytes>, max_attempts: NonZeroU32) -> Result<Bytes, Failure> {
+    attended(shell, job, max_attempts, Stdio::piped()).await
+}
+
+async fn attended(
+    shell: &str,
+    job: &Job<Bytes>,
+    max_attempts: NonZeroU32,
+    stdout: Stdio,
+) -> Result<Bytes, Failure> {
     let mut child = Command::new("sh")
         .args(["-c", shell])
+        .stdout(stdout)
         .envs(environment(job, max_attempts))
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -27,9 +42,21 @@ pub(crate) async fn run(shell: &str, job: &Job<Bytes>, max_attempts: NonZeroU32)
         .kill_on_drop(true)
         .spawn()?;
     let mut group = Group(child.id());
-    let (status, last_line) = attend(&mut child, &job.payload).await?;
+    let printed = read_all(child.stdout.take());
+    let (ended, printed) = tokio::join!(attend(&mut child, &job.payload), printed);
+    let (status, last_line) = ended?;
     group.0 = None;
-    judge(status, last_line)
+    judge(status, last_line).map(|()| printed)
+}
+
+/// What the command prints, when it is asked for.
+async fn read_all(stdout: Option<ChildStdout>) -> Bytes {
+    let mut printed = Vec::new();
+    if let Some(mut stdout) = stdout {
+        // What could be read before a fault is what it said.
+        let _ = stdout.read_to_end(&mut printed).await;
+    }
+    printed.into()
 }
 
 async fn attend(child: &mut Child, payload: &Bytes) -> std::io::Result<(ExitStatus, String)> {
@@ -94,6 +121,9 @@ fn environment(job: &Job<Bytes>, max_attempts: NonZeroU32) -> Vec<(String, Strin
         ("POLYQUEUE_MAX_ATTEMPTS".into(), max_attempts.to_string()),
         ("POLYQUEUE_PUBLISHED_AT".into(), message.published_at().map(show::instant).unwrap_or_default()),
     ];
+    if let Some(id) = message.correlation_id() {
+        variables.push(("POLYQUEUE_CORRELATION_ID".into(), id.into()));
+    }
     for (key, value) in message.headers() {
         // An environment cannot hold a NUL.
         variables.push((variable(key), value.replace('\0', "")));

@@ -6,6 +6,8 @@ mod bad_input;
 mod dead;
 mod on;
 mod publish_consume;
+mod request;
+mod topics;
 mod work;
 
 /// Each scenario on each broker that two processes can share.

@@ -1,0 +1,30 @@
+//! `polyqueue request`: replies on standard output, one JSON object a line.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use polyqueue::{Certainty, Error, Message, Queue, Requester};
+
+use crate::args::Request;
+use crate::exit::Result;
+use crate::{publish, show};
+
+pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Request) -> Result<()> {
+    let (to, typed) = args.target.read()?;
+    let message = args.envelope.around(publish::body(typed).await?);
+    let requester = Requester::open(queue.clone()).await?;
+    let replies = requester.ask_many(to, message, args.replies.into(), args.timeout).await?;
+    if replies.is_empty() {
+        return Err(Error::timeout("request", args.timeout, Certainty::Unknown).into());
+    }
+    for reply in replies {
+        print(&reply?)?;
+    }
+    Ok(())
+}
+
+fn print(reply: &Message) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", show::json(&show::Reply::from(reply))?)?;
+    Ok(out.flush()?)
+}
