@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use polyqueue::{DeadFilter, DeadReason, Message, Page, Queue, QueueExt, QueueName, QueueSpec, Subscription};
+use polyqueue::{
+    Admin, DeadFilter, DeadReason, Message, Page, Queue, QueueExt, QueueName, QueueSpec, Subscription,
+};
 use polyqueue_memory::MemoryQueue;
 
 const PRICES: QueueName = QueueName::from_static("prices");

@@ -39,7 +39,9 @@ pub(crate) async fn run() -> Outcome {
         }
         let (p50, p99) = (percentile(&latencies, 0.5), percentile(&latencies, 0.99));
         let verdict = if p50 < 2.0 { "reached" } else { "MISSED" };
-        println!("redis wake-up, {consumers:>3} waiting        p50 {p50:.2} ms   p99 {p99:.2} ms   (wanted p50 below 2 ms: {verdict})");
+        println!(
+            "redis wake-up, {consumers:>3} waiting        p50 {p50:.2} ms   p99 {p99:.2} ms   (wanted p50 below 2 ms: {verdict})"
+        );
         waiting.abort();
         queue.delete(&name).await?;
     }
@@ -134,7 +136,8 @@ async fn count_commands(url: &str, consumers: usize) -> Outcome {
 
 async fn client_commands(raw: &mut redis::aio::MultiplexedConnection) -> Outcome<u64> {
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await?;
-    let sent_by_clients = ["cmdstat_evalsha:", "cmdstat_eval:", "cmdstat_ping:", "cmdstat_info:", "cmdstat_fcall:"];
+    let sent_by_clients =
+        ["cmdstat_evalsha:", "cmdstat_eval:", "cmdstat_ping:", "cmdstat_info:", "cmdstat_fcall:"];
     let calls = info
         .lines()
         .filter(|line| sent_by_clients.iter().any(|name| line.starts_with(name)))

@@ -6,12 +6,14 @@
 //! scripts/brokers redis -- cargo run --release --manifest-path benchmarks/Cargo.toml -- redis idle
 //! ```
 
+mod groups;
 mod idle;
 mod measure;
 mod memory;
 mod ours;
 mod rabbitmq;
 mod redis;
+mod rpc;
 
 /// Bytes of every payload.
 const PAYLOAD: usize = 256;
@@ -36,6 +38,12 @@ async fn main() -> Outcome {
     }
     if wanted("rabbitmq") {
         rabbitmq::run().await?;
+    }
+    if wanted("rpc") {
+        rpc::run().await?;
+    }
+    if wanted("groups") {
+        groups::run().await?;
     }
     if wanted("idle") {
         idle::run().await?;

@@ -29,7 +29,9 @@ impl Duel {
         let (ours, raw) = (median(&self.ours), median(&self.raw));
         let ratio = ours / raw;
         let verdict = if ratio >= wanted { "reached" } else { "MISSED" };
-        println!("{what:<32} {one} {ours:>9.0}/s   {other} {raw:>9.0}/s   ratio {ratio:.2} (wanted {wanted:.2}: {verdict})");
+        println!(
+            "{what:<32} {one} {ours:>9.0}/s   {other} {raw:>9.0}/s   ratio {ratio:.2} (wanted {wanted:.2}: {verdict})"
+        );
         println!("{:<32} {one} {}   {other} {}", "", spread(&self.ours), spread(&self.raw));
     }
 }

@@ -51,7 +51,12 @@ pub(crate) async fn publish(queue: Arc<dyn Queue>, to: impl Into<Destination>, m
 }
 
 /// One consumer: receive up to 100, ack them, until all came.
-pub(crate) async fn consume(queue: Arc<dyn Queue>, name: QueueName, messages: usize, prefetch: usize) -> Outcome {
+pub(crate) async fn consume(
+    queue: Arc<dyn Queue>,
+    name: QueueName,
+    messages: usize,
+    prefetch: usize,
+) -> Outcome {
     let subscription = Subscription::new(name).prefetch(prefetch);
     let consumer = queue.subscribe(&subscription).await?;
     drain(&*consumer, messages).await

@@ -18,7 +18,8 @@ const QUEUE: &str = "bench-raw";
 const PERSISTENT: u8 = 2;
 
 pub(crate) async fn run() -> Outcome {
-    let url = std::env::var("RABBITMQ_URL").map_err(|_| "RABBITMQ_URL is not set: run under scripts/brokers")?;
+    let url =
+        std::env::var("RABBITMQ_URL").map_err(|_| "RABBITMQ_URL is not set: run under scripts/brokers")?;
     let queue = polyqueue_rabbitmq::PROVIDER.connect(ConnectOptions::new(&url).namespace("bench")).await?;
     let publisher = Connection::connect(&url, ConnectionProperties::default()).await?;
     let consumer = Connection::connect(&url, ConnectionProperties::default()).await?;
@@ -30,7 +31,9 @@ pub(crate) async fn run() -> Outcome {
         publishing.raw.push(rate(MESSAGES, publish(channel)).await?);
         publishing.ours.push(rate(MESSAGES, ours::publish(queue.clone(), name.clone(), MESSAGES)).await?);
         consuming.raw.push(rate(MESSAGES, consume(consumer.create_channel().await?)).await?);
-        consuming.ours.push(rate(MESSAGES, ours::consume(queue.clone(), name.clone(), MESSAGES, BATCH)).await?);
+        consuming
+            .ours
+            .push(rate(MESSAGES, ours::consume(queue.clone(), name.clone(), MESSAGES, BATCH)).await?);
         queue.delete(&name).await?;
     }
     publishing.print("rabbitmq confirmed publish", 0.8);
@@ -57,7 +60,10 @@ async fn publish(channel: Channel) -> Outcome {
             let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
             for _ in 0..MESSAGES / PUBLISHERS {
                 let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_priority(5);
-                channel.basic_publish("".into(), QUEUE.into(), mandatory, &payload, properties).await?.await?;
+                channel
+                    .basic_publish("".into(), QUEUE.into(), mandatory, &payload, properties)
+                    .await?
+                    .await?;
             }
             Ok::<_, lapin::Error>(())
         })

@@ -1,0 +1,160 @@
+//! Request and reply: a round trip through requester and worker beside one raw message from publish to consumer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use polyqueue::{
+    Bytes, ConnectOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester, Worker, with,
+};
+use redis::streams::{StreamReadOptions, StreamReadReply};
+use redis::{AsyncCommands, Client};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::measure::percentile;
+use crate::{Outcome, PAYLOAD, ROUNDS, ours};
+
+const TRIPS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(3);
+const PATIENCE: Duration = Duration::from_secs(5);
+const WANTED: f64 = 3.0;
+const RAW: &str = "bench-raw-trip";
+
+pub(crate) async fn run() -> Outcome {
+    if let Ok(url) = std::env::var("REDIS_URL") {
+        let raw = RedisTrip::open(&url).await?;
+        duel(polyqueue_redis::PROVIDER, &url, Raw::Redis(raw)).await?;
+    }
+    if let Ok(url) = std::env::var("RABBITMQ_URL") {
+        let raw = RabbitTrip::open(&url).await?;
+        duel(polyqueue_rabbitmq::PROVIDER, &url, Raw::Rabbit(Box::new(raw))).await?;
+    }
+    Ok(())
+}
+
+async fn duel(provider: Provider, url: &str, mut raw: Raw) -> Outcome {
+    let queue = provider.connect(ConnectOptions::new(url).namespace("bench-rpc")).await?;
+    let name = ours::declared(&queue).await?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let echo = with(queue.clone(), async |queue: Arc<dyn Queue>, job: Job<Bytes>| {
+        queue.reply(&job.message, Message::new(job.payload)).await?;
+        Ok(())
+    });
+    let worker = tokio::spawn(Worker::new(queue.clone()).on_any(echo).run([name.clone()], stopped));
+    let requester = Requester::open(queue.clone()).await?;
+    let (mut one_way, mut round) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for _ in 0..TRIPS {
+            tokio::time::sleep(PAUSE).await;
+            one_way.push(raw.trip().await?);
+        }
+        for _ in 0..TRIPS {
+            tokio::time::sleep(PAUSE).await;
+            round.push(ask(&requester, &name).await?);
+        }
+    }
+    let (ours, raw) = (percentile(&round, 0.5), percentile(&one_way, 0.5));
+    let verdict = if ours <= WANTED * raw { "reached" } else { "MISSED" };
+    println!(
+        "{:<32} p50 {ours:.2} ms, p99 {:.2} ms   raw one way p50 {raw:.2} ms   ratio {:.2} (wanted at most {WANTED}: {verdict})",
+        format!("{} request and reply", provider.name()),
+        percentile(&round, 0.99),
+        ours / raw,
+    );
+    drop(stop);
+    worker.await??;
+    queue.delete(&name).await?;
+    queue.close().await?;
+    Ok(())
+}
+
+async fn ask(requester: &Requester, name: &QueueName) -> Outcome<f64> {
+    let began = Instant::now();
+    requester.ask(name, Message::new(vec![b'x'; PAYLOAD]), PATIENCE).await?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
+}
+
+/// One raw message from publish to a consumer that waits on a connection of its own; in milliseconds.
+enum Raw {
+    Redis(RedisTrip),
+    Rabbit(Box<RabbitTrip>),
+}
+
+impl Raw {
+    async fn trip(&mut self) -> Outcome<f64> {
+        let began = Instant::now();
+        let arrived = match self {
+            Self::Redis(raw) => raw.trip().await?,
+            Self::Rabbit(raw) => raw.trip().await?,
+        };
+        Ok(arrived.duration_since(began).as_secs_f64() * 1e3)
+    }
+}
+
+struct RedisTrip {
+    publisher: redis::aio::MultiplexedConnection,
+    arrivals: mpsc::UnboundedReceiver<Instant>,
+}
+
+impl RedisTrip {
+    async fn open(url: &str) -> Outcome<Self> {
+        let client = Client::open(url)?;
+        let mut publisher = client.get_multiplexed_async_connection().await?;
+        let _: () = publisher.del(RAW).await?;
+        let _: () = publisher.xgroup_create_mkstream(RAW, "g", "0").await?;
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let mut consumer = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let options = StreamReadOptions::default().group("g", "c").count(1).block(0);
+            while let Ok(reply) =
+                consumer.xread_options::<_, _, StreamReadReply>(&[RAW], &[">"], &options).await
+            {
+                if arrived.send(Instant::now()).is_err() {
+                    break;
+                }
+                let ids: Vec<String> =
+                    reply.keys.into_iter().flat_map(|key| key.ids).map(|entry| entry.id).collect();
+                let _ = consumer.xack::<_, _, _, usize>(RAW, "g", &ids).await;
+            }
+        });
+        Ok(Self { publisher, arrivals })
+    }
+
+    async fn trip(&mut self) -> Outcome<Instant> {
+        let payload = vec![b'x'; PAYLOAD];
+        let _: String = self.publisher.xadd(RAW, "*", &[("data", &payload)]).await?;
+        Ok(self.arrivals.recv().await.ok_or("the raw consumer ended")?)
+    }
+}
+
+struct RabbitTrip {
+    publisher: lapin::Channel,
+    consumer: lapin::Consumer,
+    _connections: [Connection; 2],
+}
+
+impl RabbitTrip {
+    async fn open(url: &str) -> Outcome<Self> {
+        let publishing = Connection::connect(url, ConnectionProperties::default()).await?;
+        let consuming = Connection::connect(url, ConnectionProperties::default()).await?;
+        let (publisher, channel) = (publishing.create_channel().await?, consuming.create_channel().await?);
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        channel.queue_declare(RAW.into(), options, FieldTable::default()).await?;
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let consumer = channel.basic_consume(RAW.into(), "".into(), options, FieldTable::default()).await?;
+        Ok(Self { publisher, consumer, _connections: [publishing, consuming] })
+    }
+
+    async fn trip(&mut self) -> Outcome<Instant> {
+        let (payload, properties) = (vec![b'x'; PAYLOAD], BasicProperties::default());
+        self.publisher
+            .basic_publish("".into(), RAW.into(), BasicPublishOptions::default(), &payload, properties)
+            .await?;
+        self.consumer.next().await.ok_or("the raw consumer ended")??;
+        Ok(Instant::now())
+    }
+}
