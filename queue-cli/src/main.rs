@@ -53,9 +53,9 @@ async fn run(cli: &Cli) -> Result<()> {
     done.and(closed.map_err(Into::into))
 }
 
-/// Warnings, or what RUST_LOG asks for.
+/// Errors, or what RUST_LOG asks for. The AMQP client calls every question whether an object exists an error.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,lapin=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
