@@ -4,6 +4,7 @@
 
 mod ext;
 mod forward;
+mod requester;
 mod scripted;
 mod worker_failures;
 mod worker_handlers;
