@@ -22,7 +22,7 @@ BACKEND = pathlib.Path(__file__).parents[2] / "backend-redis/src"
 
 def script(name):
     """A published script: the parts that scripts.rs names, in order, behind their first line."""
-    flags, parts = re.search(rf'\b{name}, "(.*?)", \[(.*?)\]', (BACKEND / "scripts.rs").read_text()).groups()
+    flags, parts = re.search(rf'\b{name}, "(.*?)",\s+\[(.*?)\]', (BACKEND / "scripts.rs").read_text(), re.S).groups()
     files = [BACKEND / f"scripts/{part}.lua" for part in re.findall(r'"(.*?)"', parts)]
     return f"#!lua{flags}\n" + "".join(file.read_text() for file in files)
 
@@ -48,14 +48,14 @@ def consume(broker, queue, count):
     while count > 0:
         nonce = uuid.uuid4().hex
         answer = broker.eval(claim, 1, prefix(queue), min(count, 100), lease_ms, nonce, "", max_attempts, consumer)
-        if answer == 0 or len(answer) == 4:
+        if answer == 0 or len(answer) == 5:
             sys.exit(3)
-        for priority, entry, most, flat in answer[4:]:
+        for priority, entry, most, flat in answer[5:]:
             fields = dict(zip(flat[::2], flat[1::2]))
             line = {"id": fields.get("id", entry), "kind": fields.get("k", ""), "attempt": int(fields.get("a", 0)) + 1}
             print(json.dumps({**line, "text": fields["data"]}, ensure_ascii=False))
             lease = f"{priority}:{entry}:{nonce}:{most}:{consumer}"
-            if broker.eval(settle, 1, prefix(queue), "a", lease) != [1]:
+            if broker.eval(settle, 1, prefix(queue), "a", lease)[0] != 1:
                 sys.exit(f"the lease of {entry} has ended")
             count -= 1
 
