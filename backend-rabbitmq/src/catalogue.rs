@@ -75,6 +75,16 @@ impl Catalogue {
         self.known.lock().whose(address)
     }
 
+    /// Acts by a record before it is read.
+    pub(crate) fn apply(&self, record: Record) {
+        self.known.lock().apply(record);
+    }
+
+    /// Whether no record was ever read.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.known.lock().next == 0
+    }
+
     /// Whether a follower reads every record as it is written.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Relaxed)

@@ -195,13 +195,17 @@ impl Core {
         page: Page,
     ) -> Result<DeadPage> {
         let place = page.after.as_ref().map(Place::read).transpose()?;
-        self.retain(&self.entry(queue).await?).await?;
+        let entry = self.entry(queue).await?;
+        self.retain(&entry).await?;
+        let mut unnoticed = Vec::new();
         let mut walk = Walk::begin(self, queue).await?;
         let mut found = place.is_none();
         let (mut after, mut later) = (Vec::new(), Vec::new());
         while after.len() <= page.limit {
             let Some(delivery) = walk.next().await? else { break };
-            let letter = read(queue, delivery).letter;
+            let found_here = read(queue, delivery);
+            unnoticed.extend(found_here.unnoticed());
+            let letter = found_here.letter;
             match &place {
                 Some(place) if !found && place.is(&letter) => found = true,
                 _ if !filter.matches(&letter) => {}
@@ -214,6 +218,9 @@ impl Core {
             }
         }
         walk.end().await;
+        if self.keys.are_elsewhere() {
+            self.release_keys_of(&entry, &unnoticed).await;
+        }
         let mut letters = if found { after } else { later };
         let more = letters.len() > page.limit;
         letters.truncate(page.limit);

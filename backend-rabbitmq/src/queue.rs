@@ -55,6 +55,20 @@ impl RabbitQueue {
         Ok(orders)
     }
 
+    async fn dispatch(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        let (core, by) = (&self.core, self.core.until());
+        match to {
+            Destination::Queue(queue) => {
+                match core.in_time("publish", by, core.careful(queue, &batch)).await? {
+                    Some(entry) => core.publish_copies(to, &[entry], &batch, by).await,
+                    None => self.publish_to(queue, batch).await,
+                }
+            }
+            Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
+            Destination::Reply(address) => core.publish_replies(address, &batch, by).await,
+        }
+    }
+
     async fn publish_to(&self, queue: &QueueName, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         let core = &self.core;
         let by = core.until();
@@ -107,17 +121,17 @@ impl Queue for RabbitQueue {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let (core, by) = (&self.core, self.core.until());
-        match to {
-            Destination::Queue(queue) => {
-                match core.in_time("publish", by, core.careful(queue, &batch)).await? {
-                    Some(entry) => core.publish_copies(to, &[entry], &batch, by).await,
-                    None => self.publish_to(queue, batch).await,
-                }
-            }
-            Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
-            Destination::Reply(address) => core.publish_replies(address, &batch, by).await,
+        let published = self.dispatch(to, batch).await;
+        if self.core.check_open().is_ok() {
+            return published;
         }
+        // What ended in vain because the handle was closed says so.
+        let closed = |error: Error| match error.certainty() {
+            Certainty::Definite => Error::Closed,
+            Certainty::Unknown => error,
+        };
+        let results = published.map_err(closed)?;
+        Ok(results.into_iter().map(|result| result.map_err(closed)).collect())
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {

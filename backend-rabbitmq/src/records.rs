@@ -95,7 +95,7 @@ impl Known {
     }
 
     /// The first declaration since the last deletion wins.
-    fn apply(&mut self, record: Record) {
+    pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::Begin => {}
             Record::Declare { queue, address, spec } => self.declare(queue, address, spec),

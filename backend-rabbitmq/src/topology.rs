@@ -25,8 +25,12 @@ impl Core {
     /// `Invalid` when it is there and was declared to be something else.
     pub(crate) async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         let session = self.control().await?;
-        self.ensure_catalogue(&session, false).await?;
         self.catalogue.refresh(&session).await?;
+        if self.catalogue.is_unread() {
+            self.ensure_catalogue(&session, false).await?;
+            self.catalogue.refresh(&session).await?;
+        }
+        let spec = &kept(spec);
         let listed = self.catalogue.entry(&spec.name);
         if let Some(existing) = &listed {
             spec.check_redeclared(&existing.spec)?;
@@ -88,20 +92,24 @@ impl Core {
         let patterns = spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str()));
         let all = futures_util::future::join_all(std::iter::once(due).chain(patterns)).await;
         all.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))?;
-        self.list_bindings(session, entry, spec).await
+        self.list_bindings(entry, spec).await
     }
 
     /// Writes the bindings that are new into the catalogue.
-    async fn list_bindings(&self, session: &Session, entry: &Entry, spec: &QueueSpec) -> Result<()> {
+    async fn list_bindings(&self, entry: &Entry, spec: &QueueSpec) -> Result<()> {
         let new: Vec<_> = spec.bindings.difference(&entry.spec.bindings).cloned().collect();
-        if new.is_empty() {
-            return Ok(());
-        }
         for pattern in new {
             let (queue, address) = (spec.name.to_string(), entry.address.clone());
-            self.append(&Record::Bind { queue, address, pattern }).await?;
+            self.list_binding(Record::Bind { queue, address, pattern }).await?;
         }
-        self.catalogue.refresh(session).await
+        Ok(())
+    }
+
+    /// Writes a record about a binding, and acts by it at once: what it says does not depend on what others write.
+    async fn list_binding(&self, record: Record) -> Result<()> {
+        self.append(&record).await?;
+        self.catalogue.apply(record);
+        Ok(())
     }
 
     /// Removes a binding, here and in the catalogue.
@@ -120,8 +128,7 @@ impl Core {
             Ok(()) | Err(_) => {}
         }
         let (queue, address) = (queue.to_string(), entry.address);
-        self.append(&Record::Unbind { queue, address, pattern: pattern.clone() }).await?;
-        self.catalogue.refresh(&session).await
+        self.list_binding(Record::Unbind { queue, address, pattern: pattern.clone() }).await
     }
 
     /// A queue, as the catalogue had it a moment ago.
@@ -190,5 +197,25 @@ impl Core {
             deleted.map_err(|e| session.fault(&e))?;
         }
         self.delete_keys(&session, &entry).await
+    }
+}
+
+/// A specification as the catalogue keeps it: times in whole milliseconds.
+fn kept(spec: &QueueSpec) -> QueueSpec {
+    let json = serde_json::to_value(spec);
+    json.and_then(serde_json::from_value).unwrap_or_else(|_| spec.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_declared_twice_is_compared_as_it_is_kept() {
+        let spec = QueueSpec::new(QueueName::from_static("q")).dead_max_age(Duration::from_micros(1500));
+        assert!(kept(&spec).check_redeclared(&kept(&kept(&spec))).is_ok());
+        assert_eq!(kept(&spec).dead.max_age, Some(Duration::from_millis(1)));
     }
 }

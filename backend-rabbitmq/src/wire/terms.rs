@@ -50,8 +50,9 @@ pub(crate) fn expiring(
     }
 }
 
+/// Whole milliseconds, rounded up.
 fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }
 
 /// The time to live that a foreign client gave in AMQP's own way; the broker moves it when it files a dead letter.
@@ -102,14 +103,14 @@ mod tests {
     fn terms_come_back_as_they_were() {
         let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
         let message = Message::new("b")
-            .with_ttl(Duration::from_millis(1500))
+            .with_ttl(Duration::from_micros(1_499_001))
             .with_dedup_key("k")
             .with_reply_to(ReplyAddress::new("here").unwrap())
             .with_published_at(now);
         let properties = with_terms(encode(&message, now.timestamp_millis()), &message, now);
         assert_eq!(properties.expiration().as_ref().unwrap().as_str(), "1500");
         let decoded = decode(&Raw { properties, body: "b".into() }).unwrap();
-        assert_eq!(decoded.message, message);
+        assert_eq!(decoded.message, message.clone().with_ttl(Duration::from_millis(1500)));
         let expiry = decoded.expiry.unwrap();
         assert_eq!((expiry.at, expiry.watched), (Some(1_700_000_001_623), true));
     }
