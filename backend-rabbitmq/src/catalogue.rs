@@ -14,7 +14,7 @@ use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::PROVIDER_NAME;
-use crate::fault::is_missing;
+use crate::fault::{is_missing, is_not_yet};
 use crate::link::Session;
 use crate::publisher::Order;
 use crate::records::{Entry, Known, Record, Whose};
@@ -175,7 +175,7 @@ impl Catalogue {
         loop {
             match self.tail(session).await {
                 Ok(tail) if !tail.is_empty() => return Ok(tail),
-                Err(error) if !is_missing(&error) => return Err(session.fault(&error)),
+                Err(error) if !is_not_yet(&error) => return Err(session.fault(&error)),
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     let said = format!("its catalogue, the stream {:?}, cannot be read", self.stream);
                     return Err(Error::unavailable(PROVIDER_NAME, Certainty::Definite, said));

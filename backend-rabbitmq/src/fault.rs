@@ -36,6 +36,11 @@ pub(crate) fn is_taken(error: &lapin::Error) -> bool {
     is_soft(error, &AMQPSoftError::ACCESSREFUSED) || is_soft(error, &AMQPSoftError::RESOURCELOCKED)
 }
 
+/// The node has just started and does not serve this object yet.
+pub(crate) fn is_not_yet(error: &lapin::Error) -> bool {
+    is_missing(error) || is_soft(error, &AMQPSoftError::PRECONDITIONFAILED)
+}
+
 fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
     match error.kind() {
         ErrorKind::ProtocolError(protocol) => {

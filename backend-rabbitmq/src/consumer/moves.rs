@@ -40,7 +40,8 @@ impl Reader {
                 self.release_key(&item).await;
                 Ok(())
             }
-            Verdict::Retry { .. } | Verdict::Release { .. } if over => self.bury_expired(&item).await,
+            Verdict::Retry { .. } if over => self.bury_expired(&item, item.attempt).await,
+            Verdict::Release { .. } if over => self.bury_expired(&item, item.attempt - 1).await,
             Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
                 self.bury_item(&item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
             }
@@ -58,7 +59,7 @@ impl Reader {
             return Ok(());
         }
         if item.is_over(self.core.now()) {
-            return self.bury_expired(&item).await;
+            return self.bury_expired(&item, item.attempt).await;
         }
         if item.attempt < item.max_attempts {
             return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
@@ -68,8 +69,8 @@ impl Reader {
     }
 
     /// The death of a message that was in hand when its time to live ended.
-    async fn bury_expired(&self, item: &Item) -> Result<()> {
-        self.bury_item(item, self.death(DeadReason::Expired, EXPIRED, item.attempt)).await
+    async fn bury_expired(&self, item: &Item, attempts: u32) -> Result<()> {
+        self.bury_item(item, self.death(DeadReason::Expired, EXPIRED, attempts)).await
     }
 
     /// Publishes the dead letter of a message.
