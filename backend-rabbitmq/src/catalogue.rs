@@ -145,7 +145,7 @@ impl Catalogue {
             return Ok(()); // somebody has read since
         }
         let begun = Instant::now();
-        let tail = if self.exists(session).await? { self.tail_in_time(session).await? } else { Vec::new() };
+        let tail = self.last_records(session).await?;
         let next = self.begin_at(tail.last().and_then(offset));
         if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
             && first > next
@@ -158,6 +158,17 @@ impl Catalogue {
         }
         known.read_at = Some(begun);
         Ok(())
+    }
+
+    /// The last records; none where there is no catalogue. One that was read before is not asked first whether it is there.
+    async fn last_records(&self, session: &Session) -> Result<Vec<Delivery>> {
+        if !self.is_unread()
+            && let Ok(tail) = self.tail(session).await
+            && !tail.is_empty()
+        {
+            return Ok(tail);
+        }
+        if self.exists(session).await? { self.tail_in_time(session).await } else { Ok(Vec::new()) }
     }
 
     /// Where to go on reading. A stream that ends before is another than the one that was read: the broker was wiped.

@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) deadline: Duration,
     pub(crate) keys: Keys,
     pub(crate) doors: Doors,
+    /// One of this handle's burials at a time drops what is too much.
+    pub(crate) burials: tokio::sync::Mutex<()>,
     clock_offset: TimeDelta,
     publishing: Link,
     publisher: tokio::sync::Mutex<Option<Publisher>>,
@@ -83,6 +85,7 @@ impl Core {
             deadline: options.deadline,
             keys: Keys::new(options.dedup_store),
             doors: Doors::default(),
+            burials: tokio::sync::Mutex::default(),
             clock_offset: options.clock_offset,
             publisher: tokio::sync::Mutex::default(),
             consuming: Mutex::default(),
@@ -197,6 +200,11 @@ impl Core {
         }
     }
 
+    /// This handle, for work that must not be broken off with the call that wants it.
+    pub(crate) fn shared(&self) -> Result<Arc<Self>> {
+        self.me.upgrade().ok_or(Error::Closed)
+    }
+
     /// Sees to it, once a connection, that the cascade is there as far as these delays need it.
     ///
     /// The work goes on when the caller's deadline passes, so that the next call finds it done.
@@ -207,7 +215,7 @@ impl Core {
         if publisher.knows(LOW) && steps.is_empty() {
             return Ok(());
         }
-        let Some(core) = self.me.upgrade() else { return Err(Error::Closed) };
+        let core = self.shared()?;
         let work = tokio::spawn(async move { core.declare_cascade(publisher, steps).await });
         work.await.unwrap_or_else(|_| Err(lost()))
     }

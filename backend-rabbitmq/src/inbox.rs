@@ -184,6 +184,12 @@ impl fmt::Debug for RabbitInbox {
     }
 }
 
+/// Whether the broker hands a reply over without a queue. It does so and returns it all the same: nobody can tell whether the
+/// requester is still there.
+fn is_direct(to: &ReplyAddress) -> bool {
+    to.as_str().starts_with("amq.rabbitmq.reply-to.")
+}
+
 impl Core {
     /// Publishes replies to an inbox, anybody's.
     ///
@@ -204,8 +210,8 @@ impl Core {
         };
         let answers = self.send(batch.iter().map(order).collect(), by).await?;
         let result = |(answer, message): (Result<Stored>, &Message)| match answer? {
-            Stored::Yes => Ok(Published::stored(message.id().clone())),
-            Stored::Unroutable => Err(Error::not_found(to)),
+            Stored::Unroutable if !is_direct(to) => Err(Error::not_found(to)),
+            Stored::Yes | Stored::Unroutable => Ok(Published::stored(message.id().clone())),
         };
         found(answers.into_iter().zip(batch).map(result).collect())
     }

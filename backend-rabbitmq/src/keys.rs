@@ -14,6 +14,7 @@ use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOption
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Consumer};
 use polyqueue::{Dedup, DedupKey, DedupStore, Error, Message, MessageId, QueueName, Result, Until};
+use tokio::sync::oneshot;
 
 use crate::ask::{barrier, get};
 use crate::core::Core;
@@ -80,7 +81,29 @@ impl Hold {
 
 impl Core {
     /// Gives a message's dedup key to it. Answers who has it already.
+    ///
+    /// The work goes on when nobody waits for it any more: a look at a key is not broken off half-way. What was claimed for
+    /// nobody is freed.
     pub(crate) async fn claim(
+        &self,
+        entry: &Entry,
+        dedup: Dedup,
+        message: &Message,
+        key: &str,
+    ) -> Result<Option<MessageId>> {
+        let core = self.shared()?;
+        let (entry, message, key) = (entry.clone(), message.clone(), key.to_owned());
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let claimed = core.claim_now(&entry, &dedup, &message, &key).await;
+            if let Err(Ok(None)) = answer.send(claimed) {
+                core.release_key_of(&entry, &message).await;
+            }
+        });
+        answered.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn claim_now(
         &self,
         entry: &Entry,
         dedup: &Dedup,
@@ -169,7 +192,7 @@ impl Core {
     }
 
     /// Frees a key, when this message has it.
-    pub(crate) async fn release(&self, entry: &Entry, key: &str, id: &MessageId) -> Result<()> {
+    async fn release(&self, entry: &Entry, key: &str, id: &MessageId) -> Result<()> {
         if let Some(store) = &self.keys.store {
             return store.release(&self.dedup_key(entry.name(), key), id).await;
         }
@@ -183,11 +206,16 @@ impl Core {
 
     /// Frees the key of a message that is no more. A key that cannot be freed is kept until its window ends.
     pub(crate) async fn release_key_of(&self, entry: &Entry, message: &Message) {
-        let (Some(key), Some(_)) = (message.dedup_key(), entry.spec.dedup) else { return };
-        let freed = tokio::time::timeout(self.deadline, self.release(entry, key, message.id())).await;
-        if !matches!(freed, Ok(Ok(()))) {
-            tracing::warn!(event = "rabbitmq.key_not_freed", queue = %entry.name(), id = %message.id());
-        }
+        let (Some(key), Some(_), Ok(core)) = (message.dedup_key(), entry.spec.dedup, self.shared()) else {
+            return;
+        };
+        let (entry, key, id) = (entry.clone(), key.to_owned(), message.id().clone());
+        let work = tokio::spawn(async move {
+            if let Err(error) = core.release(&entry, &key, &id).await {
+                tracing::warn!(event = "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error);
+            }
+        });
+        let _ = tokio::time::timeout(self.deadline, work).await;
     }
 
     /// Frees the keys of many.

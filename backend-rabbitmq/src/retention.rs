@@ -46,14 +46,17 @@ impl Core {
         Ok(())
     }
 
-    /// The same after a death, as far as it can be done at once; otherwise the next look at the letters does it.
+    /// The same after a death. It goes on when it takes longer than a burial may wait.
     pub(crate) async fn retain_after_death(&self, queue: &QueueName) {
-        let Some(entry) = self.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless()) else {
-            return;
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(AFTER_DEATH, self.retain(&entry)).await {
-            tracing::debug!(event = "rabbitmq.retention_put_off", %queue, %error);
-        }
+        let entry = self.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless());
+        let (Some(entry), Ok(core)) = (entry, self.shared()) else { return };
+        let work = tokio::spawn(async move {
+            let _one_at_a_time = core.burials.lock().await;
+            if let Err(error) = core.retain(&entry).await {
+                tracing::debug!(event = "rabbitmq.retention_put_off", queue = %entry.name(), %error);
+            }
+        });
+        let _ = tokio::time::timeout(AFTER_DEATH, work).await;
     }
 }
 

@@ -208,7 +208,7 @@ impl Copier<'_> {
         for entry in self.entries {
             let held = match (entry.spec.dedup, message.dedup_key()) {
                 (Some(dedup), Some(key)) => {
-                    let claim = self.core.claim(entry, &dedup, message, key);
+                    let claim = self.core.claim(entry, dedup, message, key);
                     self.core.in_time("publish", self.by, claim).await?
                 }
                 _ => None,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt, TryFutureExt};
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -36,25 +37,46 @@ impl Core {
             spec.check_redeclared(&existing.spec)?;
         }
         self.ensure_cascade(&[]).await?;
-        self.declare_queues(&session, &spec.name).await?;
         let entry = match listed {
             Some(entry) => entry,
-            None => self.list(&session, spec).await?,
+            None => {
+                self.make(&session, spec, None).await?;
+                self.list(&session, spec).await?
+            }
         };
+        self.make(&session, spec, Some(&entry)).await?;
         self.declare_keys(&session, &entry).await?;
-        self.bind(&session, &entry, spec).await?;
+        self.list_bindings(&entry, spec).await?;
         self.publisher().await?.remember(self.names.ready(&spec.name));
         Ok(())
     }
 
-    async fn declare_queues(&self, session: &Session, queue: &QueueName) -> Result<()> {
-        let channel = session.channel().await?;
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let (ready, dead) = (self.names.ready(queue), self.names.dead(queue));
-        let ready = channel.queue_declare(ready.into(), options, self.kind.ready_arguments(&dead));
-        let dead = channel.queue_declare(dead.into(), options, self.kind.dead_arguments());
-        let (ready, dead) = futures_util::future::join(ready, dead).await;
-        ready.and(dead).map(drop).map_err(|e| session.fault(&e))
+    /// Makes a queue's objects, and binds them once it has an address; all at once, for the broker keeps their order.
+    async fn make(&self, session: &Session, spec: &QueueSpec, entry: Option<&Entry>) -> Result<()> {
+        let channel = &session.channel().await?;
+        let (ready, dead) = (&self.names.ready(&spec.name), &self.names.dead(&spec.name));
+        let topics = &self.names.topics();
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        let queue = |name: &str, arguments: FieldTable| {
+            channel.queue_declare(name.into(), durable, arguments).map_ok(drop).boxed()
+        };
+        let bind = |exchange: &str, pattern: &str| {
+            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+            channel.queue_bind(ready.as_str().into(), exchange.into(), pattern.into(), options, none).boxed()
+        };
+        let mut steps = vec![queue(ready, self.kind.ready_arguments(dead))];
+        steps.push(queue(dead, self.kind.dead_arguments()));
+        if let Some(entry) = entry {
+            steps.push(bind(DUE, &cascade::due_pattern(&entry.address)));
+            if !spec.bindings.is_empty() {
+                let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+                let (name, none) = (topics.as_str().into(), FieldTable::default());
+                steps.push(channel.exchange_declare(name, ExchangeKind::Topic, options, none).boxed());
+            }
+            steps.extend(spec.bindings.iter().map(|pattern| bind(topics, pattern.as_str())));
+        }
+        let done = futures_util::future::join_all(steps).await;
+        done.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))
     }
 
     /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
@@ -71,28 +93,6 @@ impl Core {
         })?;
         spec.check_redeclared(&entry.spec)?;
         Ok(entry)
-    }
-
-    /// Binds a queue to its address and to its topics.
-    async fn bind(&self, session: &Session, entry: &Entry, spec: &QueueSpec) -> Result<()> {
-        let channel = session.channel().await?;
-        let topics = self.names.topics();
-        if !spec.bindings.is_empty() {
-            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-            let (name, kind) = (topics.as_str().into(), ExchangeKind::Topic);
-            let made = channel.exchange_declare(name, kind, options, FieldTable::default());
-            made.await.map_err(|e| session.fault(&e))?;
-        }
-        let ready = self.names.ready(&spec.name);
-        let bind = |exchange: &str, pattern: &str| {
-            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-            channel.queue_bind(ready.as_str().into(), exchange.into(), pattern.into(), options, none)
-        };
-        let due = bind(DUE, &cascade::due_pattern(&entry.address));
-        let patterns = spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str()));
-        let all = futures_util::future::join_all(std::iter::once(due).chain(patterns)).await;
-        all.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))?;
-        self.list_bindings(entry, spec).await
     }
 
     /// Writes the bindings that are new into the catalogue.

@@ -11,7 +11,7 @@ mod terms;
 
 pub(crate) use copy::{again, arrived, revived, target, with_target};
 pub(crate) use dead::{Death, EXPIRED, bury, exhume};
-pub(crate) use decode::{Hash, Lives, decode};
+pub(crate) use decode::{Decoded, Hash, Lives, decode};
 pub(crate) use encode::encode;
 pub(crate) use terms::{end, expiring, is_unnoticed, with_terms};
 

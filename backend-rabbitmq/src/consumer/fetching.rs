@@ -11,10 +11,13 @@ use super::line::Line;
 use super::moves::Then;
 use super::receipt::Key;
 use super::source::Came;
-use crate::wire::{EXPIRED, Raw, decode};
+use crate::wire::{Decoded, EXPIRED, Raw, decode};
 
 /// The widest sweep over messages that came back.
 const SWEEP: usize = 256;
+
+/// How many messages that looked expired are remembered at most.
+const MOST_SUSPECTS: usize = 10_000;
 
 impl Line {
     /// Does what the pending receives call for.
@@ -127,10 +130,19 @@ impl Line {
         self.sweep = (self.sweep * 2).min(SWEEP).min(self.sweep_left).max(1);
     }
 
+    /// Whether a message that the broker counts has expired by our clock. The broker overlooks one that came to a queue which
+    /// was not empty and stands in front of all others by its priority. It looks when a message is given back: either it
+    /// files this one, or sends it again, for our clock is wrong.
+    fn is_suspect(&self, decoded: &Decoded) -> bool {
+        let now = self.reader.core.now();
+        let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
+        over && self.suspects.len() < MOST_SUSPECTS
+    }
+
     fn sort(&mut self, delivery: Delivery) -> Option<(Key, Arc<Item>)> {
         let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
         self.ledger.delivered(key.tag);
-        let (redelivered, raw) =
+        let (mut redelivered, raw) =
             (delivery.redelivered, Raw { properties: delivery.properties, body: delivery.data.into() });
         let reader = self.reader.clone();
         let decoded = match decode(&raw) {
@@ -142,6 +154,13 @@ impl Line {
                 return None;
             }
         };
+        if redelivered && self.suspects.remove(decoded.message.id()) {
+            redelivered = false;
+        } else if !redelivered && self.is_suspect(&decoded) {
+            self.suspects.insert(decoded.message.id().clone());
+            self.reject(key.tag);
+            return None;
+        }
         let attempt = reader.core.kind.attempt(decoded.lives.attempt, redelivered);
         let own = decoded.message.max_attempts();
         let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();

@@ -1,11 +1,13 @@
 //! The work on one channel of a consumer: whatever happens next, and what follows from it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Channel;
+use polyqueue::MessageId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -50,6 +52,8 @@ pub(super) struct Line {
     /// How many messages to ask for at least, while those that come back are swept up, and how many of them are left.
     pub(super) sweep: usize,
     pub(super) sweep_left: usize,
+    /// Messages that looked expired, given back so that the broker decides.
+    pub(super) suspects: HashSet<MessageId>,
     /// The queue was empty when it was last asked.
     pub(super) empty: bool,
     pub(super) paused_until: Option<Instant>,
@@ -75,6 +79,7 @@ impl Line {
             refiling: 0,
             sweep: 1,
             sweep_left: 0,
+            suspects: HashSet::new(),
             empty: false,
             paused_until: None,
             closing: Vec::new(),

@@ -83,15 +83,19 @@ impl Line {
             (Err(error), Then::Refiled | Then::Moved) => {
                 tracing::warn!(event = "rabbitmq.move_failed", queue = %self.reader.queue(), %error);
                 self.paused_until = Some(Instant::now() + PAUSE);
-                self.ledger.returned(key.tag);
-                let channel = self.channel.clone();
-                let reject =
-                    async move { channel.basic_reject(key.tag, BasicRejectOptions { requeue: true }).await };
-                let mut reject = reject.boxed();
-                if reject.as_mut().now_or_never().is_none() {
-                    self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
-                }
+                self.reject(key.tag);
             }
+        }
+    }
+
+    /// Gives a message back to the broker, to its old place.
+    pub(super) fn reject(&mut self, tag: u64) {
+        self.ledger.returned(tag);
+        let channel = self.channel.clone();
+        let reject = async move { channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await };
+        let mut reject = reject.boxed();
+        if reject.as_mut().now_or_never().is_none() {
+            self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
         }
     }
 
