@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapin::message::Delivery;
 use polyqueue::DeadReason;
+use tokio::time::Instant;
 
 use super::held::Item;
 use super::line::Line;
@@ -18,6 +19,8 @@ const SWEEP: usize = 256;
 
 /// How many messages that looked expired are remembered at most.
 const MOST_SUSPECTS: usize = 10_000;
+/// By then the broker has sent again what has not expired.
+const SENT_AGAIN: Duration = Duration::from_secs(10);
 
 impl Line {
     /// Does what the pending receives call for.
@@ -133,9 +136,12 @@ impl Line {
     /// Whether a message that the broker counts has expired by our clock. The broker overlooks one that came to a queue which
     /// was not empty and stands in front of all others by its priority. It looks when a message is given back: either it
     /// files this one, or sends it again, for our clock is wrong.
-    fn is_suspect(&self, decoded: &Decoded) -> bool {
+    fn is_suspect(&mut self, decoded: &Decoded) -> bool {
         let now = self.reader.core.now();
         let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
+        if over && self.suspects.len() >= MOST_SUSPECTS {
+            self.suspects.retain(|_, since| since.elapsed() < SENT_AGAIN);
+        }
         over && self.suspects.len() < MOST_SUSPECTS
     }
 
@@ -154,10 +160,10 @@ impl Line {
                 return None;
             }
         };
-        if redelivered && self.suspects.remove(decoded.message.id()) {
+        if redelivered && self.suspects.remove(decoded.message.id()).is_some() {
             redelivered = false;
         } else if !redelivered && self.is_suspect(&decoded) {
-            self.suspects.insert(decoded.message.id().clone());
+            self.suspects.insert(decoded.message.id().clone(), Instant::now());
             self.reject(key.tag);
             return None;
         }

@@ -1,6 +1,6 @@
 //! The work on one channel of a consumer: whatever happens next, and what follows from it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ pub(super) struct Line {
     /// How many messages to ask for at least, while those that come back are swept up, and how many of them are left.
     pub(super) sweep: usize,
     pub(super) sweep_left: usize,
-    /// Messages that looked expired, given back so that the broker decides.
-    pub(super) suspects: HashSet<MessageId>,
+    /// Messages that looked expired, given back so that the broker decides, and when.
+    pub(super) suspects: HashMap<MessageId, Instant>,
     /// The queue was empty when it was last asked.
     pub(super) empty: bool,
     pub(super) paused_until: Option<Instant>,
@@ -79,7 +79,7 @@ impl Line {
             refiling: 0,
             sweep: 1,
             sweep_left: 0,
-            suspects: HashSet::new(),
+            suspects: HashMap::new(),
             empty: false,
             paused_until: None,
             closing: Vec::new(),
