@@ -84,6 +84,11 @@ const KEY: u64 = 400_000;
 /// What it has more for each set of queues.
 const SET: u64 = 1_000_000;
 
+/// Whether a message needs no thought of the server.
+pub(crate) fn is_plain(message: &Message) -> bool {
+    message.delay().is_zero() && message.ttl().is_none() && message.dedup_key().is_none()
+}
+
 /// A message as it is written.
 pub(crate) struct Written<'a> {
     message: &'a Message,

@@ -1,14 +1,14 @@
 //! Publishing to one queue: one call of a script for all messages that are waiting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
 
-use crate::codec::Written;
+use crate::codec::{self, Written};
 use crate::lane::Freight;
-use crate::link::{Limit, Link, Reply, Request};
+use crate::link::{Limit, Link, Reply, Request, Script};
 use crate::placed::{Answer, Placed};
 use crate::{NAME, scripts};
 
@@ -28,21 +28,23 @@ pub(crate) struct Outgoing {
     pub(crate) published_at: DateTime<Utc>,
 }
 
-/// Whether a queue makes publishers wait, as far as is known.
+/// How a queue takes messages, as far as is known.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(AtomicU8);
+pub(crate) struct Pace {
+    /// Nobody ever waits.
+    flows: AtomicBool,
+    /// It has rules, which every message is subject to.
+    rules: AtomicBool,
+}
 
 impl Pace {
-    const FLOWS: u8 = 1;
-    const PATIENT: u8 = 2;
-
     /// Whether it is known that nobody ever waits.
     pub(crate) fn flows(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::FLOWS
+        self.flows.load(Ordering::Relaxed)
     }
 
     fn learn(&self, patient: bool) {
-        self.0.store(if patient { Self::PATIENT } else { Self::FLOWS }, Ordering::Relaxed);
+        self.flows.store(!patient, Ordering::Relaxed);
     }
 }
 
@@ -57,7 +59,7 @@ impl Freight for Publisher {
 
     async fn carry(&self, items: Vec<Outgoing>, limit: Limit) -> Vec<Result<Placed<Outgoing>>> {
         let count = items.len();
-        let answers = match self.link.call(self.request(&items), limit).await.map(|answer| answer.reply) {
+        let answers = match self.call(&items, limit).await {
             Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); count],
             Ok(reply) => self.judge(items, reply),
             Err(error) => vec![Err(error); count],
@@ -69,8 +71,21 @@ impl Freight for Publisher {
 }
 
 impl Publisher {
-    fn request(&self, items: &[Outgoing]) -> Request {
-        let mut request = Request::script(&scripts::PUBLISH, &[&self.prefix]);
+    /// By the script that thinks of nothing, if that may do.
+    async fn call(&self, items: &[Outgoing], limit: Limit) -> Result<Reply> {
+        let plain = |item: &Outgoing| codec::is_plain(&item.message);
+        if !self.pace.rules.load(Ordering::Relaxed) && items.iter().all(plain) {
+            let answer = self.link.call(self.request(&scripts::PLAIN, items), limit).await?;
+            if answer.reply != Reply::Number(1) {
+                return Ok(answer.reply);
+            }
+            self.pace.rules.store(true, Ordering::Relaxed);
+        }
+        Ok(self.link.call(self.request(&scripts::PUBLISH, items), limit).await?.reply)
+    }
+
+    fn request(&self, script: &'static Script, items: &[Outgoing]) -> Request {
+        let mut request = Request::script(script, &[&self.prefix]);
         for Outgoing { message, published_at } in items {
             Written::new(message, *published_at).write(0, &mut request);
         }

@@ -20,6 +20,9 @@ script!(
     /// Reads the catalogue.
     ROUTES, " flags=no-writes", ["routes"]);
 script!(
+    /// Stores messages that need no thought. Refused by a full server.
+    PLAIN, "", ["wake", "plain"]);
+script!(
     /// Stores messages. Refused by a full server; all that take messages out work there, so that it can be drained.
     PUBLISH, "",
     ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "place", "publish"]);

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use polyqueue::{ConnectOptions, Queue};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamReadOptions, StreamReadReply};
-use redis::{AsyncCommands, Client};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client};
 
 use crate::measure::{Duel, rate};
 use crate::{BATCH, Outcome, PAYLOAD, PUBLISHERS, ROUNDS, ours};
@@ -23,7 +23,8 @@ pub(crate) fn url() -> Outcome<String> {
 pub(crate) async fn run() -> Outcome {
     let url = url()?;
     let queue = polyqueue_redis::PROVIDER.connect(ConnectOptions::new(&url).namespace("bench")).await?;
-    let raw = Client::open(url)?.get_multiplexed_async_connection().await?;
+    let patient = AsyncConnectionConfig::new().set_response_timeout(None);
+    let raw = Client::open(url)?.get_multiplexed_async_connection_with_config(&patient).await?;
     let (mut publishing, mut consuming) = (Duel::default(), Duel::default());
     for _ in 0..ROUNDS {
         let name = ours::declared(&queue).await?;

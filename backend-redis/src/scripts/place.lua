@@ -24,22 +24,26 @@ end
 
 -- Writes one copy. Answers like `pcall`.
 local function write(target, m)
-  local P, dedup, bound = target.P, m.key and target.rules.dedup, target.rules.bound
-  local stored
+  local P, rules, stored = target.P, target.rules, nil
   if m.delay then
     stored = put_off(P, m.p, m.fields, from + m.delay, m.uid)
     target.delayed = target.delayed or {}
     target.delayed[m.uid] = true
   else
-    stored = redis.pcall('XADD', P .. ':s:' .. m.p, '*', unpack(m.fields))
+    local key = target.streams[m.p]
+    if not key then
+      key = P .. ':s:' .. m.p
+      target.streams[m.p] = key
+    end
+    stored = redis.pcall('XADD', key, '*', unpack(m.fields))
     target.news = target.news + 1
   end
-  if failed(stored) then return stored end
+  if rules == NONE and not m.ends or failed(stored) then return stored end
   if m.ends and not m.delay then redis.call('ZADD', P .. ':x', m.ends, m.p .. ':' .. stored) end
-  if dedup then remember(P, m.key, m.id, dedup.window_ms) end
-  if bound and not m.delay then
+  if m.key and rules.dedup then remember(P, m.key, m.id, rules.dedup.window_ms) end
+  if rules.bound and not m.delay then
     target.length = length(target) + 1
-    if bound.overflow == 'drop_oldest' and target.length > bound.max_len then make_room(target) end
+    if rules.bound.overflow == 'drop_oldest' and target.length > rules.bound.max_len then make_room(target) end
   end
   return stored
 end
@@ -85,4 +89,20 @@ local function place(targets, m)
     if had then target.duplicates = target.duplicates + 1 end
   end
   if #open == 0 then return 'D', 1, first end
+end
+
+-- Places the messages from a position of ARGV on. Answers four entries for each that was not stored.
+local function place_all(i, targets_of)
+  local refused, last, position = {}, #ARGV, 0
+  while i <= last do
+    local m
+    m, i = message_at(i)
+    position = position + 1
+    local code, number, detail = place(targets_of(m), m)
+    if code then
+      local n = #refused
+      refused[n + 1], refused[n + 2], refused[n + 3], refused[n + 4] = position, code, number, detail
+    end
+  end
+  return refused
 end

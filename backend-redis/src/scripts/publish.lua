@@ -7,39 +7,7 @@
 local target = aim(KEYS[1])
 if not target then return 0 end
 target.number = 1
-local targets, refused, streams = { target }, {}, {}
-local bound, i, last, position = target.rules.bound, 1, #ARGV, 0
-for p = 1, 10 do streams[p] = KEYS[1] .. ':s:' .. p end
-
-local function refuse(code, number, detail)
-  local n = #refused
-  refused[n + 1], refused[n + 2], refused[n + 3], refused[n + 4] = position, code, number, detail
-end
-
-while i <= last do
-  local shape = tonumber(ARGV[i])
-  position = position + 1
-  if shape < 100000 and not bound then
-    -- Nothing to think of: most messages are of this kind.
-    local others, stored = shape % 1000, nil
-    if others == 0 then
-      stored = redis.pcall('XADD', streams[math.floor(shape / 1000)], '*', 'v', '1', 'id', ARGV[i + 1],
-        't', ARGV[i + 2], 'data', ARGV[i + 3])
-    else
-      stored = redis.pcall('XADD', streams[math.floor(shape / 1000)], '*', 'v', '1', 'id', ARGV[i + 1],
-        't', ARGV[i + 2], 'data', unpack(ARGV, i + 3, i + 3 + others))
-    end
-    target.news = target.news + 1
-    if failed(stored) then refuse('E', 1, stored.err) end
-    i = i + 4 + others
-  else
-    local m
-    m, i = message_at(i)
-    local code, number, detail = place(targets, m)
-    if code then refuse(code, number, detail) end
-  end
-end
-
-local counts = {}
+local targets, counts = { target }, {}
+local refused = place_all(1, function() return targets end)
 finish(target, counts)
 return { counts, refused }

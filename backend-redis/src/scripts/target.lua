@@ -3,7 +3,7 @@
 local function aim(P)
   local rules = rules_of(P)
   if not rules then return end
-  return { P = P, rules = rules, news = 0, duplicates = 0, overflowed = 0 }
+  return { P = P, rules = rules, streams = {}, news = 0, duplicates = 0, overflowed = 0 }
 end
 
 -- Tells its consumers, and says what was done: whether it makes publishers wait, duplicates, messages dropped to make room,

@@ -1,9 +1,10 @@
 -- KEYS: version of the routes, queues… ARGV: the version that the sender knows, how many sets of queues there are, each as
 -- positions among the queues from 1 with spaces between, messages as of publish.lua, the shape with 1000000 × the number of its
 -- set from 1 added. Each message goes to all queues of its set.
--- Answers, when nothing was stored, 1: the routes have changed, 2: a queue of the catalogue is not there; else as publish.lua, four counts for each queue.
+-- Answers, when nothing was stored, 1: the routes have changed, 2: a queue of the catalogue is not there; else as
+-- publish.lua, four counts for each queue.
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 1 end
-local targets, sets, refused, counts = {}, {}, {}, {}
+local targets, sets, counts = {}, {}, {}
 for n = 2, #KEYS do
   local target = aim(KEYS[n])
   if not target then return 2 end
@@ -15,17 +16,6 @@ for n = 1, tonumber(ARGV[2]) do
   for index in string.gmatch(ARGV[n + 2], '%d+') do table.insert(sets[n], targets[tonumber(index)]) end
 end
 
-local i, last, position = 3 + #sets, #ARGV, 0
-while i <= last do
-  local m
-  m, i = message_at(i)
-  position = position + 1
-  local code, number, detail = place(sets[m.set], m)
-  if code then
-    local n = #refused
-    refused[n + 1], refused[n + 2], refused[n + 3], refused[n + 4] = position, code, number, detail
-  end
-end
-
+local refused = place_all(3 + #sets, function(m) return sets[m.set] end)
 for _, target in ipairs(targets) do finish(target, counts) end
 return { counts, refused }
