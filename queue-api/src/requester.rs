@@ -139,15 +139,15 @@ impl Requester {
         timeout: Duration,
     ) -> Result<Vec<Result<Message>>> {
         let (to, until) = (to.into(), Instant::now() + timeout);
-        let (id, mut inbox) = self.desk.await_replies()?;
-        let _leave = Leave { desk: &self.desk, id: &id };
+        let (id, inbox) = self.desk.await_replies()?;
+        let mut asker = Asker { desk: &self.desk, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);
         let late = |_| Err(Error::timeout("request", timeout, Certainty::Unknown));
         let sent = timeout_at(until, self.queue.publish(&to, vec![message])).await.unwrap_or_else(late)?;
         sent.into_iter().collect::<Result<Vec<_>>>()?;
         let mut came = Vec::new();
         while came.len() < replies {
-            match timeout_at(until, inbox.recv()).await {
+            match timeout_at(until, asker.inbox.recv()).await {
                 Ok(Some(reply)) => came.push(opened(reply)),
                 Ok(None) => return Err(self.desk.why_ended()),
                 Err(_) => break,
@@ -218,15 +218,19 @@ impl Desk {
     }
 }
 
-/// Leaves the desk when the request ends, however it ends.
-struct Leave<'a> {
+/// One request at the desk. It leaves when it ends, however it ends; what came beyond the replies that it took was too much.
+struct Asker<'a> {
     desk: &'a Desk,
     id: &'a str,
+    inbox: UnboundedReceiver<Message>,
 }
 
-impl Drop for Leave<'_> {
+impl Drop for Asker<'_> {
     fn drop(&mut self) {
         self.desk.waiting.lock().remove(self.id);
+        while self.inbox.try_recv().is_ok() {
+            self.desk.late.fetch_add(1, Relaxed);
+        }
     }
 }
 
