@@ -284,6 +284,7 @@ impl Copier<'_> {
         let meter = self.core.meter.of(entry.name());
         let outcome = match copy {
             Copy::Duplicate(first) => {
+                meter.published(1);
                 meter.duplicates(1);
                 return Outcome::Duplicate(first);
             }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
-use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
+use lapin::{Channel, ExchangeKind};
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 
 use crate::PROVIDER_NAME;
@@ -37,46 +38,49 @@ impl Core {
             spec.check_redeclared(&existing.spec)?;
         }
         self.ensure_cascade(&[]).await?;
+        let channel = session.channel().await?;
+        let mut steps = self.declare_steps(&channel, spec);
         let entry = match listed {
             Some(entry) => entry,
             None => {
-                self.make(&session, spec, None).await?;
+                done(&session, std::mem::take(&mut steps)).await?;
                 self.list(&session, spec).await?
             }
         };
-        self.make(&session, spec, Some(&entry)).await?;
+        steps.extend(self.bind_steps(&channel, spec, &entry));
+        done(&session, steps).await?;
         self.declare_keys(&session, &entry).await?;
         self.list_bindings(&entry, spec).await?;
         self.publisher().await?.remember(self.names.ready(&spec.name));
         Ok(())
     }
 
-    /// Makes a queue's objects, and binds them once it has an address; all at once, for the broker keeps their order.
-    async fn make(&self, session: &Session, spec: &QueueSpec, entry: Option<&Entry>) -> Result<()> {
-        let channel = &session.channel().await?;
-        let (ready, dead) = (&self.names.ready(&spec.name), &self.names.dead(&spec.name));
-        let topics = &self.names.topics();
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        let queue = |name: &str, arguments: FieldTable| {
-            channel.queue_declare(name.into(), durable, arguments).map_ok(drop).boxed()
+    /// What makes a queue's objects.
+    fn declare_steps<'a>(&self, channel: &'a Channel, spec: &QueueSpec) -> Vec<Step<'a>> {
+        let (ready, dead) = (self.names.ready(&spec.name), self.names.dead(&spec.name));
+        let arguments = [self.kind.ready_arguments(&dead), self.kind.dead_arguments()];
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let declare = |(name, arguments): (String, FieldTable)| {
+            channel.queue_declare(name.into(), options, arguments).map_ok(drop).boxed()
         };
+        [ready, dead].into_iter().zip(arguments).map(declare).collect()
+    }
+
+    /// What binds a queue to its address and its topics.
+    fn bind_steps<'a>(&self, channel: &'a Channel, spec: &QueueSpec, entry: &Entry) -> Vec<Step<'a>> {
+        let (ready, topics) = (self.names.ready(&spec.name), self.names.topics());
         let bind = |exchange: &str, pattern: &str| {
             let (options, none) = (QueueBindOptions::default(), FieldTable::default());
             channel.queue_bind(ready.as_str().into(), exchange.into(), pattern.into(), options, none).boxed()
         };
-        let mut steps = vec![queue(ready, self.kind.ready_arguments(dead))];
-        steps.push(queue(dead, self.kind.dead_arguments()));
-        if let Some(entry) = entry {
-            steps.push(bind(DUE, &cascade::due_pattern(&entry.address)));
-            if !spec.bindings.is_empty() {
-                let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-                let (name, none) = (topics.as_str().into(), FieldTable::default());
-                steps.push(channel.exchange_declare(name, ExchangeKind::Topic, options, none).boxed());
-            }
-            steps.extend(spec.bindings.iter().map(|pattern| bind(topics, pattern.as_str())));
+        let mut steps = vec![bind(DUE, &cascade::due_pattern(&entry.address))];
+        if !spec.bindings.is_empty() {
+            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+            let (name, none) = (topics.as_str().into(), FieldTable::default());
+            steps.push(channel.exchange_declare(name, ExchangeKind::Topic, options, none).boxed());
         }
-        let done = futures_util::future::join_all(steps).await;
-        done.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))
+        steps.extend(spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
+        steps
     }
 
     /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
@@ -198,6 +202,15 @@ impl Core {
         }
         self.delete_keys(&session, &entry).await
     }
+}
+
+/// One command to the broker.
+type Step<'a> = BoxFuture<'a, lapin::Result<()>>;
+
+/// Waits for commands that were given at once; the broker keeps their order.
+async fn done(session: &Session, steps: Vec<Step<'_>>) -> Result<()> {
+    let done = futures_util::future::join_all(steps).await;
+    done.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))
 }
 
 /// A specification as the catalogue keeps it: times in whole milliseconds.
