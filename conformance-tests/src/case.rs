@@ -51,6 +51,10 @@ pub enum Need {
     VirtualTime,
     /// Real time.
     RealTime,
+    /// A backend that can reschedule: one that answers `Unsupported` need not.
+    Reschedule,
+    /// A backend that takes a store for dedup keys: one that keeps them itself need not.
+    DedupStore,
 }
 
 /// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Error, Message, MessageId, Purge, Queue, QueueName, Settled, Verdict};
+use polyqueue::{Dedup, Error, Message, MessageId, Purge, Queue, QueueName, QueueSpec, Settled, Verdict};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hand::{
     Counts, brief, bury, counts, drain_to_sentinel, expiring, hold, ids, lease_over, nothing_else_is_ready,
     numbered, once_each, redrive_all, settle_all, steady,
 };
-use crate::verbs::publish_all;
+use super::route::{key, pattern, reaches_nobody};
+use crate::verbs::{publish_all, publish_any};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 /// A queue and what its counts must be.
@@ -127,7 +128,29 @@ async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     redrive_all(&queue, &name).await?;
     let redriven = drain_to_sentinel(&env, &queue, &name).await?;
     ensure_eq!(once_each(redriven)?, once_each(buried)?, "the dead, redriven");
-    purge_of_the_dead(&env, &queue, &name).await
+    purge_of_the_dead(&env, &queue, &name).await?;
+    purge_frees_keys(&env, &queue).await
+}
+
+/// What was purged can be published anew; what was in hand keeps its key.
+async fn purge_frees_keys(env: &Env, queue: &Arc<dyn Queue>) -> Outcome {
+    let spec = keyed(env);
+    queue.declare(&spec).await?;
+    let consumer = queue.subscribe(&steady(env, &spec.name)).await?;
+    let message = |key: &str| Message::new("").with_dedup_key(key);
+    publish_all(queue, &spec.name, vec![message("in hand")]).await?;
+    let held = hold(&*consumer, 1).await?;
+    publish_all(queue, &spec.name, vec![message("a"), message("b")]).await?;
+    ensure_eq!(queue.purge(&spec.name, Purge::Waiting).await?, 2, "purged, with keys");
+    publish_all(queue, &spec.name, vec![message("a"), message("b")]).await?;
+    let again = publish_any(queue, &spec.name, message("in hand")).await??;
+    ensure_eq!(again.duplicate_of.as_ref(), Some(held[0].message.id()), "duplicate of what is in hand");
+    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await
+}
+
+/// A queue that keeps dedup keys for longer than the case lasts.
+fn keyed(env: &Env) -> QueueSpec {
+    QueueSpec::new(env.queue_name("keyed")).dedup(Dedup::window(Duration::from_secs(3600)))
 }
 
 async fn purge_of_the_dead(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
@@ -191,7 +214,7 @@ async fn queues_are_listed_once(env: Env) -> Outcome {
     not_found(other.stats(&first).await, &first)
 }
 
-fn not_found<T>(answer: polyqueue::Result<T>, unknown: &QueueName) -> Outcome {
+pub(super) fn not_found<T>(answer: polyqueue::Result<T>, unknown: &QueueName) -> Outcome {
     match answer {
         Err(Error::NotFound(name)) if name == *unknown => Ok(()),
         Err(other) => Err(format!("an unknown queue answered {other:?}").into()),
@@ -223,7 +246,29 @@ async fn a_deleted_queue_leaves_no_ghost(env: Env) -> Outcome {
     nothing_else_is_ready(&fresh, &name, &*reader).await?;
     sleep_until(over + env.lateness()).await;
     nothing_else_is_ready(&fresh, &name, &*reader).await?;
-    counts(&fresh.stats(&name).await?, Counts::default(), "after delays and leases of the old one")
+    counts(&fresh.stats(&name).await?, Counts::default(), "after delays and leases of the old one")?;
+    delete_forgets_bindings_and_keys(&env, &queue, &fresh).await
+}
+
+async fn delete_forgets_bindings_and_keys(
+    env: &Env,
+    queue: &Arc<dyn Queue>,
+    other: &Arc<dyn Queue>,
+) -> Outcome {
+    let spec = keyed(env);
+    let topic = key("ghost")?;
+    queue.declare(&spec.clone().bind(pattern("ghost")?).dead_max_len(3)).await?;
+    let message = || Message::new("").with_dedup_key("k");
+    publish_all(queue, &spec.name, vec![message()]).await?;
+    queue.delete(&spec.name).await?;
+    queue.declare(&spec).await?;
+    ensure_eq!(other.queues().await?.iter().find(|it| it.name == spec.name), Some(&spec), "declared anew");
+    for handle in [queue, other] {
+        reaches_nobody(handle, &topic, Message::new("ghost")).await?;
+    }
+    let anew = publish_all(other, &spec.name, vec![message()]).await?;
+    ensure_eq!(drain_to_sentinel(env, queue, &spec.name).await?, anew, "what is in the new queue");
+    Ok(())
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -238,7 +283,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(
         "C-ADM-03",
         "a purge takes what waits, says how much, and spares what is in hand or dead",
-        ["S-ADM-2", "S-DEL-4"],
+        ["S-ADM-2", "S-DEL-4", "S-DDP-3"],
         Safety,
         [],
         a_purge_spares_what_it_must
@@ -262,7 +307,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(
         "C-ADM-09",
         "nothing of a deleted queue reaches a later one of its name",
-        ["S-ADM-2", "S-DEL-4"],
+        ["S-ADM-2", "S-DEL-4", "S-TOP-4", "S-DDP-3"],
         Safety,
         [],
         a_deleted_queue_leaves_no_ghost

@@ -33,6 +33,8 @@ async fn each_item_keeps_its_options(env: Env) -> Outcome {
         let place = *places.get(arrival.delivery.message.id()).ok_or("a message that nobody published")?;
         let (priority, delay) = options[place];
         ensure_eq!(arrival.delivery.message.priority(), priority, "the priority of item {place}");
+        let mortal = arrival.delivery.message.ttl().is_some();
+        ensure_eq!(mortal, place % 3 == 1, "whether item {place} has a time to live");
         arrival.not_early(published, delay)?;
         let before = last.insert((priority, delay), place);
         ensure!(before < Some(place), "item {place} came after item {before:?} with the same options");
@@ -45,7 +47,7 @@ async fn each_item_keeps_its_options(env: Env) -> Outcome {
     Ok(())
 }
 
-/// A hundred messages of mixed priorities and delays; every tenth may be attempted once only.
+/// A hundred messages of mixed priorities and delays; every third has a time to live, every tenth may be attempted once only.
 fn mixed(env: &Env) -> Result<(Vec<Message>, Vec<Options>), Fail> {
     let mut rng = env.rng();
     let (mut batch, mut options) = (Vec::new(), Vec::new());
@@ -53,6 +55,8 @@ fn mixed(env: &Env) -> Result<(Vec<Message>, Vec<Options>), Fail> {
         let priority = Priority::new(1 + rng.below(10) as i64)?;
         let delay = env.t([0.0, 0.0, 1.0, 2.0][rng.below(4) as usize]);
         let message = Message::new(place.to_string()).with_priority(priority).with_delay(delay);
+        // An hour outlasts the case; it may change nothing about the order.
+        let message = if place % 3 == 1 { message.with_ttl(Duration::from_secs(3600)) } else { message };
         batch.push(if place % 10 == 7 { message.with_max_attempts(NonZeroU32::MIN) } else { message });
         options.push((priority, delay));
     }

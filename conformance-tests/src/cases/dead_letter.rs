@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, DeadBody, DeadFilter, DeadLetter, DeadReason, Delivery, Message, MessageId, Page, Queue,
-    QueueName, Refusal, Settled, Verdict,
+    Consumer, DeadBody, DeadFilter, DeadLetter, DeadReason, Delivery, Error, Message, MessageId, Overflow,
+    Page, Queue, QueueName, QueueSpec, Refusal, Settled, Verdict,
 };
+use tokio::time::sleep_until;
 
+use super::arrival::timed;
 use super::hand::{PATIENCE, hold, level, nothing_else_is_ready, number, numbered, settle_all, steady};
+use super::ttl::{lifetime, outlived};
 use crate::verbs::{dead_all, eventually, publish_all, publish_one, receive_none, receive_one, settle_one};
 use crate::{Case, Env, Fail, Garbage, Outcome, case, ensure, ensure_eq};
 
@@ -112,6 +115,36 @@ async fn the_reason_is_true(env: Env) -> Outcome {
     }
     ensure_eq!(letters[2].reason, DeadReason::Undecodable, "reason of the garbage");
     ensure_eq!(letters[2].body, DeadBody::Raw("v99".into()), "body of the garbage");
+    by_time_and_by_number(&env, &queue).await
+}
+
+/// The reasons that no reader gives: its time was over, and it made room for others, where that is supported.
+async fn by_time_and_by_number(env: &Env, queue: &Arc<dyn Queue>) -> Outcome {
+    let spec = QueueSpec::new(env.queue_name("roomy")).bound(1, Overflow::DropOldest);
+    let makes_room = match queue.declare(&spec).await {
+        Err(Error::Unsupported { .. }) => false,
+        answer => answer.map(|()| true)?,
+    };
+    let plain = QueueSpec::new(env.queue_name("mortal"));
+    queue.declare(&plain).await?;
+    let ttl = lifetime(env);
+    let mortal = Message::new("mortal").with_priority(level(3)).with_ttl(ttl);
+    let (id, published) = timed(publish_one(queue, &plain.name, mortal)).await;
+    id?;
+    if makes_room {
+        for (text, priority) in [("overflow", 2), ("stays", 8)] {
+            publish_one(queue, &spec.name, Message::new(text).with_priority(level(priority))).await?;
+        }
+        let letter = only_letter(queue, &spec.name).await?;
+        let seen = (letter.reason, letter.error.as_str(), letter.attempts);
+        ensure_eq!(seen, (DeadReason::Overflow, "dropped to make room", 0), "record of the overflow");
+        ensure_eq!(letter.message().map(Message::priority), Some(level(2)), "its priority");
+    }
+    sleep_until(outlived(published, ttl) + env.lateness()).await;
+    let letter = only_letter(queue, &plain.name).await?;
+    let seen = (letter.reason, letter.error.as_str(), letter.attempts);
+    ensure_eq!(seen, (DeadReason::Expired, "expired", 0), "record of the expired");
+    ensure_eq!(letter.message().map(Message::priority), Some(level(3)), "its priority");
     Ok(())
 }
 

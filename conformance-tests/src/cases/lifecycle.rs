@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all, try_join_all};
 use polyqueue::{
-    Certainty, Consumer, DeadFilter, DeadId, Error, Message, MessageId, Page, Purge, Queue, QueueName,
-    QueueSpec, Receipt, Subscription, Verdict,
+    Certainty, Consumer, DeadFilter, DeadId, Destination, Error, Inbox, Message, MessageId, Page, Purge,
+    Queue, QueueName, QueueSpec, Receipt, Reschedule, Subscription, Verdict,
 };
 use tokio::time::{Instant, sleep};
 
 use super::hand::{PATIENCE, drain_to_sentinel, nothing_else_is_ready, numbered, once_each, steady};
 use super::interrupt::Victim;
+use super::route::{key, pattern};
 use crate::verbs::{eventually, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -36,13 +37,15 @@ async fn a_closed_handle_says_so(env: Env) -> Outcome {
     let (queue, name) = env.declared("closed").await?;
     let other = env.open().await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
+    let inbox = queue.inbox().await?;
     publish_one(&queue, &name, Message::new("in hand")).await?;
     let receipt = receive_one(&*consumer, PATIENCE).await?.receipt;
     for time in 1..=3 {
         ensure!(queue.close().await.is_ok(), "close, time {time}");
     }
     let subscription = env.subscription(&name);
-    for (verb, call) in every_verb(&queue, &*consumer, &name, &subscription, &receipt) {
+    let verbs = every_verb(&queue, &*consumer, &name, &subscription, &receipt);
+    for (verb, call) in verbs.into_iter().chain(newer_verbs(&queue, &*inbox, &name)?) {
         let mut fastest = Duration::MAX;
         for _ in 0..3 {
             let start = Instant::now();
@@ -84,6 +87,34 @@ fn every_verb<'a>(
         verb("settle", move || async move { consumer.settle(&[(receipt.clone(), Verdict::Ack)]).await }),
         verb("extend", move || async move { consumer.extend(std::slice::from_ref(receipt)).await }),
     ]
+}
+
+/// Those of topics, replies and what is rescheduled.
+fn newer_verbs<'a>(
+    queue: &'a Arc<dyn Queue>,
+    inbox: &'a dyn Inbox,
+    name: &'a QueueName,
+) -> Result<Vec<Verb<'a>>, Fail> {
+    let (topic, pattern) = (Destination::from(key("a.b")?), pattern("a.*")?);
+    let (id, reply) = (MessageId::random(), Destination::from(inbox.address()));
+    let publish = move |to: &Destination| {
+        let to = to.clone();
+        async move { queue.publish(&to, numbered(1)).await }
+    };
+    Ok(vec![
+        verb("publish to a topic", move || publish(&topic)),
+        verb("publish of a reply", move || publish(&reply)),
+        verb("unbind", move || {
+            let pattern = pattern.clone();
+            async move { queue.unbind(name, &pattern).await }
+        }),
+        verb("reschedule", move || {
+            let id = id.clone();
+            async move { queue.reschedule(name, &id, Reschedule::Cancel).await }
+        }),
+        verb("inbox", move || queue.inbox()),
+        verb("receive of an inbox", move || inbox.receive(PATIENCE)),
+    ])
 }
 
 /// None of the refused verbs had an effect: the one message is still there, in hand or on its way back.
@@ -172,6 +203,8 @@ async fn used_and_dropped(env: &Env, victim: &Victim, name: &QueueName) -> Outco
     let queue = victim.another(env).await?;
     let consumer = queue.subscribe(&steady(env, name)).await?;
     ensure!(consumer.receive(1, Duration::from_millis(1)).await?.is_empty(), "something came");
+    let inbox = queue.inbox().await?;
+    ensure!(inbox.receive(Duration::from_millis(1)).await?.is_empty(), "a reply came");
     queue.stats(name).await?;
     Ok(())
 }
@@ -229,7 +262,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(
         "C-LIF-06",
         "fifty handles that declare at once make one set of queues",
-        ["S-PUB-1", "S-DEL-3", "S-VAL-3"],
+        ["S-ADM-5", "S-PUB-1", "S-DEL-3", "S-VAL-3"],
         Safety,
         [],
         many_handles_make_one_set_of_objects

@@ -6,34 +6,46 @@ mod admin;
 mod arrival;
 pub(crate) mod attempts;
 mod batch;
+mod binding;
 mod burial;
 mod content;
 mod crew;
 mod crowd;
 mod dead_letter;
 mod deaf;
+mod dedup;
 mod delay;
 mod delay_crowd;
 mod deliver;
+mod fan_out;
 mod fault;
+mod group;
 mod hand;
 mod history;
+mod inbox;
 mod input;
 mod interrupt;
 mod lease;
 mod lease_race;
 mod lifecycle;
 mod model;
+mod pressure;
 mod priority;
 mod priority_crowd;
 mod publish;
 mod redrive;
+mod request;
+mod reschedule;
 mod retry;
+mod room;
+mod route;
 mod schema;
 mod settle;
 mod starvation;
 mod stats_under_load;
 mod time;
+mod topic;
+mod ttl;
 mod worker;
 mod worker_time;
 
@@ -59,6 +71,17 @@ const TABLES: &[&[Case]] = &[
     input::CASES,
     admin::CASES,
     stats_under_load::CASES,
+    topic::CASES,
+    fan_out::CASES,
+    binding::CASES,
+    group::CASES,
+    request::CASES,
+    inbox::CASES,
+    ttl::CASES,
+    dedup::CASES,
+    room::CASES,
+    pressure::CASES,
+    reschedule::CASES,
     lifecycle::CASES,
     history::CASES,
     model::CASES,

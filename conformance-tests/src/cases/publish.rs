@@ -9,18 +9,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use polyqueue::{
-    Certainty, Consumer, Destination, Error, Message, MessageId, Parts, Priority, Published, Queue,
-    QueueName, QueueSpec,
+    Certainty, Consumer, Dedup, Destination, Error, Message, MessageId, Parts, Priority, Published, Queue,
+    QueueName, QueueSpec, ReplyAddress,
 };
 
 use super::arrival::{Arrival, ack, patience};
 use super::crowd::{drain_in_batches, in_tasks};
 use super::hand;
+use super::route::{bound, key, reaches_nobody};
 use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 async fn every_field_arrives(env: Env) -> Outcome {
-    let (queue, q) = env.declared("fields").await?;
+    let queue = env.open().await?;
+    let spec = QueueSpec::new(env.queue_name("fields")).dedup(Dedup::window(Duration::from_secs(600)));
+    queue.declare(&spec).await?;
+    let q = spec.name;
     let prompt = every_field()?;
     let delayed = every_field()?.with_delay(env.t(1.0));
     publish_all(&queue, &q, vec![prompt.clone(), delayed.clone()]).await?;
@@ -49,6 +53,9 @@ fn every_field() -> Result<Message, Fail> {
         .with_schema_version("2.1.0")
         .with_priority(Priority::new(7)?)
         .with_max_attempts(NonZeroU32::MIN.saturating_add(6))
+        .with_ttl(Duration::from_secs(3600))
+        .with_dedup_key(format!("key é-😀 {}", MessageId::random()))
+        .with_reply_to(ReplyAddress::new("some/inbox é, of anybody")?)
         .with_correlation_id("conversation 12")
         .with_published_at(sent_at)
         .with_header("traceparent", "00-4bf92f3577b34da6-01")
@@ -89,10 +96,11 @@ async fn nothing_is_stored_for_a_queue_that_is_not_there(env: Env) -> Outcome {
     let queue = env.open().await?;
     let q = env.queue_name("later");
     for message in [Message::new("lost"), Message::new("lost").with_delay(env.t(1.0))] {
-        let error = refused(queue.publish(&(&q).into(), vec![message]).await)?;
+        let error = refused(queue.publish(&(&q).into(), vec![message.clone()]).await)?;
         ensure!(matches!(&error, Error::NotFound(name) if *name == q), "NotFound was expected: {error}");
+        reaches_nobody(&queue, &key("later")?, message.with_id(MessageId::random())).await?;
     }
-    queue.declare(&QueueSpec::new(q.clone())).await?;
+    queue.declare(&bound(&env, "later", &["later", "#"])?).await?;
     publish_one(&queue, &q, Message::new("sentinel").with_delay(env.t(2.0))).await?;
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "sentinel", "all that was ever stored");
@@ -205,8 +213,8 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!(
         "C-PUB-04",
-        "a publish to a queue that is not there is NotFound and stores nothing",
-        ["S-PUB-2"],
+        "a publish to a queue or topic that is not there is NotFound and stores nothing, also for later",
+        ["S-PUB-2", "S-TOP-3"],
         Safety,
         [],
         nothing_is_stored_for_a_queue_that_is_not_there

@@ -1,8 +1,11 @@
 //! Which cases mean something on this backend.
 
-use polyqueue::Info;
+use std::sync::Arc;
 
-use crate::{Case, Harness, Need, NoFaults, Time};
+use polyqueue::{Error, Info, MessageId, Reschedule};
+
+use crate::dedup_store::KeysInMemory;
+use crate::{Case, Env, Fail, Need, NoFaults, Time};
 
 /// Whether a case is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +27,13 @@ pub(crate) struct Facts {
     proxy: Gate,
     child: bool,
     time: Time,
+    reschedules: bool,
+    takes_store: bool,
 }
 
 impl Facts {
-    pub(crate) async fn gather(harness: &dyn Harness, info: &Info) -> Self {
+    pub(crate) async fn gather(env: &Env, info: &Info) -> Result<Self, Fail> {
+        let harness = env.harness().as_ref();
         let faults = match harness.faults().await {
             Ok(_) => Gate::Open,
             Err(NoFaults::NotApplicable(reason)) => Gate::NotApplicable(reason),
@@ -39,7 +45,16 @@ impl Facts {
             None => Gate::NotApplicable("needs sockets".into()),
         };
         let (durable, shared) = (info.durable, info.shared);
-        Self { durable, shared, faults, proxy, child: harness.child().is_some(), time: harness.time() }
+        Ok(Self {
+            durable,
+            shared,
+            faults,
+            proxy,
+            child: harness.child().is_some(),
+            time: harness.time(),
+            reschedules: reschedules(env).await?,
+            takes_store: takes_store(env).await?,
+        })
     }
 
     pub(crate) fn gate(&self, case: &Case) -> Gate {
@@ -59,11 +74,43 @@ impl Facts {
             Need::VirtualTime if self.time != Time::Virtual => {
                 Gate::NotApplicable("needs virtual time".into())
             }
+            Need::Reschedule if !self.reschedules => {
+                Gate::NotApplicable("reschedule is not supported, and says so".into())
+            }
+            Need::DedupStore if !self.takes_store => {
+                Gate::NotApplicable("keeps dedup keys itself, and says so".into())
+            }
             Need::RealTime if self.time != Time::Real => Gate::NotApplicable("needs real time".into()),
             Need::Faults => self.faults.clone(),
             Need::Proxy => self.proxy.clone(),
             Need::Durable | Need::Shared | Need::Nothing | Need::Minutes => Gate::Open,
-            Need::VirtualTime | Need::RealTime => Gate::Open,
+            Need::VirtualTime | Need::RealTime | Need::Reschedule | Need::DedupStore => Gate::Open,
+        }
+    }
+}
+
+/// Whether a message can be rescheduled. Only `Unsupported` says that none can.
+async fn reschedules(env: &Env) -> Result<bool, Fail> {
+    let queue = env.open_unrecorded(|options| options).await?;
+    let name = env.queue_name("look");
+    queue.declare(&name.clone().into()).await?;
+    let answer = queue.reschedule(&name, &MessageId::random(), Reschedule::Cancel).await;
+    queue.delete(&name).await?;
+    queue.close().await?;
+    match answer {
+        Err(Error::Unsupported { .. }) => Ok(false),
+        answer => Ok(answer.map(|_| true)?),
+    }
+}
+
+/// Whether a client takes a store for dedup keys. Only `Unsupported` says that none does.
+async fn takes_store(env: &Env) -> Result<bool, Fail> {
+    let store = Arc::new(KeysInMemory::default());
+    match env.open_unrecorded(|options| options.dedup_store(store)).await {
+        Err(Error::Unsupported { .. }) => Ok(false),
+        answer => {
+            answer?.close().await?;
+            Ok(true)
         }
     }
 }
@@ -87,6 +134,8 @@ mod tests {
         proxy: Gate::NotApplicable(String::new()),
         child: false,
         time: Time::Virtual,
+        reschedules: true,
+        takes_store: false,
     };
 
     #[test]

@@ -112,8 +112,10 @@ impl Suite {
         let runtime =
             runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
         let (info, facts, calibrated) = runtime.block_on(async {
-            let info = first_look(&harness, &run).await?;
-            let facts = Facts::gather(harness.as_ref(), &info).await;
+            let look = look(&harness, &run);
+            let info = first_look(&look).await?;
+            let facts = Facts::gather(&look, &info).await?;
+            sweep(&look).await?;
             let calibrated = match harness.time() {
                 Time::Virtual => Calibrated::Lateness(VIRTUAL_LATENESS),
                 Time::Real => {
@@ -229,15 +231,20 @@ impl Suite {
     }
 }
 
-/// Opens the backend once, to learn what it says of itself.
-async fn first_look(harness: &Arc<dyn Harness>, run: &str) -> Result<Info, Fail> {
+/// An environment to learn from what the backend says of itself.
+fn look(harness: &Arc<dyn Harness>, run: &str) -> Env {
     let setting = Setting {
         namespace: format!("cf-{run}-look"),
         seed: 0,
         lateness: Duration::ZERO,
         info: Info::new("unknown"),
     };
-    let queue = Env::new(harness.clone(), setting).open_unrecorded(|options| options).await?;
+    Env::new(harness.clone(), setting)
+}
+
+/// Opens the backend once.
+async fn first_look(look: &Env) -> Result<Info, Fail> {
+    let queue = look.open_unrecorded(|options| options).await?;
     let info = queue.info();
     queue.close().await?;
     Ok(info)
