@@ -206,7 +206,8 @@ impl Envelope {
             priority: message.priority().get(),
             published_ms: message.published_at().map(|at| at.timestamp_millis()),
             max_attempts: message.max_attempts(),
-            ttl_ms: message.ttl().map(|ttl| ttl.as_millis() as u64),
+            // Brokers count whole milliseconds; none may be taken away.
+            ttl_ms: message.ttl().map(|ttl| ttl.as_nanos().div_ceil(1_000_000) as u64),
             dedup_key: message.dedup_key().map(Into::into),
             correlation_id: message.correlation_id().map(Into::into),
             reply_to: message.reply_to().cloned(),
