@@ -54,7 +54,7 @@ async fn load(env: Env, stopped: watch::Receiver<bool>) -> Result<Vec<MessageId>
     let (queue, mut sent) = (env.open().await?, Vec::new());
     while !*stopped.borrow() {
         sent.extend(publish_all(&queue, key("t.y")?, numbered(2)).await?);
-        sleep(env.t(0.05)).await;
+        sleep(env.t(0.2)).await;
     }
     Ok(sent)
 }

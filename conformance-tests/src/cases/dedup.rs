@@ -1,6 +1,7 @@
 //! DDP: of messages with one key a queue stores one. Each case runs with the broker's own memory for keys, and with a store that
 //! the application gives, where the backend takes one.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +98,8 @@ async fn the_first_of_a_key_is_stored(it: Clients) -> Outcome {
     }
     duplicate(&queue, &name, "k", &first).await?;
     ensure!(Instant::now() < published.inv + window, "the machine stood still: the window is over");
-    ensure_eq!(queue.stats(&name).await?.counters.duplicates, 3, "duplicates, counted");
+    let counters = queue.stats(&name).await?.counters;
+    ensure_eq!((counters.published, counters.duplicates), (5, 3), "published, and duplicates among them");
     sleep_until(published.ret + window + GRAIN + env.lateness()).await;
     let again = stored(&queue, &name, keyed("k")).await?;
     ensure_eq!(Arrival::acked(env, &*consumer).await?.delivery.message.id(), &again, "after the window");
@@ -123,9 +125,11 @@ async fn in_one_batch_and_delayed(queue: &Arc<dyn Queue>, name: &QueueName, env:
     ];
     ensure_eq!(answers, expected, "the answers to a batch");
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    for id in [&ids[1], &ids[0]] {
-        ensure_eq!(Arrival::acked(env, &*consumer).await?.delivery.message.id(), id, "of the batch");
+    let mut came = BTreeSet::new();
+    for _ in 0..2 {
+        came.insert(Arrival::acked(env, &*consumer).await?.delivery.message.id().clone());
     }
+    ensure_eq!(came, ids[..2].iter().cloned().collect(), "of the batch");
     nothing_else_is_ready(queue, name, &*consumer).await
 }
 
@@ -253,7 +257,12 @@ async fn a_key_outlives_the_broker(it: Clients) -> Outcome {
     };
     ensure_eq!(answer.duplicate_of, Some(first.clone()), "after the crash it is a duplicate of");
     let other = stored(&queue, &name, keyed("l")).await?;
-    let came = came_to(env, &queue, &name).await?;
+    // What was there may have to be put back into its order first, and may come twice.
+    let consumer = queue.subscribe(&steady(env, &name)).await?;
+    let mut came = BTreeSet::new();
+    while came.len() < 2 {
+        came.insert(Arrival::acked(env, &*consumer).await?.delivery.message.id().clone());
+    }
     ensure_eq!(came, [first, other].into(), "what is there after the crash");
     Ok(())
 }

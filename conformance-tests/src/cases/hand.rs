@@ -137,12 +137,19 @@ pub(super) async fn drain_to_sentinel(
     let last = publish_one(queue, name, Message::new("last").with_priority(Priority::LOWEST)).await?;
     let mut copies = Vec::new();
     loop {
-        let held = hold(&*consumer, 1).await?;
+        let held = consumer.receive(50, PATIENCE).await?;
+        ensure!(
+            !held.is_empty(),
+            "after {} messages the last did not come within {PATIENCE:?}",
+            copies.len()
+        );
         settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
-        if held[0].message.id() == &last {
+        let came = ids(&held);
+        let done = came.contains(&last);
+        copies.extend(came.into_iter().filter(|id| *id != last));
+        if done {
             return Ok(copies);
         }
-        copies.extend(ids(&held));
     }
 }
 

@@ -53,7 +53,7 @@ fn waits(
             let since = due.since.max(receive.inv.at);
             let spans = receive.ret.at >= since + bounds.late;
             match due.next {
-                Some(next) if spans && next.ret.at > since + bounds.late => {
+                Some(next) if spans && next.ret.at > since + bounds.late && !reborn(life, line, next) => {
                     let late = next.ret.at - since;
                     found.add(
                         "H18",
@@ -71,6 +71,11 @@ fn waits(
     }
 }
 
+/// Whether it may have died meanwhile, by the clock or to make room, and been redriven for this hand-out.
+fn reborn(life: &Life<'_>, line: &Line<'_>, next: &Hold<'_>) -> bool {
+    life.redriven_before(next.ret) && (line.overflows() || life.may_expire_before(next.ret.at))
+}
+
 /// Whether nothing but a hand-out can have taken it away.
 fn stays(life: &Life<'_>, line: &Line<'_>, receive: &Receive<'_>) -> bool {
     let mortal = line.overflows() || life.may_expire_before(receive.ret.at);
@@ -81,8 +86,7 @@ fn dues<'a>(life: &'a Life<'a>, line: &Line<'_>) -> Vec<Due<'a>> {
     let mut all = Vec::new();
     let sure = |publish: &&Publish<'_>| publish.fate == Fate::Stored && life.moves.is_empty();
     let Some(publish) = life.single().filter(sure) else { return all };
-    let died_first = life.first().is_some_and(|hold| life.redriven_before(hold.ret));
-    if let Some(ret) = publish.span.ret.filter(|_| !died_first) {
+    if let Some(ret) = publish.span.ret {
         all.push(Due { since: ret.at + publish.sent.delay, next: life.first() });
     }
     for (at, hold) in life.holds.iter().enumerate() {
