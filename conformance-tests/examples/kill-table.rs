@@ -1,5 +1,5 @@
 //! The kill table: plants one bug after another in the memory backend, and asks the reference model and the judges of
-//! histories whether they find it. `scripts/kill-table` builds and runs it.
+//! histories whether they find it; what neither finds is asked of the cases. `scripts/kill-table` builds and runs it.
 
 #[cfg(polyqueue_mutants)]
 #[path = "../tests/support/memory.rs"]
@@ -26,7 +26,7 @@ mod table {
     use std::time::{Duration, Instant};
 
     use polyqueue::{ConnectOptions, Queue, QueueName, Result};
-    use polyqueue_conformance::model::drill::{Disagreement, histories, model};
+    use polyqueue_conformance::model::drill::{Disagreement, cases, histories, model};
     use polyqueue_conformance::{Bytes, Env, Fail, Garbage, Harness, NoFaults, Time, async_trait};
     use polyqueue_memory::mutants::{ALL, Mutant, plant, uproot};
 
@@ -79,12 +79,14 @@ mod table {
         what: &'static str,
         model: Option<Disagreement>,
         rules: BTreeSet<&'static str>,
+        /// The first case that fails; asked only where neither generator has found it.
+        case: Option<&'static str>,
         failure: Option<String>,
     }
 
     impl Row {
         fn found(&self) -> bool {
-            self.model.is_some() || !self.rules.is_empty()
+            self.model.is_some() || !self.rules.is_empty() || self.case.is_some()
         }
 
         fn print(&self) {
@@ -95,7 +97,8 @@ mod table {
             let rules: Vec<&str> = self.rules.iter().copied().collect();
             let rules = if rules.is_empty() { "-".into() } else { rules.join(" ") };
             let end = if self.found() { "killed" } else { "SURVIVED" };
-            println!("{:<23} {end:<8} {model:<34} {rules:<28} {}", self.name, self.what);
+            let case = self.case.unwrap_or("-");
+            println!("{:<23} {end:<8} {model:<34} {rules:<28} {case:<10} {}", self.name, self.what);
             if let Some(failure) = &self.failure {
                 println!("  besides: {failure}");
             }
@@ -108,10 +111,11 @@ mod table {
         let start = Instant::now();
         // A bug may make the backend panic: that is found as anything else is.
         std::panic::set_hook(Box::new(|_| ()));
-        println!("{:<23} {:<8} {:<34} {:<28} what it is", "bug", "", "by the model", "by histories");
+        let head = ["bug", "", "by the model", "by histories", "by a case"];
+        println!("{:<23} {:<8} {:<34} {:<28} {:<10} what it is", head[0], head[1], head[2], head[3], head[4]);
         let mut good = correct(seed);
         let (mut passed, mut failed) = (usize::from(good), usize::from(!good));
-        let mut killed = [0; 3];
+        let mut killed = [0; 4];
         for bug in ALL.iter().filter(|bug| wanted.is_empty() || wanted.iter().any(|name| name == bug.name)) {
             let row = try_one(bug, seed);
             row.print();
@@ -121,14 +125,15 @@ mod table {
             good &= row.found();
             let counted = if row.found() { &mut passed } else { &mut failed };
             *counted += 1;
-            for (count, found) in
-                killed.iter_mut().zip([row.model.is_some(), !row.rules.is_empty(), row.found()])
-            {
+            let by = [row.model.is_some(), !row.rules.is_empty(), row.case.is_some(), row.found()];
+            for (count, found) in killed.iter_mut().zip(by) {
                 *count += usize::from(found);
             }
         }
-        let [by_model, by_histories, by_any] = killed;
-        println!("killed: {by_model} by the model, {by_histories} by histories, {by_any} by either");
+        let [by_model, by_histories, by_case, by_any] = killed;
+        println!(
+            "killed: {by_model} by the model, {by_histories} by histories, {by_case} by cases alone, {by_any} in all"
+        );
         let took = start.elapsed().as_secs_f64();
         let word = if good { "ok" } else { "FAILED" };
         println!(
@@ -143,7 +148,7 @@ mod table {
         let row = try_bug("(none)", "the backend as it is: must be accused of nothing", seed, true);
         let accused = row.found() || row.failure.is_some();
         println!(
-            "{:<23} {:<8} {} programs agree, {} crowds clean",
+            "{:<23} {:<8} {} programs agree, {} crowds clean, every case passes",
             row.name,
             if accused { "ACCUSED" } else { "clean" },
             PROGRAMS,
@@ -192,6 +197,18 @@ mod table {
                 Err(fail) => note(fail),
             }
         }
-        Row { name, what, model: by_model, rules, failure }
+        let mut case = None;
+        if all || (by_model.is_none() && rules.is_empty()) {
+            match cases(&virtually, seed, !all) {
+                Ok(failed) => {
+                    if all {
+                        failed.iter().for_each(|(id, fail)| println!("  {id}: {fail}"));
+                    }
+                    case = failed.first().map(|(id, _)| *id);
+                }
+                Err(fail) => note(fail),
+            }
+        }
+        Row { name, what, model: by_model, rules, case, failure }
     }
 }

@@ -39,6 +39,9 @@ pub(super) const OBLIGATIONS: &[&str] = &[
     "redriven twice",
     "redriven message came back",
     "discarded",
+    "duplicate not stored",
+    "key freed by a death",
+    "key freed by an ack",
 ];
 
 /// What only a generator reaches that may wait as long as it likes.
@@ -49,6 +52,16 @@ pub(super) const PATIENT: &[&str] = &[
     "died of its last lease",
     "died again after a redrive",
     "purge of dead letters",
+    "duplicate of a message that was retried",
+    "key freed by a purge",
+    "key free after its window",
+    "expired while ready",
+    "expired while delayed",
+    "retried past its end",
+    "released past its end",
+    "lease ended past the end of its message",
+    "rescheduled",
+    "cancelled",
 ];
 
 impl Coverage {

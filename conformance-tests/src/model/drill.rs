@@ -1,6 +1,6 @@
 //! Tries the suite itself: what its two generators say about a backend, as data rather than as a failed case.
 //!
-//! The kill table plants one bug after another in the memory backend and asks both.
+//! The kill table plants one bug after another in the memory backend and asks both; what neither can see is asked of the cases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +15,8 @@ use super::shrink::Failing;
 use super::suite::{Bench, Found};
 use crate::check::{self, Violation};
 use crate::env::Setting;
-use crate::run::{runtime, sweep};
-use crate::{Env, Fail, Harness, Rng};
+use crate::run::{Facts, Gate, run_case, runtime, sweep};
+use crate::{Env, Fail, Harness, Need, Rng};
 
 /// How long a failing program is made shorter.
 const SHRINKING: Duration = Duration::from_secs(5);
@@ -102,9 +102,47 @@ pub fn histories(harness: &Arc<dyn Harness>, seed: u64, drops: bool) -> Result<V
     if violations.is_empty() { tried.map(|()| violations) } else { Ok(violations) }
 }
 
+/// Runs the cases one by one, but for the generators and for those that mean nothing here; those that fail, and why, or the first
+/// of them only.
+///
+/// # Errors
+/// When the backend cannot even be opened.
+pub fn cases(
+    harness: &Arc<dyn Harness>,
+    seed: u64,
+    first_only: bool,
+) -> Result<Vec<(&'static str, Fail)>, Fail> {
+    let look = environment(harness, seed, VIRTUAL_LATENESS);
+    let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
+    let (info, facts) = runtime.block_on(async {
+        let queue = look.open_unrecorded(|options| options).await?;
+        let info = queue.info();
+        queue.close().await?;
+        let facts = Facts::gather(&look, &info).await?;
+        Ok::<_, Fail>((info, facts))
+    })?;
+    let mut failed = Vec::new();
+    for case in crate::cases::all() {
+        if case.needs.contains(&Need::Minutes) || facts.gate(case) != Gate::Open {
+            continue;
+        }
+        let env = environment_of(harness, seed, VIRTUAL_LATENESS, info.clone());
+        if let Err(fail) = run_case(case, env) {
+            failed.push((case.id, fail));
+            if first_only {
+                break;
+            }
+        }
+    }
+    Ok(failed)
+}
+
 fn environment(harness: &Arc<dyn Harness>, seed: u64, lateness: Duration) -> Env {
+    environment_of(harness, seed, lateness, Info::new("drill"))
+}
+
+fn environment_of(harness: &Arc<dyn Harness>, seed: u64, lateness: Duration, info: Info) -> Env {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let namespace = format!("drill-{}", RUNS.fetch_add(1, Relaxed));
-    let setting = Setting { namespace, seed, lateness, info: Info::new("drill") };
-    Env::new(harness.clone(), setting)
+    Env::new(harness.clone(), Setting { namespace, seed, lateness, info })
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use polyqueue::{
-    Backoff, Consumer, DeadFilter, DeadId, Delivery, Message, Page, Priority, Purge, Queue, QueueName,
-    Receipt, Refusal, Subscription, Verdict,
+    Backoff, Consumer, DeadFilter, DeadId, Delivery, Message, Page, Priority, Published, Purge, Queue,
+    QueueName, QueueSpec, Receipt, Refusal, Reschedule, Subscription, Verdict,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -46,7 +46,8 @@ pub(super) async fn drive(
     program: &[Op],
 ) -> Result<Coverage, Failure> {
     let outside = |why| Failure { call: 0, why };
-    good("declare", queue.declare(&name.clone().into()).await).map_err(outside)?;
+    let spec = QueueSpec::new(name.clone()).dedup(rules.dedup);
+    good("declare", queue.declare(&spec).await).map_err(outside)?;
     let mut driver = Driver {
         queue: queue.clone(),
         name: name.clone(),
@@ -124,6 +125,7 @@ impl Driver {
             Op::Dead => self.dead().await,
             Op::Redrive(picks) => self.redrive(picks).await,
             Op::Discard(pick) => self.discard(*pick).await,
+            Op::Reschedule(pick, to) => self.reschedule(*pick, *to).await,
         }
     }
 
@@ -141,6 +143,12 @@ impl Driver {
         if let Some(max) = draft.max_attempts.and_then(NonZeroU32::new) {
             message = message.with_max_attempts(max);
         }
+        if let Some(ttl) = draft.ttl {
+            message = message.with_ttl(self.time(ttl));
+        }
+        if let Some(key) = draft.key {
+            message = message.with_dedup_key(format!("key {key}"));
+        }
         message
     }
 
@@ -150,18 +158,14 @@ impl Driver {
         let inv = Instant::now();
         let answers = self.queue.publish(&self.name.clone().into(), batch.clone()).await;
         let call = until_now(inv);
-        for (message, answer) in batch.iter().zip(all("publish", batch.len(), answers)?) {
-            let id = good("publish", answer)?.id;
-            if id != *message.id() {
-                return Err(format!("publish of {} answered {id}", message.id()));
-            }
-        }
-        self.model.publish(call, &batch);
-        Ok(())
+        let answers = all("publish", batch.len(), answers)?;
+        let answers: Vec<Published> =
+            answers.into_iter().map(|answer| good("publish", answer)).collect::<Result<_, _>>()?;
+        self.model.publish(call, &batch, &answers)
     }
 
     async fn publish_bad(&mut self, good: u8) -> Judgement {
-        let draft = Draft { priority: 5, delay: 0, max_attempts: None };
+        let draft = Draft { priority: 5, delay: 0, max_attempts: None, ttl: None, key: None };
         let mut batch: Vec<Message> = (0..usize::from(good)).map(|nth| self.message(&draft, nth)).collect();
         let place = batch.len() / 2;
         batch.insert(place, Message::new("").with_kind("k".repeat(10_000)));
@@ -348,6 +352,16 @@ impl Driver {
         self.model.discard(&ids, &removed)?;
         self.buried.extend(ids);
         Ok(())
+    }
+
+    async fn reschedule(&mut self, pick: Pick, to: Option<Milli>) -> Judgement {
+        let Some(message) = pick.of(self.model.messages.len()) else { return Ok(()) };
+        let to = to.map_or(Reschedule::Cancel, |after| Reschedule::After(self.time(after)));
+        let inv = Instant::now();
+        let id = self.model.messages[message].sent.id();
+        let answer = self.queue.reschedule(&self.name, id, to).await;
+        let call = until_now(inv);
+        self.model.reschedule(call, message, to, good("reschedule", answer)?)
     }
 }
 

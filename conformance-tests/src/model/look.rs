@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use polyqueue::{DeadId, DeadLetter, DeadReason, Purge, QueueStats};
+use polyqueue::{DeadId, DeadLetter, DeadReason, Purge, QueueStats, Reschedule};
 
 use super::drive::NAMES;
 use super::receive::name;
-use super::state::{Judgement, Letter, Model, Place, Span, Window};
+use super::state::{Judgement, Kind, Letter, Model, Place, Span, Window};
 use crate::history::Envelope;
 
 /// How many messages are somewhere: so many surely, and some more that may be.
@@ -79,10 +79,12 @@ impl Model {
         }
         self.oldest(call, stats)?;
         let (shown, done) = (&stats.counters, self.done);
-        let shown = [shown.published, shown.acked, shown.retried, shown.released, shown.died];
-        let done = [done.published, done.acked, done.retried, done.released, done.died];
+        let shown =
+            [shown.published, shown.acked, shown.retried, shown.released, shown.died, shown.duplicates];
+        let done = [done.published, done.acked, done.retried, done.released, done.died, done.duplicates];
         if shown != done {
-            return Err(format!("published, acked, retried, released, died are {shown:?}, not {done:?}"));
+            let what = "published, acked, retried, released, died, duplicates";
+            return Err(format!("{what} are {shown:?}, not {done:?}"));
         }
         Ok(())
     }
@@ -111,14 +113,16 @@ impl Model {
         self.coverage.note_if(all.delayed.surely > 0, "purge with delayed");
         self.coverage.note_if(all.held.surely > 0, "purge with messages in flight");
         let mut gone = 0;
-        for message in &mut self.messages {
-            let goes = match message.place {
+        for at in 0..self.messages.len() {
+            let goes = match self.messages[at].place {
                 Place::Ready(_) => true,
                 Place::Delayed(..) => counts_delayed,
                 _ => false,
             };
             if goes {
-                message.place = Place::Gone;
+                self.messages[at].place = Place::Gone;
+                let freed = self.free(at);
+                self.coverage.note_if(freed, "key freed by a purge");
                 gone += 1;
             }
         }
@@ -164,7 +168,7 @@ impl Model {
             let may = message.attempts >= message.max && hold.from <= call.ret;
             if may && letters.iter().any(listed) {
                 let died = Window { from: hold.from, by: call.ret };
-                self.bury(at, DeadReason::MaxAttempts, None, died);
+                self.bury(at, &[DeadReason::MaxAttempts], None, died);
             }
         }
     }
@@ -175,8 +179,8 @@ impl Model {
         let wrong = |what: &str, shown: String, not: String| {
             Err(format!("the record of {who} says {what} {shown}, not {not}"))
         };
-        if letter.reason != known.reason {
-            return wrong("reason", letter.reason.to_string(), known.reason.to_string());
+        if !known.reasons.contains(&letter.reason) {
+            return wrong("reason", letter.reason.to_string(), format!("{:?}", known.reasons));
         }
         if let Some(error) = known.error.as_ref().filter(|error| **error != letter.error) {
             return wrong("error", format!("{:?}", letter.error), format!("{error:?}"));
@@ -212,7 +216,9 @@ impl Model {
             let letter = self.dead.remove(at);
             self.coverage.note("redriven");
             self.goes_back(letter.message, call, Duration::ZERO);
+            let expires = self.messages[letter.message].sent.ttl().map(|ttl| self.after(call, ttl));
             let message = &mut self.messages[letter.message];
+            message.expires = expires;
             message.earlier += message.attempts;
             message.attempts = 0;
             message.redriven += 1;
@@ -228,6 +234,28 @@ impl Model {
                 let letter = self.dead.remove(at);
                 self.messages[letter.message].place = Place::Gone;
                 self.coverage.note("discarded");
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the answer to a change of time: only what waits for its time can be changed.
+    pub(super) fn reschedule(&mut self, call: Span, message: usize, to: Reschedule, done: bool) -> Judgement {
+        self.pass(call.inv);
+        let place = self.messages[message].place;
+        if done != matches!(place, Place::Delayed(..)) {
+            return Err(format!("{} is {place:?}, and was rescheduled: {done}", name(message)));
+        }
+        match to {
+            _ if !done => {}
+            Reschedule::Cancel => {
+                self.coverage.note("cancelled");
+                self.messages[message].place = Place::Gone;
+                self.free(message);
+            }
+            Reschedule::After(after) => {
+                self.coverage.note("rescheduled");
+                self.messages[message].place = self.waiting(call, after, Kind::Again, Kind::Again);
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ mod coverage;
 mod crowd;
 pub mod drill;
 mod drive;
+mod keys;
 mod look;
 mod program;
 mod receive;

@@ -18,6 +18,10 @@ pub(super) struct Draft {
     pub(super) priority: u8,
     pub(super) delay: Milli,
     pub(super) max_attempts: Option<u32>,
+    /// For ever where there is none.
+    pub(super) ttl: Option<Milli>,
+    /// One of a few dedup keys.
+    pub(super) key: Option<u64>,
 }
 
 /// Names one of the things that there are so far.
@@ -78,6 +82,8 @@ pub(super) enum Op {
     Dead,
     Redrive(Vec<Pick>),
     Discard(Pick),
+    /// Any message, wherever it is: to another time, or away.
+    Reschedule(Pick, Option<Milli>),
 }
 
 /// What programs are made of.
@@ -97,6 +103,12 @@ pub(super) struct Taste {
     pub(super) delays: &'static [Milli],
     /// How often time is let pass, in a thousand calls.
     pub(super) advances: u64,
+    /// Times to live, from which one is drawn; none where the list is empty.
+    pub(super) ttls: &'static [Milli],
+    /// For how long a dedup key is kept.
+    pub(super) window: Milli,
+    /// Whether messages are rescheduled.
+    pub(super) reschedules: bool,
 }
 
 /// For virtual time, where waiting costs nothing.
@@ -108,6 +120,9 @@ pub(super) const VIRTUAL: Taste = Taste {
     waits: &[0, 0, 500, 1_000, 2_000, 3_000, 6_000],
     delays: &[1, 500, 1_000, 1_000, 2_000, 3_000, 4_000, 20_000],
     advances: 120,
+    ttls: &[500, 1_000, 2_000, 3_000, 6_000],
+    window: 4_000,
+    reschedules: true,
 };
 
 /// For real time: few and short waits.
@@ -119,6 +134,10 @@ pub(super) const REAL: Taste = Taste {
     waits: &[0, 0, 0, 1_000, 2_000],
     delays: &[500, 1_000, 2_000, 3_000],
     advances: 50,
+    // When exactly something expires is nobody's to say here, nor that a window ends; and not every backend reschedules.
+    ttls: &[],
+    window: 3_600_000,
+    reschedules: false,
 };
 
 impl Taste {
@@ -166,6 +185,10 @@ impl Taste {
             820..=849 => Op::Extend(pick(rng)),
             850..=864 => Op::SettleElsewhere(pick(rng)),
             865..=869 => Op::ExtendElsewhere(pick(rng)),
+            870..=874 if self.reschedules => {
+                let to = rng.chance(0.6).then(|| draw(rng, self.delays));
+                Op::Reschedule(pick(rng), to)
+            }
             870..=884 => Op::Purge(if rng.chance(0.75) { Purge::Waiting } else { Purge::Dead }),
             885..=934 => Op::Stats,
             935..=959 => Op::Dead,
@@ -180,7 +203,10 @@ impl Taste {
             if rng.chance(0.5) { draw(rng, &[2, 5, 5, 9, 10]) } else { 1 + rng.below(10) as u32 } as u8;
         let delay = if rng.chance(0.25) { draw(rng, self.delays) } else { 0 };
         let max_attempts = rng.chance(0.3).then(|| 1 + rng.below(4) as u32);
-        Draft { priority, delay, max_attempts }
+        let mortal = !self.ttls.is_empty() && rng.chance(0.2);
+        let ttl = mortal.then(|| draw(rng, self.ttls)).filter(|ttl| *ttl > delay);
+        let key = rng.chance(0.2).then(|| rng.below(3));
+        Draft { priority, delay, max_attempts, ttl, key }
     }
 
     /// Half of them alike, half of them mixed.
@@ -243,7 +269,13 @@ impl fmt::Display for Draft {
         if self.delay > 0 {
             write!(f, " delayed {}", T(self.delay))?;
         }
-        self.max_attempts.map_or(Ok(()), |max| write!(f, " max {max}"))
+        if let Some(max) = self.max_attempts {
+            write!(f, " max {max}")?;
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, " for {}", T(ttl))?;
+        }
+        self.key.map_or(Ok(()), |key| write!(f, " key {key}"))
     }
 }
 
@@ -292,6 +324,8 @@ impl fmt::Display for Op {
             Self::Dead => f.write_str("list the dead"),
             Self::Redrive(picks) => write!(f, "redrive {}", joined(picks)),
             Self::Discard(pick) => write!(f, "discard {pick}"),
+            Self::Reschedule(pick, Some(after)) => write!(f, "reschedule {pick} to {} from now", T(*after)),
+            Self::Reschedule(pick, None) => write!(f, "cancel {pick}"),
         }
     }
 }
@@ -321,10 +355,16 @@ mod tests {
     #[test]
     fn a_program_reads_well() {
         let program = [
-            Op::Publish(vec![Draft { priority: 9, delay: 1_500, max_attempts: Some(2) }]),
+            Op::Publish(vec![Draft {
+                priority: 9,
+                delay: 1_500,
+                max_attempts: Some(2),
+                ttl: Some(3_000),
+                key: Some(1),
+            }]),
             Op::Settle { words: vec![(Pick::Recent(0), Word::Retry(500))], garbage: true },
         ];
-        let text = "   1. publish p9 delayed 1.5T max 2\n   \
+        let text = "   1. publish p9 delayed 1.5T max 2 for 3T key 1\n   \
                     2. settle retry after 0.5T recent 0, and a receipt that nobody made\n";
         assert_eq!(Listing(&program).to_string(), text);
     }

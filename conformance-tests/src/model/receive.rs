@@ -70,8 +70,10 @@ impl Model {
     /// When what is not ready will be at the latest, as far as it is to be handed out again.
     fn comes_back(&self) -> impl Iterator<Item = (Instant, usize)> {
         self.messages.iter().enumerate().filter_map(|(at, message)| match message.place {
-            Place::Delayed(due, _) => Some((due.by, at)),
-            Place::Held(hold) if message.attempts < message.max => Some((hold.by, at)),
+            Place::Delayed(due, _) if !message.expires_by(due.by) => Some((due.by, at)),
+            Place::Held(hold) if message.attempts < message.max && !message.expires_by(hold.by) => {
+                Some((hold.by, at))
+            }
             _ => None,
         })
     }
@@ -99,6 +101,9 @@ impl Model {
             Place::Dead | Place::Gone => return Err(format!("{id} came, although it has come to its end")),
         }
         let message = &self.messages[at];
+        if let Some(end) = message.expires.filter(|end| end.by < call.ret) {
+            return Err(format!("{id} came {:?} after its time to live", call.ret - end.by));
+        }
         if attempt != message.attempts + 1 {
             return Err(format!("{id} came as attempt {attempt}, not {}", message.attempts + 1));
         }

@@ -1,11 +1,13 @@
 //! The model's state: messages, each in one place, and what time does to them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use polyqueue::{DeadId, DeadReason, Message, Receipt};
+use polyqueue::{DeadId, DeadReason, Dedup, Message, Receipt};
 use tokio::time::Instant;
 
 use super::coverage::Coverage;
+use super::keys::Owner;
 use crate::history::Envelope;
 
 /// What one run of a program promises and may expect.
@@ -16,6 +18,8 @@ pub(super) struct Rules {
     pub(super) max_attempts: u32,
     /// How late what is due by the clock may come; zero in virtual time.
     pub(super) late: Duration,
+    /// How the queue keeps dedup keys.
+    pub(super) dedup: Dedup,
     /// How far the clocks of broker and test may differ about the end of a lease; zero in virtual time.
     pub(super) grain: Duration,
 }
@@ -100,6 +104,15 @@ pub(super) struct Known {
     pub(super) last_error: Option<String>,
     pub(super) holder: Option<usize>,
     pub(super) place: Place,
+    /// When it expires, unless somebody has it in hand then.
+    pub(super) expires: Option<Window>,
+}
+
+impl Known {
+    /// Whether it has expired by then, if nobody has it in hand.
+    pub(super) fn expires_by(&self, moment: Instant) -> bool {
+        self.expires.is_some_and(|end| end.by <= moment)
+    }
 }
 
 /// One hand-out.
@@ -118,7 +131,8 @@ pub(super) struct Delivered {
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
     pub(super) message: usize,
-    pub(super) reason: DeadReason,
+    /// Of two that are true at once the backend may choose either.
+    pub(super) reasons: Vec<DeadReason>,
     /// `None` where the text is the backend's to choose.
     pub(super) error: Option<String>,
     pub(super) died: Window,
@@ -134,6 +148,7 @@ pub(super) struct Done {
     pub(super) retried: u64,
     pub(super) released: u64,
     pub(super) died: u64,
+    pub(super) duplicates: u64,
 }
 
 /// The model of one queue.
@@ -145,6 +160,8 @@ pub(super) struct Model {
     /// In the order of death.
     pub(super) dead: Vec<Letter>,
     pub(super) done: Done,
+    /// Who has which dedup key.
+    pub(super) keys: BTreeMap<String, Owner>,
     /// Whether this backend can count delayed messages, and hence purge them; unknown before the first stats.
     pub(super) counts_delayed: Option<bool>,
     pub(super) coverage: Coverage,
@@ -160,33 +177,41 @@ impl Model {
             deliveries: Vec::new(),
             dead: Vec::new(),
             done: Done::default(),
+            keys: BTreeMap::new(),
             counts_delayed: None,
             coverage: Coverage::default(),
             turns: Vec::new(),
         }
     }
 
-    /// Stored messages.
-    pub(super) fn publish(&mut self, call: Span, batch: &[Message]) {
-        self.coverage.note_if(batch.len() > 1, "batch published");
-        self.turns.push(call.ret);
-        for message in batch {
-            let max = message.max_attempts().map_or(self.rules.max_attempts, Into::into);
-            let place = self.waiting(call, message.delay(), Kind::Due, Kind::Fresh);
-            self.done.published += 1;
-            self.messages.push(Known {
-                sent: message.clone(),
-                envelope: Envelope::of(message),
-                max,
-                attempts: 0,
-                earlier: 0,
-                redriven: 0,
-                retries: 0,
-                last_error: None,
-                holder: None,
-                place,
-            });
-        }
+    /// A message that was stored.
+    pub(super) fn store(&mut self, call: Span, message: &Message) {
+        let max = message.max_attempts().map_or(self.rules.max_attempts, Into::into);
+        let place = self.waiting(call, message.delay(), Kind::Due, Kind::Fresh);
+        self.done.published += 1;
+        self.messages.push(Known {
+            sent: message.clone(),
+            envelope: Envelope::of(message),
+            max,
+            attempts: 0,
+            earlier: 0,
+            redriven: 0,
+            retries: 0,
+            last_error: None,
+            holder: None,
+            place,
+            expires: message.ttl().map(|ttl| self.after(call, ttl)),
+        });
+    }
+
+    /// A turn is over: a call that changed the queue, or looked at it.
+    pub(super) fn turn_over(&mut self, at: Instant) {
+        self.turns.push(at);
+    }
+
+    /// So long after a call.
+    pub(super) fn after(&self, call: Span, time: Duration) -> Window {
+        Window { from: call.inv + time, by: call.ret + time + self.rules.late }
     }
 
     /// Ready at once, or `after` the call.
@@ -195,7 +220,7 @@ impl Model {
             let turn = self.turn();
             return Place::Ready(Ready { kind: at_once, turns: (turn, turn), due: None, since: call.ret });
         }
-        Place::Delayed(Window { from: call.inv + after, by: call.ret + after + self.rules.late }, later)
+        Place::Delayed(self.after(call, after), later)
     }
 
     /// The number of this turn. Between two turns there is room for what happens by itself.
@@ -219,23 +244,52 @@ impl Model {
     pub(super) fn pass(&mut self, now: Instant) {
         self.turns.push(now);
         for at in 0..self.messages.len() {
+            if let Place::Held(hold) = self.messages[at].place
+                && hold.by <= now
+            {
+                self.lease_ends(at, hold);
+            }
+            self.grow_old(at, now);
             match self.messages[at].place {
                 Place::Delayed(due, kind) if due.by <= now => {
                     let turns = (self.turn_at(due.from), self.turn());
                     let ready = Ready { kind, turns, due: Some(due), since: due.by };
                     self.messages[at].place = Place::Ready(ready);
                 }
-                Place::Held(hold) if hold.by <= now => self.expire(at, hold),
                 _ => {}
             }
         }
     }
 
-    fn expire(&mut self, at: usize, hold: Hold) {
-        if self.messages[at].attempts >= self.messages[at].max {
-            self.coverage.note("died of its last lease");
-            let died = Window { from: hold.from, by: hold.by };
-            return self.bury(at, DeadReason::MaxAttempts, None, died);
+    /// What waits longer than its time to live is dead. A lease that runs is not ended.
+    fn grow_old(&mut self, at: usize, now: Instant) {
+        let Some(died) = self.messages[at].expires.filter(|end| end.by <= now) else { return };
+        let what = match self.messages[at].place {
+            Place::Ready(_) => "expired while ready",
+            Place::Delayed(..) => "expired while delayed",
+            _ => return,
+        };
+        self.coverage.note(what);
+        self.bury(at, &[DeadReason::Expired], Some("expired".into()), died);
+    }
+
+    fn lease_ends(&mut self, at: usize, hold: Hold) {
+        let died = Window { from: hold.from, by: hold.by };
+        let expired = self.messages[at].expires.is_some_and(|end| end.by <= hold.by);
+        let last = self.messages[at].attempts >= self.messages[at].max;
+        match (expired, last) {
+            (true, true) => {
+                return self.bury(at, &[DeadReason::Expired, DeadReason::MaxAttempts], None, died);
+            }
+            (true, false) => {
+                self.coverage.note("lease ended past the end of its message");
+                return self.bury(at, &[DeadReason::Expired], None, died);
+            }
+            (false, true) => {
+                self.coverage.note("died of its last lease");
+                return self.bury(at, &[DeadReason::MaxAttempts], None, died);
+            }
+            (false, false) => {}
         }
         self.coverage.note("lease ended");
         self.coverage.note_if(hold.extended, "extended lease ended");
@@ -244,10 +298,18 @@ impl Model {
         self.messages[at].place = Place::Ready(ready);
     }
 
-    pub(super) fn bury(&mut self, message: usize, reason: DeadReason, error: Option<String>, died: Window) {
+    pub(super) fn bury(
+        &mut self,
+        message: usize,
+        reasons: &[DeadReason],
+        error: Option<String>,
+        died: Window,
+    ) {
         self.coverage.note_if(self.messages[message].redriven > 0, "died again after a redrive");
         self.messages[message].place = Place::Dead;
-        self.dead.push(Letter { message, reason, error, died, id: None });
+        let freed = self.free(message);
+        self.coverage.note_if(freed, "key freed by a death");
+        self.dead.push(Letter { message, reasons: reasons.to_vec(), error, died, id: None });
     }
 
     /// When something happens by itself, for every message for which something will.

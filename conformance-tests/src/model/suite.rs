@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use polyqueue::{Queue, QueueName};
+use polyqueue::{Dedup, Queue, QueueName, Until};
 
 use super::coverage::{Coverage, OBLIGATIONS, PATIENT};
 use super::drive::{Failure, drive};
@@ -29,7 +29,7 @@ const MORE: u64 = 3;
 const SHRINKING: Duration = Duration::from_secs(20);
 
 /// Programs on one queue handle, each on a queue of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bench {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) rules: Rules,
@@ -52,6 +52,7 @@ impl Bench {
             max_attempts: 3,
             late: Duration::ZERO,
             grain: Duration::ZERO,
+            dedup: Dedup::window(tick * VIRTUAL.window / 1_000),
         };
         Self { queue, rules, tick, taste: VIRTUAL }
     }
@@ -63,6 +64,7 @@ impl Bench {
             max_attempts: 2,
             late: env.lateness() * 2,
             grain: Duration::from_millis(2),
+            dedup: Dedup::window(env.tick() * REAL.window / 1_000),
         };
         Self { queue, rules, tick: env.tick(), taste: REAL }
     }
@@ -76,6 +78,14 @@ impl Bench {
 
     /// Drives the program of this seed; when it fails, makes it shorter.
     pub(super) async fn try_seed(&self, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
+        // Every other queue frees keys by an ack.
+        let until = if seed.is_multiple_of(2) { Until::Ack } else { Until::Window };
+        let mut bench = self.clone();
+        bench.rules.dedup.until = until;
+        bench.try_program(seed, patience).await
+    }
+
+    async fn try_program(&self, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
         let program = self.taste.program(seed);
         let failure = match self.drive(&program).await {
             Ok(coverage) => return Ok(coverage),

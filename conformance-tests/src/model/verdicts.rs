@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polyqueue::{DeadReason, Extended, Settled, Verdict};
+use polyqueue::{DeadReason, Extended, Settled, Until, Verdict};
 
 use super::receive::name;
 use super::state::{Hold, Judgement, Model, Place, Span, Window};
@@ -46,7 +46,7 @@ impl Model {
         answer: Settled,
     ) -> Judgement {
         let message = self.deliveries[delivery].message;
-        let effect = self.effect(message, verdict);
+        let effect = self.effect(call, message, verdict);
         let elsewhere = self.deliveries[delivery].consumer != consumer;
         let (allowed, ended): (&[Settled], Option<Hold>) = match self.standing(delivery, consumer, call) {
             Standing::Held(_) => (&[effect], None),
@@ -78,13 +78,19 @@ impl Model {
     }
 
     /// What the verdict answers when its holder still has the message.
-    fn effect(&self, message: usize, verdict: &Verdict) -> Settled {
+    fn effect(&self, call: Span, message: usize, verdict: &Verdict) -> Settled {
+        let expired = self.expired(message, call);
         let message = &self.messages[message];
         match verdict {
             Verdict::DeadLetter { .. } => Settled::Died,
-            Verdict::Retry { .. } if message.attempts >= message.max => Settled::Died,
+            Verdict::Retry { .. } if expired || message.attempts >= message.max => Settled::Died,
             _ => Settled::Applied,
         }
+    }
+
+    /// Whether its time to live is over. Programs in real time have none.
+    fn expired(&self, message: usize, call: Span) -> bool {
+        self.messages[message].expires.is_some_and(|end| end.by <= call.inv)
     }
 
     fn apply(&mut self, call: Span, delivery: usize, verdict: &Verdict, effect: Settled) {
@@ -95,17 +101,31 @@ impl Model {
             Verdict::Ack => {
                 self.done.acked += 1;
                 self.messages[message].place = Place::Gone;
+                if self.rules.dedup.until == Until::Ack {
+                    let freed = self.free(message);
+                    self.coverage.note_if(freed, "key freed by an ack");
+                }
             }
             Verdict::Release { after } => {
                 self.done.released += 1;
                 self.messages[message].attempts -= 1;
+                if self.expired(message, call) {
+                    self.coverage.note("released past its end");
+                    return self.bury(message, &[DeadReason::Expired], None, died);
+                }
                 self.goes_back(message, call, *after);
             }
             Verdict::Retry { error, .. } if effect == Settled::Died => {
                 self.done.died += 1;
+                if self.expired(message, call) {
+                    self.coverage.note("retried past its end");
+                    let last = self.messages[message].attempts >= self.messages[message].max;
+                    let reasons = [DeadReason::Expired, DeadReason::MaxAttempts];
+                    return self.bury(message, &reasons[..1 + usize::from(last)], None, died);
+                }
                 let own = self.messages[message].sent.max_attempts().is_some();
                 self.coverage.note(if own { "message's own maximum reached" } else { "last attempt failed" });
-                self.bury(message, DeadReason::MaxAttempts, Some(error.clone()), died);
+                self.bury(message, &[DeadReason::MaxAttempts], Some(error.clone()), died);
             }
             Verdict::Retry { after, error } => {
                 self.done.retried += 1;
@@ -116,7 +136,7 @@ impl Model {
             Verdict::DeadLetter { reason, error } => {
                 self.done.died += 1;
                 self.coverage.note("rejected");
-                self.bury(message, (*reason).into(), Some(error.clone()), died);
+                self.bury(message, &[(*reason).into()], Some(error.clone()), died);
             }
         }
     }

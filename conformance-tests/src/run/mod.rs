@@ -18,9 +18,8 @@ use polyqueue::Info;
 
 use self::calibrate::{Calibrated, calibrate};
 use self::deviations::Deviation;
-use self::gate::{Facts, Gate};
-use self::one::run_case;
-pub(crate) use self::one::{panic_text, runtime, sweep};
+pub(crate) use self::gate::{Facts, Gate};
+pub(crate) use self::one::{panic_text, run_case, runtime, sweep};
 use self::options::Options;
 use self::report::{End, Report, Row};
 use crate::env::Setting;
