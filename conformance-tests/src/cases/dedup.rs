@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use polyqueue::{
     Dedup, DedupStore, Error, Message, MessageId, Overflow, Published, Purge, Queue, QueueName, QueueSpec,
     Reschedule, Settled, Verdict,
@@ -17,68 +17,12 @@ use super::arrival::{Arrival, ack, patience, timed};
 use super::crowd::in_tasks;
 use super::fault::fault_and_heal;
 use super::hand::{GRAIN, PATIENCE, brief, expiring, nothing_else_is_ready, redrive_all, settle_all, steady};
+use super::keyed::{Clients, HOUR, duplicate, given, keyed, own, stored};
 use super::route::{came_to, invalid};
 use super::ttl::lifetime;
 use crate::dedup_store::KeysInMemory;
 use crate::verbs::{dead_all, eventually, publish_any, publish_one, receive_none, receive_one, settle_one};
-use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
-
-/// Opens clients, all with the same store or all with none.
-#[derive(Clone)]
-struct Clients {
-    env: Env,
-    store: Option<Arc<dyn DedupStore>>,
-}
-
-/// The body of a case.
-type Body = fn(Clients) -> BoxFuture<'static, Outcome>;
-
-/// With the broker's own memory.
-async fn own(env: Env, body: Body) -> Outcome {
-    body(Clients { env, store: None }).await
-}
-
-/// With a store of the application.
-async fn given(env: Env, body: Body) -> Outcome {
-    body(Clients { env, store: Some(Arc::new(KeysInMemory::default())) }).await
-}
-
-impl Clients {
-    async fn open(&self) -> Result<Arc<dyn Queue>, Fail> {
-        let store = self.store.clone();
-        self.env.open_with(|options| store.into_iter().fold(options, |all, one| all.dedup_store(one))).await
-    }
-
-    async fn declared(&self, name: &str, dedup: Dedup) -> Result<(Arc<dyn Queue>, QueueName), Fail> {
-        self.declared_as(QueueSpec::new(self.env.queue_name(name)).dedup(dedup)).await
-    }
-
-    async fn declared_as(&self, spec: QueueSpec) -> Result<(Arc<dyn Queue>, QueueName), Fail> {
-        let queue = self.open().await?;
-        queue.declare(&spec).await?;
-        Ok((queue, spec.name))
-    }
-}
-
-/// Far longer than any case.
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn keyed(key: &str) -> Message {
-    Message::new(key.to_owned()).with_dedup_key(key)
-}
-
-/// Publishes a message that must be stored: its key is free.
-async fn stored(queue: &Arc<dyn Queue>, name: &QueueName, message: Message) -> Result<MessageId, Fail> {
-    publish_one(queue, name, message).await
-}
-
-/// Publishes a message that must not be stored: `first` has its key.
-async fn duplicate(queue: &Arc<dyn Queue>, name: &QueueName, key: &str, first: &MessageId) -> Outcome {
-    let message = keyed(key);
-    let expected = Published::duplicate(message.id().clone(), first.clone());
-    ensure_eq!(publish_any(queue, name, message).await??, expected, "the answer to a duplicate");
-    Ok(())
-}
+use crate::{Case, Env, Fault, Outcome, case, ensure, ensure_eq};
 
 async fn the_first_of_a_key_is_stored(it: Clients) -> Outcome {
     let env = &it.env;
@@ -269,7 +213,7 @@ async fn a_key_outlives_the_broker(it: Clients) -> Outcome {
 
 /// A cancelled message never was.
 async fn a_cancelled_message_frees_its_key(env: Env) -> Outcome {
-    let it = Clients { env, store: None };
+    let it = Clients::plain(env);
     let (queue, name) = it.declared("cancelled", Dedup::window(HOUR)).await?;
     let first = stored(&queue, &name, keyed("k").with_delay(HOUR)).await?;
     duplicate(&queue, &name, "k", &first).await?;

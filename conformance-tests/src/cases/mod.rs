@@ -25,6 +25,7 @@ mod history;
 mod inbox;
 mod input;
 mod interrupt;
+mod keyed;
 mod lease;
 mod lease_race;
 mod lifecycle;
@@ -36,6 +37,7 @@ mod publish;
 mod redrive;
 mod request;
 mod reschedule;
+mod retention;
 mod retry;
 mod room;
 mod route;
@@ -80,6 +82,7 @@ const TABLES: &[&[Case]] = &[
     ttl::CASES,
     dedup::CASES,
     room::CASES,
+    retention::CASES,
     pressure::CASES,
     reschedule::CASES,
     lifecycle::CASES,

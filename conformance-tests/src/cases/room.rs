@@ -8,11 +8,11 @@ use polyqueue::{
     Certainty, Consumer, DeadReason, Error, Message, MessageId, Overflow, Priority, Published, Queue,
     QueueName, QueueSpec, Settled, Verdict,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 use super::arrival::{ack, timed};
 use super::hand::{
-    Counts, GRAIN, PATIENCE, bury, counts, hold, ids, level, numbered, redrive_all, settle_all, steady,
+    Counts, GRAIN, PATIENCE, counts, hold, ids, level, numbered, redrive_all, settle_all, steady,
 };
 use super::route::{bound, came_to, key, pattern};
 use crate::verbs::{dead_all, publish_all, publish_any, publish_one, receive_one};
@@ -277,50 +277,6 @@ fn declared_bound(env: &Env, name: &str, overflow: Overflow, text: &str) -> Resu
     Ok(bound(env, name, &[text])?.bound(ROOM, overflow))
 }
 
-async fn the_dead_are_kept_so_many_and_so_long(env: Env) -> Outcome {
-    let queue = env.open().await?;
-    let few = QueueSpec::new(env.queue_name("few")).dead_max_len(10);
-    queue.declare(&few).await?;
-    let buried = bury(&env, &queue, &few.name, numbered(15)).await?;
-    let kept: Vec<MessageId> =
-        dead_all(&queue, &few.name).await?.iter().filter_map(|it| Some(it.message()?.id().clone())).collect();
-    ensure_eq!(kept, buried[5..], "the youngest ten, oldest first");
-    let stats = queue.stats(&few.name).await?;
-    ensure_eq!((stats.dead, stats.counters.dropped), (10, 5), "dead, and dropped");
-    bury(&env, &queue, &few.name, numbered(1)).await?;
-    let stats = queue.stats(&few.name).await?;
-    ensure_eq!((stats.dead, stats.counters.dropped), (10, 6), "dead, and dropped, after one more");
-    redrive_all(&queue, &few.name).await?;
-    ensure_eq!(came_to(&env, &queue, &few.name).await?.len(), 10, "redriven");
-    for look in 0..3 {
-        grow_old(&env, &queue, look).await?;
-    }
-    Ok(())
-}
-
-/// Letters that are too old are gone whoever looks first: at the counts, at the letters, or to redrive them.
-async fn grow_old(env: &Env, queue: &Arc<dyn Queue>, look: usize) -> Outcome {
-    let age = env.t(5.0).max(10 * env.lateness());
-    let spec = QueueSpec::new(env.queue_name(&format!("brief {look}"))).dead_max_age(age);
-    let name = spec.name.clone();
-    queue.declare(&spec).await?;
-    let before = Instant::now();
-    bury(env, queue, &name, numbered(3)).await?;
-    let died = Instant::now();
-    let letters = dead_all(queue, &name).await?;
-    ensure!(letters.len() == 3 || before.elapsed() >= age, "{} letters before their age", letters.len());
-    sleep_until(died + age + GRAIN + env.lateness()).await;
-    let old: Vec<_> = letters.into_iter().map(|letter| letter.id).collect();
-    match look {
-        0 => ensure_eq!(queue.stats(&name).await?.dead, 0, "dead, after their age"),
-        1 => ensure_eq!(dead_all(queue, &name).await?.len(), 0, "letters after their age"),
-        _ => ensure!(!queue.redrive(&name, &old).await?.contains(&true), "a letter outlived its age"),
-    }
-    let stats = queue.stats(&name).await?;
-    ensure_eq!((stats.ready, stats.dead, stats.counters.dropped), (0, 0, 3), "ready, dead, dropped");
-    Ok(())
-}
-
 pub(crate) const CASES: &[Case] = &[
     case!(
         "C-BPR-01",
@@ -353,13 +309,5 @@ pub(crate) const CASES: &[Case] = &[
         Safety,
         [],
         a_topic_has_as_much_room_as_its_fullest_queue
-    ),
-    case!(
-        "C-DLQ-08",
-        "dead letters are kept so many and so long; the oldest are dropped first, and counted",
-        ["S-DLQ-4", "S-ADM-4"],
-        Safety,
-        [],
-        the_dead_are_kept_so_many_and_so_long
     ),
 ];
