@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use polyqueue::{Certainty, ConnectOptions, Error, Limits, Meter, QueueName, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -45,7 +45,9 @@ pub(crate) struct Core {
     pub(crate) burials: tokio::sync::Mutex<()>,
     clock_offset: TimeDelta,
     publishing: Link,
-    publisher: tokio::sync::Mutex<Option<Publisher>>,
+    publisher: RwLock<Option<Publisher>>,
+    /// One call at a time opens a publisher.
+    opening: tokio::sync::Mutex<()>,
     consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
     levels: tokio::sync::Mutex<()>,
     /// One of this handle's calls at a time makes the catalogue.
@@ -87,7 +89,8 @@ impl Core {
             doors: Doors::default(),
             burials: tokio::sync::Mutex::default(),
             clock_offset: options.clock_offset,
-            publisher: tokio::sync::Mutex::default(),
+            publisher: RwLock::default(),
+            opening: tokio::sync::Mutex::default(),
             consuming: Mutex::default(),
             levels: tokio::sync::Mutex::default(),
             births: tokio::sync::Mutex::default(),
@@ -159,19 +162,21 @@ impl Core {
 
     /// Where to publish.
     pub(crate) async fn publisher(&self) -> Result<Publisher> {
-        let until = self.until();
-        let session = self.publishing.session(until).await?;
-        let mut current = self.publisher.lock().await;
-        match &*current {
-            Some(publisher) if publisher.is_alive() && publisher.generation == session.generation => {
-                Ok(publisher.clone())
-            }
-            _ => {
-                let publisher = Publisher::open(&session, &self.address).await?;
-                *current = Some(publisher.clone());
-                Ok(publisher)
-            }
+        if let Some(publisher) = self.publishing.live().and_then(|session| self.publisher_on(&session)) {
+            return Ok(publisher);
         }
+        let session = self.publishing.session(self.until()).await?;
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(publisher) = self.publisher_on(&session) {
+            return Ok(publisher);
+        }
+        let publisher = Publisher::open(&session, &self.address).await?;
+        *self.publisher.write() = Some(publisher.clone());
+        Ok(publisher)
+    }
+
+    fn publisher_on(&self, session: &Session) -> Option<Publisher> {
+        self.publisher.read().clone().filter(|publisher| publisher.is_alive(session))
     }
 
     /// Publishes one message of our own making and waits for the confirm.
@@ -281,7 +286,9 @@ impl Core {
         self.follower.lock().take();
         let by = Instant::now() + FAREWELL.min(self.deadline);
         let _ = timeout_at(by, async { self.ended.lock().await.recv().await }).await;
-        let publisher = self.publisher.lock().await.take();
+        let opening = self.opening.lock().await;
+        let publisher = self.publisher.write().take();
+        drop(opening);
         if let Some(publisher) = publisher {
             let _ = timeout_at(self.until(), publisher.drain()).await;
         }

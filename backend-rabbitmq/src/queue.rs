@@ -1,6 +1,7 @@
 //! The handle: both halves of the contract.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use polyqueue::{
     Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
     QueueStats, Reschedule, Result, Subscription, async_trait,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::PROVIDER_NAME;
 use crate::bounds;
@@ -34,10 +35,9 @@ impl RabbitQueue {
         Ok(Self { core: Core::connect(options).await? })
     }
 
-    /// The orders of a batch; those for a queue that is not there are refused before anything is sent.
+    /// The orders of a batch.
     async fn orders(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<Order>> {
         let core = &self.core;
-        core.check_exists(queue).await?;
         let delays: Vec<Duration> =
             batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
         let mut address = Arc::from("");
@@ -61,7 +61,7 @@ impl RabbitQueue {
             Destination::Queue(queue) => {
                 match core.in_time("publish", by, core.careful(queue, &batch)).await? {
                     Some(entry) => core.publish_copies(to, &[entry], &batch, by).await,
-                    None => self.publish_to(queue, batch).await,
+                    None => self.publish_to(queue, batch, by).await,
                 }
             }
             Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
@@ -69,27 +69,36 @@ impl RabbitQueue {
         }
     }
 
-    async fn publish_to(&self, queue: &QueueName, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+    /// Publishes to a queue that was there when it was asked for on this connection.
+    async fn publish_to(
+        &self,
+        queue: &QueueName,
+        batch: Vec<Message>,
+        by: Instant,
+    ) -> Result<Vec<Result<Published>>> {
         let core = &self.core;
-        let by = core.until();
         let late = |certainty| Error::timeout("publish", core.deadline, certainty);
         let prepare = async { Ok::<_, Error>((self.orders(queue, &batch).await?, core.publisher().await?)) };
         let (orders, publisher) =
             timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
         core.check_open()?;
         let answers: Vec<_> = orders.into_iter().map(|order| publisher.publish(order)).collect();
+        let mut too_late = pin!(sleep_until(by));
         let mut results = Vec::with_capacity(batch.len());
         let mut stored = 0;
         for (answer, message) in answers.into_iter().zip(batch) {
-            results.push(match timeout_at(by, answer).await {
-                Ok(Ok(Ok(Stored::Yes))) => {
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer.unwrap_or_else(|_| Err(lost())),
+                () = &mut too_late => Err(late(Certainty::Unknown)),
+            };
+            results.push(match answer {
+                Ok(Stored::Yes) => {
                     stored += 1;
                     Ok(Published::stored(message.id().clone()))
                 }
-                Ok(Ok(Ok(Stored::Unroutable))) => Err(Error::not_found(queue.clone())),
-                Ok(Ok(Err(error))) => Err(error),
-                Ok(Err(_)) => Err(lost()),
-                Err(_) => Err(late(Certainty::Unknown)),
+                Ok(Stored::Unroutable) => Err(Error::not_found(queue.clone())),
+                Err(error) => Err(error),
             });
         }
         core.meter.of(queue).published(stored);

@@ -24,13 +24,17 @@ pub(crate) const VERSION: i64 = 1;
 /// Begins every header of ours; no header of a user reaches the broker under such a name.
 pub(crate) const OURS: &str = "x-pq-";
 
+/// Begins the property `app_id` of whatever this library publishes first; when that was, in milliseconds since 1970,
+/// follows. AMQP's own timestamp has seconds only, and a header would cost the broker a tenth of its throughput.
+const BORN: &str = "polyqueue@";
+
 /// Our headers.
 pub(crate) mod key {
     /// The format's version.
     pub(crate) const VERSION: &str = "x-pq-v";
     /// The attempt that this copy is for, from 1; absent is 1.
     pub(crate) const ATTEMPT: &str = "x-pq-attempt";
-    /// When it was published, in milliseconds since 1970.
+    /// When a foreign client published it, in milliseconds since 1970.
     pub(crate) const PUBLISHED: &str = "x-pq-at";
     /// The version of the payload's schema.
     pub(crate) const SCHEMA: &str = "x-pq-schema";

@@ -185,3 +185,44 @@ async fn detach(channel: Channel, mut consumer: Consumer) -> lapin::Result<Vec<D
     }
     Ok(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
+    use lapin::{BasicProperties, Connection, ConnectionProperties};
+    use polyqueue_conformance::broker::{Broker, RabbitBroker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ack_after_the_end_of_a_consumer_brings_no_more() {
+        let broker = RabbitBroker::start().await.unwrap();
+        let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel
+            .queue_declare("q".into(), QueueDeclareOptions::default(), FieldTable::default())
+            .await
+            .unwrap();
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        for body in [b"first", b"later"] {
+            let options = BasicPublishOptions::default();
+            channel
+                .basic_publish("".into(), "q".into(), options, body, BasicProperties::default())
+                .await
+                .unwrap();
+        }
+
+        let mut source = Source::new(channel.clone(), "q".into());
+        source.attach();
+        assert!(matches!(source.next().await.unwrap(), Came::Attached));
+        let Came::Sent(sent) = source.next().await.unwrap() else { panic!("nothing was sent") };
+        assert_eq!(sent[0].data, b"first");
+
+        // Nobody polls the source before the ack is on its way, nor before the queue has dealt with the ack.
+        source.detach(Vec::new());
+        channel.basic_ack(sent[0].delivery_tag, BasicAckOptions::default()).await.unwrap();
+        barrier(channel.clone(), "q".into()).await.unwrap();
+        let Came::Detached(rest, _) = source.next().await.unwrap() else { panic!("it goes on") };
+        assert!(rest.is_empty(), "the ack overtook the end: {rest:?}");
+    }
+}

@@ -11,7 +11,7 @@ use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddre
 use tokio::time::Instant;
 
 use super::terms::expiration;
-use super::{Raw, VERSION, as_number, as_text, headers, key, table};
+use super::{BORN, Raw, VERSION, as_number, as_text, headers, key, table};
 use crate::expiry::Expiry;
 
 /// A message and what we count about it.
@@ -51,7 +51,7 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
         schema_version: ours.schema.map(Into::into),
         payload: raw.body.clone(),
         priority: priority(properties),
-        published_at: ours.published_at.or_else(|| stamped(properties)),
+        published_at: ours.published_at.or_else(|| published(properties)).or_else(|| stamped(properties)),
         delay: Duration::ZERO,
         ttl,
         dedup_key: ours.dedup_key,
@@ -133,6 +133,12 @@ fn priority(properties: &BasicProperties) -> Priority {
 /// Where a reply is awaited, when that can be an address.
 fn reply_to(properties: &BasicProperties) -> Option<ReplyAddress> {
     properties.reply_to().as_ref().and_then(|address| ReplyAddress::new(address.as_str()).ok())
+}
+
+/// When this library first published it. Another application's id says nothing of that.
+fn published(properties: &BasicProperties) -> Option<DateTime<Utc>> {
+    let millis = properties.app_id().as_ref()?.as_str().strip_prefix(BORN)?;
+    DateTime::from_timestamp_millis(millis.parse().ok()?)
 }
 
 /// The AMQP timestamp, in seconds.
@@ -228,6 +234,27 @@ mod tests {
         let message = decode(&raw(foreign)).unwrap().message;
         assert_eq!((message.id().as_str(), message.priority().get(), message.kind()), ("mine", 10, "k"));
         assert_eq!(message.published_at().unwrap().timestamp(), 1_700_000_000);
+    }
+
+    #[test]
+    fn an_application_that_is_not_ours_says_nothing_of_the_time() {
+        for (app, millis) in
+            [("polyqueue@7123", 7123), ("polyqueue@soon", 5000), ("polyqueue", 5000), ("7123", 5000)]
+        {
+            let properties = BasicProperties::default().with_timestamp(5).with_app_id(app.into());
+            let message = decode(&raw(properties.clone())).unwrap().message;
+            assert_eq!(message.published_at().unwrap().timestamp_millis(), millis, "{app}");
+            let mut headers = FieldTable::default();
+            headers.insert(key::PUBLISHED.into(), number(8456));
+            let message = decode(&raw(properties.with_headers(headers))).unwrap().message;
+            assert_eq!(message.published_at().unwrap().timestamp_millis(), 8456, "{app}");
+        }
+    }
+
+    #[test]
+    fn a_plain_message_needs_no_headers() {
+        assert_eq!(encode(&Message::new("body"), 7).headers(), &None);
+        assert!(encode(&Message::new("body").with_header("a", "b"), 7).headers().is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::Message;
 
-use super::{VERSION, headers, key, number, text};
+use super::{BORN, headers, key, number, text};
 
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;
@@ -15,7 +15,11 @@ pub(crate) fn encode(message: &Message, published_ms: i64) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
         .with_message_id(message.id().as_str().into())
         .with_priority(message.priority().get())
-        .with_headers(table(message, published_ms));
+        .with_app_id(format!("{BORN}{published_ms}").into());
+    let table = table(message);
+    if !table.inner().is_empty() {
+        properties = properties.with_headers(table);
+    }
     if let Ok(seconds) = u64::try_from(published_ms / 1000) {
         properties = properties.with_timestamp(seconds);
     }
@@ -28,11 +32,9 @@ pub(crate) fn encode(message: &Message, published_ms: i64) -> BasicProperties {
     properties
 }
 
-fn table(message: &Message, published_ms: i64) -> FieldTable {
+fn table(message: &Message) -> FieldTable {
     let mut table = FieldTable::default();
     headers::write(message.headers(), &mut table);
-    table.insert(key::VERSION.into(), number(VERSION));
-    table.insert(key::PUBLISHED.into(), number(published_ms));
     if let Some(version) = message.schema_version() {
         table.insert(key::SCHEMA.into(), text(version));
     }
