@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use crate::{MessageId, Priority, ReplyAddress};
 #[cfg(doc)]
 use crate::Message;
+use crate::{MessageId, Priority, ReplyAddress};
 
 /// The longest error text that a message or dead letter keeps, in bytes; longer ones are cut.
 pub const MAX_ERROR_BYTES: usize = 4 * 1024;

@@ -69,7 +69,9 @@ impl Model {
             Settled::LeaseLost => {
                 self.coverage.note_if(!elsewhere, "stale receipt used");
                 if let Some(hold) = ended {
-                    let ended = Hold { over: call.ret, by: call.ret, ..hold };
+                    // A client may know the end of its lease, and say so, before the broker has noticed it.
+                    let by = hold.by.min(call.ret + self.rules.late);
+                    let ended = Hold { over: call.ret, by, ..hold };
                     self.messages[message].place = Place::Held(ended);
                 }
             }
