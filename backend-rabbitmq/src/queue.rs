@@ -167,7 +167,7 @@ impl Admin for RabbitQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
         let core = &self.core;
         let read = async {
-            core.catalogue.refresh(&*core.control().await?).await?;
+            core.up_to_date().await?;
             Ok(core.catalogue.queues())
         };
         core.bounded("queues", read).await

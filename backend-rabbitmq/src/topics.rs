@@ -42,7 +42,7 @@ impl Core {
     /// Sees to it that we know what the catalogue said a moment ago; `exact`: by all that was confirmed before.
     pub(crate) async fn read_catalogue(&self, exact: bool) -> Result<()> {
         if exact || !self.catalogue.is_live() {
-            self.catalogue.refresh(&*self.control().await?).await?;
+            self.up_to_date().await?;
             self.follow_catalogue();
         }
         Ok(())

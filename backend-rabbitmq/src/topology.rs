@@ -1,6 +1,7 @@
 //! Making, finding and deleting the broker objects behind one queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
@@ -8,6 +9,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind};
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
+use tokio::time::{Instant, sleep};
 
 use crate::PROVIDER_NAME;
 use crate::cascade::{self, DUE};
@@ -18,7 +20,11 @@ use crate::publisher::Stored;
 use crate::records::{Entry, Record};
 
 /// How old what we read in the catalogue may be, when a delayed message is published by it.
-const FRESH: std::time::Duration = std::time::Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(1);
+
+/// For how long a broker is asked again that could not show its catalogue, and how often.
+const JUST_STARTED: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Core {
     /// Makes a queue, or adds bindings to the one that is there.
@@ -26,8 +32,7 @@ impl Core {
     /// # Errors
     /// `Invalid` when it is there and was declared to be something else.
     pub(crate) async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        let session = self.control().await?;
-        self.catalogue.refresh(&session).await?;
+        let session = self.up_to_date().await?;
         if self.catalogue.is_unread() {
             self.ensure_catalogue(&session, false).await?;
             self.catalogue.refresh(&session).await?;
@@ -118,8 +123,7 @@ impl Core {
 
     /// Removes a binding, here and in the catalogue.
     pub(crate) async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-        let session = self.control().await?;
-        self.catalogue.refresh(&session).await?;
+        let session = self.up_to_date().await?;
         let entry = self.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))?;
         if !entry.spec.bindings.contains(pattern) {
             return Ok(());
@@ -135,6 +139,23 @@ impl Core {
         self.list_binding(Record::Unbind { queue, address, pattern: pattern.clone() }).await
     }
 
+    /// A connection, with the catalogue read over it to its end. A broker that has just started may answer such a question by
+    /// ending the connection; since reading changes nothing, it is asked again.
+    pub(crate) async fn up_to_date(&self) -> Result<Arc<Session>> {
+        let until = Instant::now() + JUST_STARTED;
+        loop {
+            let session = self.control().await?;
+            match self.catalogue.refresh(&session).await {
+                Ok(()) => return Ok(session),
+                Err(error) if error.is_transient() && Instant::now() < until => {
+                    tracing::debug!(event = "rabbitmq.catalogue_unread", %error);
+                    sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// A queue, as the catalogue had it a moment ago.
     ///
     /// # Errors
@@ -142,7 +163,7 @@ impl Core {
     pub(crate) async fn entry(&self, queue: &QueueName) -> Result<Entry> {
         let known = self.catalogue.entry(queue);
         if known.is_none() || !self.catalogue.is_fresh(FRESH) {
-            self.catalogue.refresh(&*self.control().await?).await?;
+            self.up_to_date().await?;
         }
         self.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))
     }
@@ -184,8 +205,7 @@ impl Core {
 
     /// Deletes a queue with all that is in it or on its way to it.
     pub(crate) async fn delete(&self, queue: &QueueName) -> Result<()> {
-        let session = self.control().await?;
-        self.catalogue.refresh(&session).await?;
+        let session = self.up_to_date().await?;
         let Some(entry) = self.catalogue.entry(queue) else {
             return Err(Error::not_found(queue.clone()));
         };
