@@ -118,3 +118,9 @@ fn table(properties: &BasicProperties) -> impl Iterator<Item = (&str, &AMQPValue
 fn entry<'a>(table: &'a FieldTable, key: &str) -> Option<&'a AMQPValue> {
     table.inner().get(key)
 }
+/// The millisecond in which an id was made, when it is a UUID v7.
+fn born(id: &str) -> Option<i64> {
+    let (seconds, nanos) = uuid::Uuid::try_parse(id).ok()?.get_timestamp()?.to_unix();
+    let is_v7 = id.as_bytes().get(14) == Some(&b'7');
+    is_v7.then_some(seconds as i64 * 1000 + i64::from(nanos) / 1_000_000)
+}

@@ -11,7 +11,7 @@ use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddre
 use tokio::time::Instant;
 
 use super::terms::expiration;
-use super::{BORN, Raw, VERSION, as_number, as_text, headers, key, table};
+use super::{BORN, Raw, VERSION, as_number, as_text, born, headers, key, table};
 use crate::expiry::Expiry;
 
 /// A message and what we count about it.
@@ -135,10 +135,15 @@ fn reply_to(properties: &BasicProperties) -> Option<ReplyAddress> {
     properties.reply_to().as_ref().and_then(|address| ReplyAddress::new(address.as_str()).ok())
 }
 
-/// When this library first published it. Another application's id says nothing of that.
+/// When this library first published it: as `app_id` says, or else the message's id, if it is of the same second as the
+/// timestamp. Another application's id says nothing of that.
 fn published(properties: &BasicProperties) -> Option<DateTime<Utc>> {
-    let millis = properties.app_id().as_ref()?.as_str().strip_prefix(BORN)?;
-    DateTime::from_timestamp_millis(millis.parse().ok()?)
+    let said = properties.app_id().as_ref().and_then(|app| app.as_str().strip_prefix(BORN)?.parse().ok());
+    let told = || {
+        let second = i64::try_from((*properties.timestamp())?).ok()?;
+        born(properties.message_id().as_ref()?.as_str()).filter(|millis| millis / 1000 == second)
+    };
+    DateTime::from_timestamp_millis(said.or_else(told)?)
 }
 
 /// The AMQP timestamp, in seconds.
@@ -249,6 +254,23 @@ mod tests {
             let message = decode(&raw(properties.with_headers(headers))).unwrap().message;
             assert_eq!(message.published_at().unwrap().timestamp_millis(), 8456, "{app}");
         }
+    }
+
+    #[test]
+    fn the_id_tells_the_time_where_it_is_the_right_one() {
+        let message = Message::new("body");
+        let made = born(message.id().as_str()).unwrap();
+        for published in [made, made + 1, made - 1, made + 5000, 7] {
+            let properties = encode(&message, published);
+            assert_eq!(properties.app_id().is_none(), published == made);
+            let read = decode(&raw(properties)).unwrap().message;
+            assert_eq!(read.published_at().unwrap().timestamp_millis(), published);
+        }
+        let foreign =
+            BasicProperties::default().with_timestamp(5).with_message_id(message.id().as_str().into());
+        let read = decode(&raw(foreign)).unwrap().message;
+        assert_eq!(read.published_at().unwrap().timestamp_millis(), 5000, "an id of another second");
+        assert_eq!(born("order-4711"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::Message;
 
-use super::{BORN, headers, key, number, text};
+use super::{BORN, born, headers, key, number, text};
 
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;
@@ -14,8 +14,11 @@ pub(crate) fn encode(message: &Message, published_ms: i64) -> BasicProperties {
     let mut properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_message_id(message.id().as_str().into())
-        .with_priority(message.priority().get())
-        .with_app_id(format!("{BORN}{published_ms}").into());
+        .with_priority(message.priority().get());
+    // Each property costs the broker time: most ids are made when their message is published, and tell.
+    if born(message.id().as_str()) != Some(published_ms) {
+        properties = properties.with_app_id(format!("{BORN}{published_ms}").into());
+    }
     let table = table(message);
     if !table.inner().is_empty() {
         properties = properties.with_headers(table);
