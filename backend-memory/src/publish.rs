@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use polyqueue::{Certainty, Destination, Error, Message, Published, Result};
+use polyqueue::{Destination, Error, Message, Published, Result};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::cell::State;
@@ -119,7 +119,7 @@ impl<'a> Publish<'a> {
     }
 
     fn time_out(&mut self, states: &mut [&mut State]) {
-        let late = || Error::timeout("publish", self.handle.deadline, Certainty::Definite);
+        let late = || Error::no_room(self.to.clone(), self.handle.deadline);
         for item in self.left.drain(..) {
             let late = item.and_then(|item| {
                 let held_back =

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::{Bound, Certainty, Error, Overflow, QueueName, QueueSpec, Result};
+use polyqueue::{Bound, Error, Overflow, QueueName, QueueSpec, Result};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -55,7 +55,7 @@ impl Core {
         }
         match timeout_at(by, self.doors.of(entry.name()).lock_owned()).await {
             Ok(door) => Ok(Some(Room { left: 0, _door: door })),
-            Err(_) => Err(self.no_room_in_time()),
+            Err(_) => Err(Error::no_room(entry.name(), self.deadline)),
         }
     }
 
@@ -79,15 +79,11 @@ impl Core {
             self.check_open()?;
             if looked + LOOK >= by {
                 sleep_until(by).await;
-                return Err(self.no_room_in_time());
+                return Err(Error::no_room(entry.name(), self.deadline));
             }
             sleep_until(looked + LOOK).await;
         }
         Ok(())
-    }
-
-    fn no_room_in_time(&self) -> Error {
-        Error::timeout("publish", self.deadline, Certainty::Definite)
     }
 }
 

@@ -91,7 +91,7 @@ async fn room(hub: &Arc<Hub>, queue: &QueueName, limit: Limit) -> Result<()> {
             () = sleep_until(next) => {}
         }
         if limit.is_over() {
-            return Err(limit.nothing_done());
+            return Err(Error::no_room(queue, hub.deadline));
         }
         look = (look * 2).min(LOOK_MOST);
     }

@@ -122,6 +122,11 @@ impl Error {
         Self::Timeout { what: what.into(), after, certainty }
     }
 
+    /// The definite [`Error::Timeout`] of a publish that waited for room and found none: nothing was stored.
+    pub fn no_room(to: impl Into<Destination>, after: Duration) -> Self {
+        Self::timeout(format!("waiting for room in {}", to.into()), after, Certainty::Definite)
+    }
+
     /// An [`Error::Invalid`] outside any batch; [`Error::at`] adds the position.
     pub fn invalid(field: impl Into<Cow<'static, str>>, allowed: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), index: None, allowed: allowed.into() }
@@ -217,6 +222,13 @@ mod tests {
     fn an_invalid_item_is_named_by_its_position() {
         let error = Error::invalid("priority", "11 is not within 1 to 10").at(57);
         assert_eq!(error.to_string(), "invalid priority of message 57: 11 is not within 1 to 10");
+    }
+
+    #[test]
+    fn who_found_no_room_learns_where() {
+        let error = Error::no_room(crate::QueueName::from_static("mail"), Duration::from_secs(2));
+        assert_eq!(error.to_string(), r#"waiting for room in queue "mail" timed out after 2s"#);
+        assert_eq!(error.certainty(), Certainty::Definite);
     }
 
     #[test]

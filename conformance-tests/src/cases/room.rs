@@ -200,8 +200,16 @@ async fn nobody_makes_room(env: &Env, other: &Arc<dyn Queue>, name: &QueueName) 
     queue.stats(name).await?;
     let (answer, span) = timed(publish_any(&queue, name, Message::new("in vain"))).await;
     match answer? {
-        Err(Error::Timeout { certainty, .. }) => {
-            ensure_eq!(certainty, Certainty::Definite, "whether it is certain that it was not stored");
+        Err(error @ Error::Timeout { .. }) => {
+            ensure_eq!(
+                error.certainty(),
+                Certainty::Definite,
+                "whether it is certain that it was not stored"
+            );
+            ensure!(
+                error.to_string().contains(name.as_str()),
+                "it does not say where there was no room: {error}"
+            );
         }
         other => return Err(format!("a publish that waited in vain answered {other:?}").into()),
     }
