@@ -107,9 +107,9 @@ impl Requester {
         message: Message,
         timeout: Duration,
     ) -> Result<Message> {
-        let late = || Error::timeout("request", timeout, Certainty::Unknown);
-        let mut replies = self.ask_many(to, message, 1, timeout).await?;
-        replies.pop().unwrap_or_else(|| Err(late()))
+        let to = to.into();
+        let mut replies = self.ask_many(to.clone(), message, 1, timeout).await?;
+        replies.pop().unwrap_or_else(|| Err(late(&to, timeout)))
     }
 
     /// Sends a typed request to many, a topic above all, and gathers `replies` of their replies, or those that came in time.
@@ -142,8 +142,8 @@ impl Requester {
         let (id, inbox) = self.desk.await_replies()?;
         let mut asker = Asker { desk: &self.desk, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);
-        let late = |_| Err(Error::timeout("request", timeout, Certainty::Unknown));
-        let sent = timeout_at(until, self.queue.publish(&to, vec![message])).await.unwrap_or_else(late)?;
+        let sent = timeout_at(until, self.queue.publish(&to, vec![message])).await;
+        let sent = sent.unwrap_or_else(|_| Err(late(&to, timeout)))?;
         sent.into_iter().collect::<Result<Vec<_>>>()?;
         let mut came = Vec::new();
         while came.len() < replies {
@@ -250,6 +250,10 @@ async fn read(inbox: Box<dyn Inbox>, desk: Arc<Desk>) {
             Err(error) => return desk.end(error),
         }
     }
+}
+
+fn late(to: &Destination, timeout: Duration) -> Error {
+    Error::timeout(format!("a request to {to}"), timeout, Certainty::Unknown)
 }
 
 fn opened(reply: Message) -> Result<Message> {

@@ -3,19 +3,22 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use polyqueue::{Certainty, Error, Message, Queue, Requester};
+use polyqueue::{Message, Queue, Requester};
 
 use crate::args::Request;
-use crate::exit::Result;
+use crate::exit::{Exit, Result};
 use crate::{publish, show};
 
 pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Request) -> Result<()> {
     let (to, typed) = args.target.read()?;
     let message = args.envelope.around(publish::body(typed).await?);
     let requester = Requester::open(queue.clone()).await?;
-    let replies = requester.ask_many(to, message, args.replies.into(), args.timeout).await?;
+    let replies = requester.ask_many(to.clone(), message, args.replies.into(), args.timeout).await?;
     if replies.is_empty() {
-        return Err(Error::timeout("request", args.timeout, Certainty::Unknown).into());
+        return Err(Exit::Failed(format!(
+            "no reply from {to} within {:?}\n  next: see that somebody works there and answers, and what its dead letters say",
+            args.timeout
+        )));
     }
     for reply in replies {
         print(&reply?)?;

@@ -72,7 +72,9 @@ async fn silence_is_a_timeout_and_what_comes_later_is_counted() {
     let began = Instant::now();
     let ask = requester.ask(Q, Message::new("anybody?"), Duration::from_secs(3));
     let (answer, held) = tokio::join!(ask, consumer.receive(1, Duration::ZERO));
-    assert!(matches!(answer, Err(Error::Timeout { .. })), "{answer:?}");
+    let error = answer.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert_eq!(error.to_string(), r#"a request to queue "q" timed out after 3s"#);
     assert_eq!(began.elapsed(), Duration::from_secs(3));
     let request = held.unwrap().remove(0).message;
     queue.reply(&request, Message::new("too late")).await.unwrap();
