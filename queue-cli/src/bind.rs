@@ -20,11 +20,11 @@ pub(crate) async fn unbind(queue: &dyn Queue, args: &Binding, output: Output) ->
     for pattern in &args.patterns {
         // Asks also where there is nothing: the broker's own answer to an unknown queue is the better one.
         queue.unbind(&args.queue, pattern).await?;
-        if !known.contains(pattern) {
-            return Err(Exit::NothingThere(format!("{:?} was not bound to {pattern:?}", args.queue)));
-        }
     }
-    print(args, output, "unbound", "from")
+    match args.patterns.iter().find(|pattern| !known.contains(pattern)) {
+        Some(missing) => Err(Exit::NothingThere(format!("{:?} was not bound to {missing:?}", args.queue))),
+        None => print(args, output, "unbound", "from"),
+    }
 }
 
 fn print(args: &Binding, output: Output, done: &str, to: &str) -> Result<()> {

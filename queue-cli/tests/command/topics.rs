@@ -20,6 +20,12 @@ fn a_topic_reaches_every_bound_queue_and_none_that_was_unbound(on: &On) {
     }
     on.ok(&["unbind", "billing", "order.paid.*"]);
     assert_eq!(on.run(&["unbind", "billing", "order.paid.*"]).code, 3, "it is gone");
+    on.ok(&["bind", "billing", "order.paid.*"]);
+    assert_eq!(
+        on.run(&["unbind", "billing", "nothing.here", "order.paid.*"]).code,
+        3,
+        "one of them was not there"
+    );
     assert_eq!(on.run(&["unbind", "nowhere", "#"]).code, 3, "no such queue");
     on.ok(&["publish", "--topic", "order.paid.us", "3 USD"]);
     assert_eq!(texts(on, "audit", "1"), ["3 USD"]);
