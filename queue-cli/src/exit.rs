@@ -60,8 +60,11 @@ impl Exit {
 
 fn next_step(error: &Error) -> &'static str {
     match error {
-        Error::Unavailable { .. } | Error::Timeout { .. } => {
+        Error::Unavailable { .. } => {
             "check that the broker runs and can be reached there; --url, REDIS_URL or RABBITMQ_URL say where"
+        }
+        Error::Timeout { .. } => {
+            "check that the broker can be reached there and is not overloaded, and that somebody works a full queue off"
         }
         Error::Denied { .. } => "check the user and password in the URL, and what that user may do",
         Error::Full { .. } => "consume or purge first, or raise the limit",
