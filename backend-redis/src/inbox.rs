@@ -47,7 +47,8 @@ impl Mailbox {
         };
         let mut replies = self.replies.lock();
         if replies.waiting.len() >= MAX_REPLIES || replies.bytes >= MAX_BYTES {
-            return tracing::warn!(name: "redis.inbox_full", "dropped a reply: nobody reads this inbox");
+            let id = reply.id();
+            return tracing::warn!(name: "redis.inbox_full", %id, "dropped a reply: nobody reads this inbox");
         }
         replies.bytes += reply.payload().len();
         replies.waiting.push_back(reply);
