@@ -24,7 +24,7 @@ use super::run::Plan;
 use super::settle::{Ruling, Settler};
 
 /// How long one `receive` waits for a message before it is called again.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(600);
 /// A `receive` that is pending.
 pub(super) type Receiving = BoxFuture<'static, Result<Vec<Delivery>>>;
 
