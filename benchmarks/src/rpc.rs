@@ -12,6 +12,7 @@ use polyqueue::{
 };
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, Client};
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::measure::percentile;
@@ -23,27 +24,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const WANTED: f64 = 3.0;
 const RAW: &str = "bench-raw-trip";
 
+/// Who asks and who answers, who publishes and who consumes, are two services: a handle and a runtime each.
 pub(crate) async fn run() -> Outcome {
+    let elsewhere = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if let Ok(url) = std::env::var("REDIS_URL") {
-        let raw = RedisTrip::open(&url).await?;
-        duel(polyqueue_redis::PROVIDER, &url, Raw::Redis(raw)).await?;
+        let raw = RedisTrip::open(&url, elsewhere.handle()).await?;
+        duel(polyqueue_redis::PROVIDER, &url, Raw::Redis(raw), elsewhere.handle()).await?;
     }
     if let Ok(url) = std::env::var("RABBITMQ_URL") {
-        let raw = RabbitTrip::open(&url).await?;
-        duel(polyqueue_rabbitmq::PROVIDER, &url, Raw::Rabbit(Box::new(raw))).await?;
+        let raw = RabbitTrip::open(&url, elsewhere.handle()).await?;
+        duel(polyqueue_rabbitmq::PROVIDER, &url, Raw::Rabbit(Box::new(raw)), elsewhere.handle()).await?;
     }
+    elsewhere.shutdown_background();
     Ok(())
 }
 
-async fn duel(provider: Provider, url: &str, mut raw: Raw) -> Outcome {
-    let queue = provider.connect(ConnectOptions::new(url).namespace("bench-rpc")).await?;
+async fn duel(provider: Provider, url: &str, mut raw: Raw, elsewhere: &Handle) -> Outcome {
+    let connect = |url: &str| {
+        let options = ConnectOptions::new(url).namespace("bench-rpc");
+        async move { provider.connect(options).await }
+    };
+    let (queue, service) = (connect(url).await?, elsewhere.spawn(connect(url)).await??);
     let name = ours::declared(&queue).await?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let echo = with(queue.clone(), async |queue: Arc<dyn Queue>, job: Job<Bytes>| {
+    let echo = with(service.clone(), async |queue: Arc<dyn Queue>, job: Job<Bytes>| {
         queue.reply(&job.message, Message::new(job.payload)).await?;
         Ok(())
     });
-    let worker = tokio::spawn(Worker::new(queue.clone()).on_any(echo).run([name.clone()], stopped));
+    let worker = elsewhere.spawn(Worker::new(service.clone()).on_any(echo).run([name.clone()], stopped));
     let requester = Requester::open(queue.clone()).await?;
     let (mut one_way, mut round) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -67,6 +75,7 @@ async fn duel(provider: Provider, url: &str, mut raw: Raw) -> Outcome {
     drop(stop);
     worker.await??;
     queue.delete(&name).await?;
+    service.close().await?;
     queue.close().await?;
     Ok(())
 }
@@ -100,15 +109,15 @@ struct RedisTrip {
 }
 
 impl RedisTrip {
-    async fn open(url: &str) -> Outcome<Self> {
+    async fn open(url: &str, elsewhere: &Handle) -> Outcome<Self> {
         let client = Client::open(url)?;
         let mut publisher = client.get_multiplexed_async_connection().await?;
         let _: () = publisher.del(RAW).await?;
         let _: () = publisher.xgroup_create_mkstream(RAW, "g", "0").await?;
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        let mut consumer = client.get_multiplexed_async_connection_with_config(&config).await?;
         let (arrived, arrivals) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
+        elsewhere.spawn(async move {
+            let mut consumer = client.get_multiplexed_async_connection_with_config(&config).await?;
             let options = StreamReadOptions::default().group("g", "c").count(1).block(0);
             while let Ok(reply) =
                 consumer.xread_options::<_, _, StreamReadReply>(&[RAW], &[">"], &options).await
@@ -118,8 +127,9 @@ impl RedisTrip {
                 }
                 let ids: Vec<String> =
                     reply.keys.into_iter().flat_map(|key| key.ids).map(|entry| entry.id).collect();
-                let _ = consumer.xack::<_, _, _, usize>(RAW, "g", &ids).await;
+                consumer.xack::<_, _, _, usize>(RAW, "g", &ids).await?;
             }
+            Outcome::Ok(())
         });
         Ok(Self { publisher, arrivals })
     }
@@ -133,20 +143,29 @@ impl RedisTrip {
 
 struct RabbitTrip {
     publisher: lapin::Channel,
-    consumer: lapin::Consumer,
+    arrivals: mpsc::UnboundedReceiver<Instant>,
     _connections: [Connection; 2],
 }
 
 impl RabbitTrip {
-    async fn open(url: &str) -> Outcome<Self> {
-        let publishing = Connection::connect(url, ConnectionProperties::default()).await?;
-        let consuming = Connection::connect(url, ConnectionProperties::default()).await?;
+    async fn open(url: &str, elsewhere: &Handle) -> Outcome<Self> {
+        let connect = |url: String| async move { Connection::connect(&url, ConnectionProperties::default()).await };
+        let publishing = connect(url.to_owned()).await?;
+        let consuming = elsewhere.spawn(connect(url.to_owned())).await??;
         let (publisher, channel) = (publishing.create_channel().await?, consuming.create_channel().await?);
         let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
         channel.queue_declare(RAW.into(), options, FieldTable::default()).await?;
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let consumer = channel.basic_consume(RAW.into(), "".into(), options, FieldTable::default()).await?;
-        Ok(Self { publisher, consumer, _connections: [publishing, consuming] })
+        let mut consumer = channel.basic_consume(RAW.into(), "".into(), options, FieldTable::default()).await?;
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        elsewhere.spawn(async move {
+            while let Some(Ok(_)) = consumer.next().await {
+                if arrived.send(Instant::now()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { publisher, arrivals, _connections: [publishing, consuming] })
     }
 
     async fn trip(&mut self) -> Outcome<Instant> {
@@ -154,7 +173,6 @@ impl RabbitTrip {
         self.publisher
             .basic_publish("".into(), RAW.into(), BasicPublishOptions::default(), &payload, properties)
             .await?;
-        self.consumer.next().await.ok_or("the raw consumer ended")??;
-        Ok(Instant::now())
+        Ok(self.arrivals.recv().await.ok_or("the raw consumer ended")?)
     }
 }
