@@ -22,6 +22,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) waiter: Option<&'a str>,
     pub(crate) max_attempts: u32,
     pub(crate) consumer: &'a str,
+    /// Whether little is expected: where the last claim found an end.
+    pub(crate) sparse: bool,
 }
 
 /// What there was.
@@ -37,6 +39,26 @@ pub(crate) struct Claimed {
     pub(crate) crowd: u64,
     /// Dead letters that were not to be kept.
     pub(crate) dropped: u64,
+    /// What the server's clock said.
+    pub(crate) clock: Clock,
+}
+
+/// A look at the server's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// Before it was read.
+    before: Instant,
+    /// In ms, rounded up.
+    time: u64,
+}
+
+impl Clock {
+    /// When it says a later time at the earliest: no lease that was counted from there ends before one counted from here. Should
+    /// it have been put forward meanwhile, it is now.
+    pub(crate) fn earliest(&self, time: u64) -> Instant {
+        let passed = Duration::from_millis(time.saturating_sub(self.time));
+        self.before.checked_add(passed).map_or_else(Instant::now, |then| then.min(Instant::now()))
+    }
 }
 
 /// A message under a lease.
@@ -50,7 +72,7 @@ pub(crate) struct Leased {
 /// A claim of no message: applies what is due and wakes somebody else.
 pub(crate) fn nothing(prefix: &str) -> Request {
     let mut request = Request::script(&scripts::CLAIM, &[prefix]);
-    request.number(0).number(1).arg("-").arg("").number(1).arg("");
+    request.number(0).number(1).arg("-").arg("").number(1).arg("").number(1);
     request
 }
 
@@ -59,23 +81,26 @@ impl Wanted<'_> {
         let mut request = Request::script(&scripts::CLAIM, &[self.prefix]);
         request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
         request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
+        request.number(self.sparse.into());
         let Answer { reply, sent } = link.call(request, limit).await?;
         if reply == Reply::Number(0) {
             return Err(Error::not_found(self.queue.clone()));
         }
         let strange = || Error::backend(NAME, Certainty::Unknown, "an answer to a claim that is none");
-        self.read(reply, sent + self.lease).ok_or_else(strange)
+        self.read(reply, sent).ok_or_else(strange)
     }
 
-    fn read(&self, reply: Reply, until: Instant) -> Option<Claimed> {
+    fn read(&self, reply: Reply, sent: Instant) -> Option<Claimed> {
         let mut answer = reply.into_list()?.into_iter();
         let full = answer.next()?.number()? == 1;
         let more = answer.next()?.number()? == 1;
         let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
         let crowd = u64::try_from(answer.next()?.number()?).ok()?;
         let dropped = answer.next()?.count();
+        let clock = Clock { before: sent, time: answer.next()?.count() };
+        let until = sent + self.lease;
         let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next, crowd, dropped })
+        Some(Claimed { messages, full, more, next, crowd, dropped, clock })
     }
 
     fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {

@@ -86,7 +86,7 @@ const SET: u64 = 1_000_000;
 
 /// Whether a message needs no thought of the server.
 pub(crate) fn is_plain(message: &Message) -> bool {
-    message.delay().is_zero() && message.ttl().is_none() && message.dedup_key().is_none()
+    message.delay().is_zero() && message.dedup_key().is_none()
 }
 
 /// A message as it is written.

@@ -1,10 +1,11 @@
 //! A consumer: receives wait at a desk, a task fetches for them, verdicts go their own way.
 
 mod held;
+mod verdicts;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use polyqueue::{
@@ -15,14 +16,15 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::claim::{Claimed, Leased, Wanted};
+use crate::claim::{Claimed, Clock, Leased, Wanted};
 use crate::desk::{Desk, End, Ticket};
+use crate::given::Given;
 use crate::hub::{Hub, Route};
 use crate::link::{Limit, Reply, Request};
 use crate::settler::Judged;
 use crate::time::millis;
 use crate::wakers::Bell;
-use crate::{NAME, pump, receipt, scripts};
+use crate::{keys, pump, receipt};
 use held::Holding;
 
 /// What a consumer and its task share.
@@ -39,6 +41,8 @@ pub(crate) struct Core {
     /// Where a publisher finds us.
     waiter: String,
     claims: AtomicU64,
+    /// A verdict was pronounced.
+    judged: AtomicBool,
     epoch: Instant,
 }
 
@@ -58,11 +62,18 @@ impl RedisConsumer {
             bell: hub.wakers.add(number),
             desk: Desk::default(),
             held: Holding::new(subscription.prefetch),
-            subscription,
             number,
             holder: format!("{}-{number}", hub.tag),
-            waiter: hub.waiter(number),
+            waiter: format!(
+                "{}|{}|{}|{}",
+                hub.waiter(number),
+                millis(subscription.lease),
+                subscription.max_attempts,
+                subscription.consumer
+            ),
+            subscription,
             claims: AtomicU64::new(0),
+            judged: AtomicBool::new(false),
             epoch: Instant::now(),
         });
         hub.remember(&core);
@@ -154,11 +165,48 @@ impl Core {
     /// Ends all receives, now and later.
     pub(crate) fn end(&self, end: End) {
         self.desk.close(end);
-        self.hub.wakers.remove(self.number);
         self.bell.nudge();
     }
 
-    pub(crate) async fn claim(&self, messages: usize, park: bool, limit: Limit) -> Result<Claimed> {
+    /// Waits no longer, as far as publishers know. Answers whether it still did: else somebody has just woken it, or given it
+    /// a message.
+    pub(crate) async fn leave(&self, limit: Limit) -> bool {
+        let mut request = Request::plain("ZREM");
+        request.arg(keys::waiters(&self.route.prefix)).arg(&self.waiter);
+        self.hub.link.call(request, limit).await.is_ok_and(|answer| answer.reply == Reply::Number(1))
+    }
+
+    /// Nobody is heard any more.
+    pub(crate) fn fall_silent(&self) {
+        self.hub.wakers.remove(self.number);
+    }
+
+    /// Whether a verdict was pronounced since it was last forgotten.
+    pub(crate) fn judged(&self) -> bool {
+        self.judged.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn forget_judged(&self) {
+        self.judged.store(false, Ordering::Release);
+    }
+
+    /// What the server gave, from when on by its clock, as it is handed out.
+    pub(crate) async fn accept(&self, given: Vec<Given>, clock: Clock) -> Vec<Delivery> {
+        let lease = self.subscription.lease;
+        let leased = given.into_iter().map(|given| {
+            let until = clock.earliest(given.at) + lease;
+            given.until(until)
+        });
+        self.readable(leased.collect()).await
+    }
+
+    pub(crate) async fn claim(
+        &self,
+        messages: usize,
+        park: bool,
+        sparse: bool,
+        limit: Limit,
+    ) -> Result<Claimed> {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
         let wanted = Wanted {
             queue: &self.route.queue,
@@ -169,6 +217,7 @@ impl Core {
             waiter: park.then_some(&*self.waiter),
             max_attempts: self.subscription.max_attempts.get(),
             consumer: &self.subscription.consumer,
+            sparse,
         };
         let claimed = wanted.claim(&self.hub.link, limit).await?;
         self.hub.meter.of(&self.route.queue).dropped(claimed.dropped);
@@ -232,92 +281,5 @@ impl Core {
             Some(Judged::unhanded(held.lease.to_owned(), held.until))
         };
         deliveries.iter().filter_map(release).collect()
-    }
-
-    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Vec<Result<Settled>> {
-        let mut answers: Vec<Option<Result<Settled>>> = Vec::with_capacity(verdicts.len());
-        let mut judged = Vec::with_capacity(verdicts.len());
-        for (index, (receipt, verdict)) in verdicts.iter().enumerate() {
-            match self.judged(receipt, verdict) {
-                Ok(Some(item)) => {
-                    judged.push(item);
-                    answers.push(None);
-                }
-                Ok(None) => answers.push(Some(Ok(Settled::LeaseLost))),
-                Err(error) => answers.push(Some(Err(error.at(index)))),
-            }
-        }
-        let mut sent = self.route.settle.send(judged).await.into_iter();
-        let nothing = || Err(Error::backend(NAME, Certainty::Unknown, "a verdict without an answer"));
-        let answers =
-            answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));
-        let answers: Vec<_> = answers.collect();
-        let settled = verdicts.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        if self.held.remove(settled.map(|((receipt, _), _)| receipt)) {
-            self.bell.nudge();
-        }
-        answers
-    }
-
-    /// A verdict that may be sent; `None` when the lease is not, or no longer, ours.
-    fn judged(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Option<Judged>> {
-        let held = receipt::read(receipt, self.epoch)?;
-        self.hub.info.limits.check_verdict(verdict)?;
-        let until = self.held.until(receipt).unwrap_or(held.until);
-        if held.holder != self.holder || Instant::now() >= until {
-            return Ok(None);
-        }
-        let lease = held.lease.to_owned();
-        Ok(Some(Judged { lease, handed: Some(held.handed), until, verdict: verdict.clone() }))
-    }
-
-    /// Extends up to 100 leases.
-    async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<Extended>> {
-        let mut request = Request::script(&scripts::EXTEND, &[&self.route.prefix]);
-        request.number(millis(self.subscription.lease));
-        let mut asked = Vec::new();
-        let mut answers: Vec<Result<Extended>> = Vec::with_capacity(receipts.len());
-        for (index, receipt) in receipts.iter().enumerate() {
-            answers.push(Ok(Extended::LeaseLost));
-            match receipt::read(receipt, self.epoch) {
-                Err(error) => answers[index] = Err(error.at(index)),
-                Ok(held) if held.holder == self.holder => {
-                    let until = self.held.until(receipt).unwrap_or(held.until);
-                    if Instant::now() < until {
-                        request.arg(held.lease);
-                        asked.push(index);
-                    }
-                }
-                Ok(_) => {}
-            }
-        }
-        if asked.is_empty() {
-            return answers;
-        }
-        let limit = Limit::new("extend", self.hub.deadline);
-        let answer = self.hub.link.call(request, limit).await;
-        let answer = answer.map(|answer| (answer.reply.into_list().unwrap_or_default(), answer.sent));
-        for (nth, index) in asked.into_iter().enumerate() {
-            answers[index] = match &answer {
-                Ok((codes, sent)) => self.extended(&receipts[index], codes.get(nth), *sent),
-                Err(error) => Err(error.clone()),
-            };
-        }
-        answers
-    }
-
-    fn extended(&self, receipt: &Receipt, code: Option<&Reply>, sent: Instant) -> Result<Extended> {
-        match code.and_then(Reply::number) {
-            Some(1) => {
-                let until = sent + self.subscription.lease;
-                self.held.extend(receipt, until);
-                Ok(Extended::Until(until))
-            }
-            Some(_) => Ok(Extended::LeaseLost),
-            None => {
-                let strange = "an answer to an extension that is none";
-                Err(Error::backend(NAME, Certainty::Unknown, strange))
-            }
-        }
     }
 }

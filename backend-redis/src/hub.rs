@@ -115,7 +115,7 @@ impl Hub {
         self.cores.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Where one with this number is woken.
+    /// Where one with this number is woken: by its number, which may be followed by how messages can be leased to it.
     pub(crate) fn waiter(&self, number: u64) -> String {
         format!("{}|{number}", keys::channel(&self.namespace, &self.tag))
     }

@@ -44,6 +44,11 @@ pub(crate) fn marker(prefix: &str) -> String {
     format!("{prefix}:q")
 }
 
+/// The set of consumers that wait.
+pub(crate) fn waiters(prefix: &str) -> String {
+    format!("{prefix}:w")
+}
+
 /// The stream of dead letters.
 pub(crate) fn dead(prefix: &str) -> String {
     format!("{prefix}:dlq")

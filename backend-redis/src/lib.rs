@@ -35,6 +35,7 @@ mod codec;
 mod consumer;
 mod declare;
 mod desk;
+mod given;
 mod hub;
 mod inbox;
 mod jitter;

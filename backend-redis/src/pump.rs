@@ -1,13 +1,16 @@
 //! The task of a consumer: claims what its receives want, when somebody says that there is something, when something is due,
 //! and every five seconds in case nobody said.
 
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{Delivery, Error, Result};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use crate::claim::Claimed;
+use crate::claim::{Claimed, Clock};
 use crate::consumer::Core;
 use crate::desk::Demand;
 use crate::jitter;
@@ -35,13 +38,21 @@ const CHUNK: usize = 100;
 /// Runs until the consumer is closed or dropped.
 pub(crate) async fn run(core: Arc<Core>) {
     let _busy = core.hub.busy.enter();
-    let mut pump = Pump { core, arrivals: 0, next: Instant::now(), due: false, trouble: None };
+    let mut pump = Pump {
+        core,
+        arrivals: 0,
+        next: Instant::now(),
+        due: false,
+        sparse: true,
+        waits: false,
+        polite: None,
+        clock: None,
+        trouble: None,
+    };
     while !pump.core.desk.is_closed() {
         pump.turn().await;
     }
-    if pump.core.bell.take_rung() {
-        pump.pass_on();
-    }
+    pump.end().await;
 }
 
 struct Pump {
@@ -52,17 +63,23 @@ struct Pump {
     next: Instant,
     /// Whether that is because something is due then.
     due: bool,
+    /// Whether the last claim found less than it asked for.
+    sparse: bool,
+    /// Whether publishers know that it waits, unless one has just found it.
+    waits: bool,
+    /// Until when it asks for nothing more, unless there is a verdict before.
+    polite: Option<Instant>,
+    /// The last look at the server's clock.
+    clock: Option<Clock>,
     /// What the last claim failed with.
     trouble: Option<Error>,
 }
 
 impl Pump {
     async fn turn(&mut self) {
+        self.take_given().await;
         let Some(demand) = self.core.desk.demand() else {
-            if self.core.bell.take_rung() {
-                self.pass_on();
-            }
-            return self.core.bell.wait().await;
+            return self.idle().await;
         };
         match self.core.held.room() {
             0 => self.full(&demand).await,
@@ -73,7 +90,11 @@ impl Pump {
     /// It may hold no more: somebody else takes what there is, until a verdict or the end of a lease makes room.
     async fn full(&mut self, demand: &Demand) {
         if self.core.bell.take_rung() {
+            self.found();
             self.pass_on();
+        }
+        if self.waits {
+            self.last_call().await;
         }
         self.ask_at_once();
         self.core.desk.expire(demand.arrivals, None);
@@ -85,10 +106,24 @@ impl Pump {
 
     async fn hungry(&mut self, demand: &Demand, room: usize) {
         let rung = self.core.bell.take_rung();
+        if rung {
+            self.found();
+        }
+        if let Some(until) = self.polite
+            && !rung
+            && !self.core.judged()
+            && Instant::now() < until
+        {
+            return self.rest(until).await;
+        }
+        self.polite = None;
         let told = rung || demand.arrivals != self.arrivals;
         if told || Instant::now() >= self.next {
             let herd = self.due && !told;
             self.ask(demand, room, herd).await;
+        }
+        if self.waits && self.core.desk.is_late() && self.last_call().await {
+            return;
         }
         self.core.desk.expire(self.arrivals, self.trouble.as_ref());
         if let Some(demand) = self.core.desk.demand()
@@ -117,6 +152,8 @@ impl Pump {
 
     /// `herd`: nobody told us, many others may ask in the same instant for the same reason.
     async fn ask(&mut self, demand: &Demand, room: usize, herd: bool) {
+        // A verdict that was just pronounced goes first.
+        yield_now().await;
         self.arrivals = demand.arrivals;
         let wanted = demand.messages.min(room).min(MAX_MESSAGES);
         match self.claim(demand, wanted, herd).await {
@@ -140,12 +177,18 @@ impl Pump {
         while deliveries.len() < wanted && bytes < MAX_BYTES {
             let count = (wanted - deliveries.len()).min(CHUNK);
             let park = demand.patient && deliveries.is_empty();
-            let claimed = match self.core.claim(count, park, self.limit(demand)).await {
+            let claimed = match self.core.claim(count, park, self.sparse, self.limit(demand)).await {
                 Ok(claimed) => claimed,
                 Err(_) if !deliveries.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.waits |= park;
+                    return Err(error);
+                }
             };
             self.set_next(&claimed, herd);
+            self.sparse = !claimed.full;
+            self.clock = Some(claimed.clock);
+            self.waits |= park && claimed.messages.is_empty() && !claimed.full;
             let (full, unreadable) = (claimed.full, claimed.messages.iter().any(|m| m.message.is_err()));
             let readable = self.core.readable(claimed.messages).await;
             bytes += readable.iter().map(|delivery| delivery.message.payload().len()).sum::<usize>();

@@ -21,23 +21,26 @@ script!(
     ROUTES, " flags=no-writes", ["routes"]);
 script!(
     /// Stores messages that need no thought. Refused by a full server.
-    PLAIN, "", ["wake", "plain"]);
+    PLAIN, "", ["wake", "unread", "used", "handover", "plain"]);
 script!(
     /// Stores messages. Refused by a full server; all that take messages out work there, so that it can be drained.
     PUBLISH, "",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "place", "publish"]);
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
+        "handover", "target", "place", "publish"]);
 script!(
     /// Stores messages in all queues that they go to. Refused by a full server.
     TOPIC, "",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "place", "topic"]);
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
+        "handover", "target", "place", "topic"]);
 script!(
     /// Whether there is room.
     SPACE, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "target", "space"]);
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
+        "handover", "target", "space"]);
 script!(
     /// Hands out messages under a lease, after applying what is due.
     CLAIM, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "claim"]);
+    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "unread", "claim"]);
 script!(
     /// Applies verdicts.
     SETTLE, " flags=allow-oom", ["time", "wake", "rules", "entry", "dedup", "letters", "store", "settle"]);

@@ -87,7 +87,8 @@ fn strange(what: impl Into<String>) -> Error {
     Error::backend(NAME, Certainty::Unknown, what.into())
 }
 
-fn write(item: &Judged, request: &mut Request) {
+/// A verdict as arguments of the script.
+pub(crate) fn write(item: &Judged, request: &mut Request) {
     let lease = &item.lease;
     match &item.verdict {
         Verdict::Ack => request.arg("a").arg(lease),

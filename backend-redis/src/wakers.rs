@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::claim;
+use crate::given::Given;
 use crate::inbox::Mailbox;
 use crate::link::{Limit, Link, Listener};
 
@@ -17,6 +18,7 @@ use crate::link::{Limit, Link, Listener};
 #[derive(Default)]
 pub(crate) struct Bell {
     rung: AtomicBool,
+    given: Mutex<Vec<Given>>,
     notify: Notify,
 }
 
@@ -35,6 +37,21 @@ impl Bell {
     /// Whether it rang since it was last asked.
     pub(crate) fn take_rung(&self) -> bool {
         self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it rang or was given something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.rung.load(Ordering::Acquire) || !self.given.lock().is_empty()
+    }
+
+    /// What the server gave.
+    pub(crate) fn take_given(&self) -> Vec<Given> {
+        std::mem::take(&mut *self.given.lock())
+    }
+
+    fn give(&self, given: Given) {
+        self.given.lock().push(given);
+        self.notify.notify_one();
     }
 
     /// It rang or was nudged.
@@ -78,20 +95,35 @@ impl Wakers {
     }
 }
 
+impl Wakers {
+    fn given(&self, link: &Arc<Link>, bell: Option<Arc<Bell>>, text: Bytes) {
+        match (Given::read(text), bell) {
+            (Some(given), Some(bell)) => bell.give(given),
+            (Some(given), None) => drop(tokio::spawn(given.give_back(link.clone()))),
+            (None, _) => tracing::warn!(name: "redis.strange_message", "was given what is no message"),
+        }
+    }
+}
+
 impl Listener for Wakers {
-    /// On the channel of an inbox a reply; else `<number>|<prefix of the queue>`. One who has gone passes it on.
+    /// On the channel of an inbox a reply; else a number and `|` and the prefix of the queue, to wake one, or `>` and a message for
+    /// it. One who has gone passes it on.
     fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes) {
         if let Some(mailbox) = self.inboxes.lock().get(channel) {
             return mailbox.take_in(text);
         }
-        let Some((number, prefix)) = std::str::from_utf8(&text).ok().and_then(|text| text.split_once('|'))
-        else {
-            return;
-        };
-        let bell = number.parse().ok().and_then(|number: u64| self.bells.lock().get(&number).cloned());
-        match bell {
-            Some(bell) => bell.ring(),
-            None => drop(tokio::spawn(pass_on(link.clone(), prefix.to_owned()))),
+        let Some(digits) = text.iter().position(|byte| !byte.is_ascii_digit()) else { return };
+        let number = std::str::from_utf8(&text[..digits]).ok().and_then(|number| number.parse().ok());
+        let bell = number.and_then(|number: u64| self.bells.lock().get(&number).cloned());
+        let what = text.slice(digits + 1..);
+        match (text[digits], bell) {
+            (b'|', Some(bell)) => bell.ring(),
+            (b'|', None) => {
+                let prefix = String::from_utf8_lossy(&what).into_owned();
+                drop(tokio::spawn(pass_on(link.clone(), prefix)));
+            }
+            (b'>', bell) => self.given(link, bell, what),
+            _ => {}
         }
     }
 

@@ -177,6 +177,15 @@ impl Link {
         let _ = timeout_at(limit.until, ears.unsubscribe(channel)).await;
     }
 
+    /// Waits until all was heard that the server has said up to now.
+    pub(crate) async fn listen_up(&self, limit: Limit) {
+        let mut ears = match &*self.state.borrow() {
+            State::Up(wire) => wire.ears.clone(),
+            State::Down(_) | State::Closed => return,
+        };
+        let _ = timeout_at(limit.until, ears.send_packed_command(&redis::cmd("PING"))).await;
+    }
+
     /// Ends it for good. Calls under way end with what the server answers.
     pub(crate) fn close(&self) {
         self.state.send_replace(State::Closed);

@@ -1,24 +1,14 @@
--- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer.
+-- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer, whether little is
+-- expected.
 -- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, how many consumers wait, how many
--- letters were dropped, { priority, id, max, fields }… }; the time and the crowd are told when there is nothing.
+-- letters were dropped, the time, { priority, id, max, fields }… }; what is due and the crowd are told when there is nothing.
 local P = KEYS[1]
 local rules = rules_of(P)
 if not rules then return 0 end
-local want, lease, nonce, waiter, default, consumer =
-  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local more = apply_due(P, rules)
+local want, lease, nonce, waiter, default, consumer, sparse =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
+local more, _, soonest = apply_due(P, rules)
 local got, leases, expiring, left, buried = {}, {}, {}, want, 0
-
--- What nobody has read yet of one priority. The group is only a cursor; it is made again when somebody removed it.
-local function read(key, count)
-  local reply = redis.pcall('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', count, 'NOACK', 'STREAMS', key, '>')
-  if reply and reply.err then
-    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply.err) end
-    redis.call('XGROUP', 'CREATE', key, 'g', '0', 'MKSTREAM')
-    reply = redis.call('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', count, 'NOACK', 'STREAMS', key, '>')
-  end
-  return reply and reply[1][2] or {}
-end
 
 -- Why a message is not to be handed out any more, if so.
 local function end_of(fields, failures, max, ends)
@@ -49,31 +39,44 @@ local function take(p, key, id, fields)
   left = left - 1
 end
 
--- About 8 MiB, and 100 messages for the dead letters, are enough for one call. What was read beyond goes back: the cursor is
--- put where it was.
+-- About 8 MiB, and 100 messages for the dead letters, are enough for one call.
 local bytes, full = 0, false
 
-local function hand_out(p, key)
+-- Hands out what was read. What was read beyond goes back: the cursor is put where it was.
+local function hand_out(p, key, entries)
+  for i, entry in ipairs(entries) do
+    if full or left == 0 then
+      return unread_from(key, entry[1])
+    end
+    take(p, key, entry[1], entry[2])
+    bytes = bytes + size(entry[2])
+    full = bytes >= BYTES or buried >= K
+  end
+end
+
+-- All that one priority has.
+local function exhaust(p, key)
   local step = 4
   while left > 0 and not full do
     local asked = math.min(left, step)
     local entries = read(key, asked)
-    for i, entry in ipairs(entries) do
-      if full then
-        redis.call('XGROUP', 'SETID', key, 'g', entries[i - 1][1])
-        return
-      end
-      take(p, key, entry[1], entry[2])
-      bytes = bytes + size(entry[2])
-      full = bytes >= BYTES or buried >= K
-    end
+    hand_out(p, key, entries)
     if #entries < asked then return end
     step = step * 2
   end
 end
 
+-- Where there is little, one look at the first of all priorities finds it; where there is much, only what is taken is read.
+local firsts
+if sparse and left > 0 then
+  local keys = {}
+  for p = 10, 1, -1 do keys[11 - p] = P .. ':s:' .. p end
+  firsts = read_each(keys)
+end
 for p = 10, 1, -1 do
-  if left > 0 and not full then hand_out(p, P .. ':s:' .. p) end
+  local key = P .. ':s:' .. p
+  if firsts and firsts[key] then hand_out(p, key, { firsts[key] }) end
+  if not firsts or firsts[key] then exhaust(p, key) end
 end
 full = full or left == 0
 if #leases > 0 then redis.call('ZADD', P .. ':l', unpack(leases)) end
@@ -84,14 +87,14 @@ if #got > 0 and rules.bound and rules.bound.overflow == 'block' then rouse(P, ':
 -- There may be more for somebody else: pass it on.
 if full then wake(P, 1) end
 local lost = dropped[P] or 0
-if #got > 0 or full or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, lost, unpack(got) } end
+if #got > 0 or full or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, lost, from, unpack(got) } end
 
+local crowd = redis.call('ZCARD', P .. ':w')
 if waiter ~= '' then
-  redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000)
+  -- The dead among few do no harm.
+  if crowd > 16 then redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000) end
   redis.call('ZADD', P .. ':w', now, waiter)
 end
-local next_due = redis.call('ZRANGE', P .. ':d', 0, 0, 'WITHSCORES')[2]
-local next_end = redis.call('ZRANGE', P .. ':l', 0, 0, 'WITHSCORES')[2]
-local soonest = math.min(tonumber(next_due) or math.huge, tonumber(next_end) or math.huge)
+soonest = soonest or math.min(first_time(P .. ':d'), first_time(P .. ':l'))
 local wait = soonest < math.huge and math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) or -1
-return { 0, more and 1 or 0, wait, redis.call('ZCARD', P .. ':w'), lost }
+return { 0, more and 1 or 0, wait, crowd, lost, from }

@@ -1,7 +1,15 @@
 -- Applies what is due: at most 100 entries or about 8 MiB of each kind a call, so that no call is long.
 
--- Delayed messages whose time has come go to the end of their priority. Answers how many were due and how many are ready.
+-- When the first of a sorted set of times comes.
+local function first_time(key)
+  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
+end
+
+-- Delayed messages whose time has come go to the end of their priority. Answers how many were due and how many are ready;
+-- when none was, also when the first will be.
 local function promote(P)
+  local first = first_time(P .. ':d')
+  if first > now then return 0, 0, first end
   local due = redis.call('ZRANGEBYSCORE', P .. ':d', '-inf', now, 'LIMIT', 0, K)
   local ready, bytes = 0, 0
   for _, uid in ipairs(due) do
@@ -24,8 +32,11 @@ local function promote(P)
   return #due, ready
 end
 
--- Messages whose lease has ended have failed once more: the end of their priority again, or the dead letters.
+-- Messages whose lease has ended have failed once more: the end of their priority again, or the dead letters. Answers as
+-- `promote`.
 local function reap(P)
+  local first = first_time(P .. ':l')
+  if first > now then return 0, 0, first end
   local ended = redis.call('ZRANGEBYSCORE', P .. ':l', '-inf', now, 'LIMIT', 0, K)
   local ready, bytes = 0, 0
   for _, member in ipairs(ended) do
@@ -71,13 +82,14 @@ local function expire(P)
   return #ended
 end
 
--- All of it, keys and dead letters that are not to be kept included. Answers whether there may be more, and how many are
--- ready again.
+-- All of it, keys and dead letters that are not to be kept included. Answers whether there may be more, how many are ready
+-- again, and, when none is, when the next will be.
 local function apply_due(P, rules)
-  local due, promoted = promote(P)
-  local ended, reaped = reap(P)
+  local due, promoted, next_due = promote(P)
+  local ended, reaped, next_end = reap(P)
   local expired = expire(P)
   if rules.dedup then forget_ended(P) end
   local letters = retain(P, rules.dead)
-  return due == K or ended == K or expired == K or letters, promoted + reaped
+  local more = due == K or ended == K or expired == K or letters
+  return more, promoted + reaped, next_due and next_end and math.min(next_due, next_end)
 end

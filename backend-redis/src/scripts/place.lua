@@ -25,6 +25,7 @@ end
 -- Writes one copy. Answers like `pcall`.
 local function write(target, m)
   local P, rules, stored = target.P, target.rules, nil
+  target.used = with_priority(P, target.used, m.p)
   if m.delay then
     stored = put_off(P, m.p, m.fields, from + m.delay, m.uid)
     target.delayed = target.delayed or {}
@@ -36,7 +37,7 @@ local function write(target, m)
       target.streams[m.p] = key
     end
     stored = redis.pcall('XADD', key, '*', unpack(m.fields))
-    target.news = target.news + 1
+    target.news, target.newest = target.news + 1, { p = m.p, id = stored, bytes = #m.fields[8] }
   end
   if rules == NONE and not m.ends or failed(stored) then return stored end
   if m.ends and not m.delay then redis.call('ZADD', P .. ':x', m.ends, m.p .. ':' .. stored) end

@@ -5,7 +5,7 @@ local function rouse(P, set, count)
     if count <= 0 then return end
     local waiter = redis.pcall('ZPOPMIN', P .. set)[1]
     if not waiter then return end
-    local channel, token = string.match(waiter, '^(.*)|(.*)$')
+    local channel, token = string.match(waiter, '^([^|]*)|(%d+)')
     local heard = channel and redis.pcall('PUBLISH', channel, token .. '|' .. P)
     if type(heard) == 'number' and heard > 0 then count = count - 1 end
   end
