@@ -50,6 +50,10 @@ pub(crate) struct Lane<F: Freight> {
 struct Waiting<F: Freight> {
     items: VecDeque<(F::Item, Place<F::Answer>)>,
     moving: bool,
+    /// Callers met on the last movement, or do on this one: they may again.
+    company: bool,
+    /// They met on this one.
+    met: bool,
 }
 
 /// Where an item's answer goes.
@@ -76,7 +80,8 @@ enum Item<A> {
 
 impl<F: Freight> Lane<F> {
     pub(crate) fn new(freight: F, deadline: Duration, busy: Arc<Busy>) -> Arc<Self> {
-        let waiting = Mutex::new(Waiting { items: VecDeque::new(), moving: false });
+        let waiting =
+            Mutex::new(Waiting { items: VecDeque::new(), moving: false, company: false, met: false });
         Arc::new(Self { freight, deadline, busy, waiting, more: Notify::new() })
     }
 
@@ -117,6 +122,10 @@ impl<F: Freight> Lane<F> {
         }
     }
 
+    fn has_company(&self) -> bool {
+        self.waiting.lock().company
+    }
+
     /// What goes into the next call. Nothing, and no call under way: the movement has ended.
     fn load(&self, under_way: usize) -> (Vec<F::Item>, Vec<Place<F::Answer>>) {
         let mut waiting = self.waiting.lock();
@@ -131,6 +140,11 @@ impl<F: Freight> Lane<F> {
             places.push(place);
         }
         waiting.moving = under_way > 0 || !items.is_empty();
+        waiting.met |= items.len() > 1;
+        waiting.company |= waiting.met;
+        if !waiting.moving {
+            waiting.company = std::mem::take(&mut waiting.met);
+        }
         (items, places)
     }
 }
@@ -146,8 +160,10 @@ impl<F: Freight> Moving<F> {
     async fn run(mut self) {
         let mut calls = Calls(VecDeque::with_capacity(F::CALLS));
         loop {
-            // Others that are ready to run may have something for the same call.
-            tokio::task::yield_now().await;
+            // Others that are ready to run may have something for the same call. Where nobody has, it would only take time.
+            if self.lane.has_company() {
+                tokio::task::yield_now().await;
+            }
             while calls.0.len() < F::CALLS {
                 let (items, places) = self.lane.load(calls.0.len());
                 if items.is_empty() {

@@ -5,6 +5,7 @@ local LATELY, SMALL = 6000, 16 * 1024
 
 -- Whether anything more urgent is unread. `used`: the priorities that the queue has ever had.
 local function is_outrun(P, p, used)
+  if #used < 2 then return false end
   local keys = {}
   for urgent = 10, p + 1, -1 do
     if string.find(used, digit(urgent), 1, true) then keys[#keys + 1] = P .. ':s:' .. urgent end
