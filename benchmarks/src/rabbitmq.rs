@@ -27,7 +27,7 @@ pub(crate) async fn run() -> Outcome {
     for _ in 0..ROUNDS {
         let name = ours::declared(&queue).await?;
         let channel = publisher.create_channel().await?;
-        prepare(&channel).await?;
+        prepare(&channel, QUEUE).await?;
         publishing.raw.push(rate(MESSAGES, publish(channel)).await?);
         publishing.ours.push(rate(MESSAGES, ours::publish(queue.clone(), name.clone(), MESSAGES)).await?);
         consuming.raw.push(rate(MESSAGES, consume(consumer.create_channel().await?)).await?);
@@ -42,14 +42,20 @@ pub(crate) async fn run() -> Outcome {
     Ok(())
 }
 
-async fn prepare(channel: &Channel) -> Outcome {
-    channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
+/// A queue of the kind that ours are, and confirms.
+pub(crate) async fn prepare(channel: &Channel, name: &str) -> Outcome {
+    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-priority".into(), AMQPValue::ShortShortUInt(10));
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    channel.queue_declare(name.into(), durable, arguments).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(())
+}
+
+/// Of a message like ours.
+pub(crate) fn properties() -> BasicProperties {
+    BasicProperties::default().with_delivery_mode(PERSISTENT).with_priority(5)
 }
 
 async fn publish(channel: Channel) -> Outcome {
@@ -59,7 +65,7 @@ async fn publish(channel: Channel) -> Outcome {
         tokio::spawn(async move {
             let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
             for _ in 0..MESSAGES / PUBLISHERS {
-                let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_priority(5);
+                let properties = properties();
                 channel
                     .basic_publish("".into(), QUEUE.into(), mandatory, &payload, properties)
                     .await?

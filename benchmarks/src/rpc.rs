@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties};
 use polyqueue::{
     Bytes, ConnectOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester, Worker, with,
 };
@@ -16,6 +16,7 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::measure::percentile;
+use crate::rabbitmq::{prepare, properties};
 use crate::{Outcome, PAYLOAD, ROUNDS, ours};
 
 const TRIPS: usize = 200;
@@ -149,30 +150,34 @@ struct RabbitTrip {
 
 impl RabbitTrip {
     async fn open(url: &str, elsewhere: &Handle) -> Outcome<Self> {
-        let connect = |url: String| async move { Connection::connect(&url, ConnectionProperties::default()).await };
+        let connect =
+            |url: String| async move { Connection::connect(&url, ConnectionProperties::default()).await };
         let publishing = connect(url.to_owned()).await?;
         let consuming = elsewhere.spawn(connect(url.to_owned())).await??;
         let (publisher, channel) = (publishing.create_channel().await?, consuming.create_channel().await?);
-        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-        channel.queue_declare(RAW.into(), options, FieldTable::default()).await?;
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let mut consumer = channel.basic_consume(RAW.into(), "".into(), options, FieldTable::default()).await?;
+        prepare(&publisher, RAW).await?;
+        let options = BasicConsumeOptions::default();
+        let mut consumer =
+            channel.basic_consume(RAW.into(), "".into(), options, FieldTable::default()).await?;
         let (arrived, arrivals) = mpsc::unbounded_channel();
         elsewhere.spawn(async move {
-            while let Some(Ok(_)) = consumer.next().await {
+            while let Some(delivery) = consumer.next().await.transpose()? {
                 if arrived.send(Instant::now()).is_err() {
                     break;
                 }
+                delivery.ack(BasicAckOptions::default()).await?;
             }
+            Outcome::Ok(())
         });
         Ok(Self { publisher, arrivals, _connections: [publishing, consuming] })
     }
 
     async fn trip(&mut self) -> Outcome<Instant> {
-        let (payload, properties) = (vec![b'x'; PAYLOAD], BasicProperties::default());
-        self.publisher
-            .basic_publish("".into(), RAW.into(), BasicPublishOptions::default(), &payload, properties)
-            .await?;
-        Ok(self.arrivals.recv().await.ok_or("the raw consumer ended")?)
+        let (payload, options) = (vec![b'x'; PAYLOAD], BasicPublishOptions::default());
+        let confirmed =
+            self.publisher.basic_publish("".into(), RAW.into(), options, &payload, properties()).await?;
+        let arrived = self.arrivals.recv().await.ok_or("the raw consumer ended")?;
+        confirmed.await?;
+        Ok(arrived)
     }
 }
