@@ -116,7 +116,7 @@ pub(crate) async fn ensure_low(session: &Session) -> Result<()> {
     declare_exchange(&ground, LOW_COMPLETE, ExchangeKind::Fanout, FieldTable::default())
         .await
         .map_err(|e| session.fault(&e))?;
-    tracing::info!(event = "rabbitmq.cascade_declared");
+    tracing::info!(name: "rabbitmq.cascade_declared", "declared the queues that delay messages");
     Ok(())
 }
 

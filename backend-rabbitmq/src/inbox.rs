@@ -56,11 +56,11 @@ impl Tray {
         let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
         let reply = match decode(&raw) {
             Ok(decoded) => decoded.message,
-            Err(why) => return tracing::warn!(event = "rabbitmq.reply_unreadable", %why),
+            Err(why) => return tracing::warn!(name: "rabbitmq.undecodable_reply", %why),
         };
         let mut replies = self.replies.lock();
         if replies.waiting.len() >= MOST || replies.bytes >= MOST_BYTES {
-            return tracing::warn!(event = "rabbitmq.inbox_full", dropped = %reply.id());
+            return tracing::warn!(name: "rabbitmq.inbox_full", id = %reply.id(), "dropped a reply: nobody reads this inbox");
         }
         replies.bytes += reply.payload().len();
         replies.waiting.push_back(reply);
@@ -142,7 +142,7 @@ async fn keep(
             next = work => next,
         };
         if attached.is_none() {
-            tracing::debug!(event = "rabbitmq.inbox_lost", %address);
+            tracing::debug!(name: "rabbitmq.inbox_lost", %address);
         }
     }
     if let Some(Attached { channel, .. }) = attached {

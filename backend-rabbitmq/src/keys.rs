@@ -212,7 +212,7 @@ impl Core {
         let (entry, key, id) = (entry.clone(), key.to_owned(), message.id().clone());
         let work = tokio::spawn(async move {
             if let Err(error) = core.release(&entry, &key, &id).await {
-                tracing::warn!(event = "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error);
+                tracing::warn!(name: "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error);
             }
         });
         let _ = tokio::time::timeout(self.deadline, work).await;

@@ -144,7 +144,7 @@ impl Link {
         attempts.failures = attempts.failures.saturating_add(1);
         attempts.not_before = Some(Instant::now() + pause.mul_f64(0.5 + dice() / 2.0));
         tracing::warn!(
-            event = "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
+            name: "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
             failures = attempts.failures, %error,
         );
         *self.last_error.write() = Some(error.clone());
@@ -170,7 +170,7 @@ impl Link {
             }
         };
         let generation = GENERATION.fetch_add(1, Relaxed);
-        tracing::debug!(event = "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
+        tracing::debug!(name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
         let errors = watch_errors(&connection);
         Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
     }

@@ -90,7 +90,7 @@ impl Known {
         self.next = offset + 1;
         match serde_json::from_slice(record) {
             Ok(record) => self.apply(record),
-            Err(error) => tracing::warn!(event = "rabbitmq.catalogue_record_unreadable", offset, %error),
+            Err(error) => tracing::warn!(name: "rabbitmq.catalogue_record_unreadable", offset, %error),
         }
     }
 

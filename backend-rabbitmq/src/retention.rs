@@ -53,7 +53,7 @@ impl Core {
         let work = tokio::spawn(async move {
             let _one_at_a_time = core.burials.lock().await;
             if let Err(error) = core.retain(&entry).await {
-                tracing::debug!(event = "rabbitmq.retention_put_off", queue = %entry.name(), %error);
+                tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error);
             }
         });
         let _ = tokio::time::timeout(AFTER_DEATH, work).await;
@@ -68,7 +68,7 @@ impl Walk {
         let tags: Vec<u64> = found.iter().map(|found| found.tag).collect();
         self.remove(core, &tags).await?;
         core.meter.of(entry.name()).dropped(tags.len() as u64);
-        tracing::info!(event = "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len());
+        tracing::info!(name: "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len());
         let unnoticed: Vec<Message> = found.iter().filter_map(Found::unnoticed).collect();
         core.release_keys_of(entry, &unnoticed).await;
         Ok(())

@@ -124,6 +124,6 @@ pub(crate) async fn follow(core: Weak<Core>) {
         Err(error) => Err(error),
     };
     if let Err(error) = followed {
-        tracing::debug!(event = "rabbitmq.catalogue_not_followed", %error);
+        tracing::debug!(name: "rabbitmq.catalogue_not_followed", %error);
     }
 }

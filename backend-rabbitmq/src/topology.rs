@@ -148,7 +148,7 @@ impl Core {
             match self.catalogue.refresh(&session).await {
                 Ok(()) => return Ok(session),
                 Err(error) if error.is_transient() && Instant::now() < until => {
-                    tracing::debug!(event = "rabbitmq.catalogue_unread", %error);
+                    tracing::debug!(name: "rabbitmq.catalogue_unread", %error);
                     sleep(AGAIN).await;
                 }
                 Err(error) => return Err(error),

@@ -30,7 +30,7 @@ pub(crate) async fn watch(core: Weak<Core>, again: bool) {
         tokio::time::sleep(pause).await;
         let Some(core) = core.upgrade() else { return };
         if let Err(error) = core.sweep_unrouted().await {
-            tracing::debug!(event = "rabbitmq.unrouted_not_swept", %error);
+            tracing::debug!(name: "rabbitmq.unrouted_not_swept", %error);
         }
     }
 }
@@ -63,7 +63,7 @@ impl Core {
         }
         self.note_stranded(stranded);
         if sent + dropped + stranded > 0 {
-            tracing::info!(event = "rabbitmq.unrouted_swept", sent, dropped, stranded);
+            tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded);
         }
         // What was not acked goes back when the channel ends.
         let _ = channel.close(200, "done".into()).await;

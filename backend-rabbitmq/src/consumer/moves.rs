@@ -126,7 +126,7 @@ impl Reader {
 
     /// Publishes a dead letter.
     pub(super) async fn bury(&self, raw: &Raw, death: Death) -> Result<()> {
-        tracing::debug!(event = "rabbitmq.dead_letter", queue = %self.queue(), reason = %death.reason);
+        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue(), reason = %death.reason);
         self.store(Order {
             exchange: String::new(),
             key: self.core.names.dead(self.queue()),

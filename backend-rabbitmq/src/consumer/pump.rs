@@ -54,7 +54,7 @@ pub(super) async fn run(
                 }
             }
             End::Lost(error) => tracing::warn!(
-                event = "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error),
+                name: "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error),
             ),
         }
     }

@@ -53,7 +53,7 @@ impl Line {
             if key.epoch != self.epoch {
                 continue;
             }
-            tracing::debug!(event = "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
+            tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
             let reader = self.reader.clone();
             self.moving(key, Then::Moved, async move { reader.expire(item).await });
         }
@@ -81,7 +81,7 @@ impl Line {
                 let _ = reply.send(Err(error));
             }
             (Err(error), Then::Refiled | Then::Moved) => {
-                tracing::warn!(event = "rabbitmq.move_failed", queue = %self.reader.queue(), %error);
+                tracing::warn!(name: "rabbitmq.move_failed", queue = %self.reader.queue(), %error);
                 self.paused_until = Some(Instant::now() + PAUSE);
                 self.reject(key.tag);
             }
