@@ -65,10 +65,17 @@ impl Core {
     /// `Full`, or for a bound that blocks a definite `Timeout`.
     pub(crate) async fn make_room(&self, entry: &Entry, room: &mut Room, by: Instant) -> Result<()> {
         let Some(bound) = entry.spec.bound else { return Ok(()) };
+        let mut was_full = false;
         while room.left == 0 {
             let looked = Instant::now();
             let ready = self.count(entry.name(), self.names.ready(entry.name()));
-            room.left = bound.max_len.saturating_sub(self.in_time("publish", by, ready).await?);
+            let ready = match self.in_time("publish", by, ready).await {
+                Err(Error::Timeout { .. }) if was_full => {
+                    return Err(Error::no_room(entry.name(), self.deadline));
+                }
+                ready => ready?,
+            };
+            room.left = bound.max_len.saturating_sub(ready);
             if room.left > 0 {
                 break;
             }
@@ -76,6 +83,7 @@ impl Core {
                 let what = format!("queue {}", entry.name());
                 return Err(Error::full(what, bound.max_len));
             }
+            was_full = true;
             self.check_open()?;
             if looked + LOOK >= by {
                 sleep_until(by).await;
