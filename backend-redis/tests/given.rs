@@ -106,6 +106,21 @@ async fn the_dead_get_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_says_nonsense_of_himself_loses_nothing_for_others() {
+    let bench = Bench::start().await;
+    let now: (u64, u64) = bench.command(&["TIME"]).await;
+    for nonsense in ["polyqueue:wake:me|1||5|me", "|1|1|1|", "x|1|99999999999999999999|5|me", "no bar"] {
+        let since = (now.0 * 1000).to_string();
+        bench.command::<usize>(&["ZADD", "polyqueue:{q}:w", &since, nonsense]).await;
+        bench.publish(Message::new(nonsense)).await;
+        let consumer = bench.consumer().await;
+        let delivery = receive(&*consumer, 0).await.expect(nonsense);
+        assert_eq!((delivery.message.payload(), delivery.attempt), (&nonsense.into(), 1));
+        assert_eq!(settle(&*consumer, &delivery, Verdict::Ack).await, Settled::Applied);
+    }
+}
+
+#[tokio::test]
 async fn what_is_large_or_has_company_is_fetched() {
     let bench = Bench::start().await;
     let consumer: Arc<dyn Consumer> = bench.consumer().await.into();

@@ -26,7 +26,12 @@ local function take_next(P, p, id, used)
   unread_from(key, first[1])
 end
 
--- Leases it to a consumer and sends it. Answers whether somebody is there.
+local function is_heard(channel, text)
+  local heard = redis.pcall('PUBLISH', channel, text)
+  return type(heard) == 'number' and heard > 0
+end
+
+-- Leases it to a consumer and sends it. Answers whether somebody is there. What fails, fails before it is leased.
 local function give(P, p, id, fields, clock, channel, number, lease, max, consumer)
   local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
   local ends = clock[1] * 1000 + math.ceil(clock[2] / 1000) + tonumber(lease)
@@ -35,14 +40,10 @@ local function give(P, p, id, fields, clock, channel, number, lease, max, consum
   end
   local holder = string.match(channel, '[^:]*$') .. '-' .. number
   local member = p .. ':' .. id .. ':' .. holder .. '.given:' .. max .. ':' .. consumer
-  local leased = redis.pcall('ZADD', P .. ':l', ends, member)
-  if type(leased) == 'table' then return false end
   local message = cmsgpack.pack({ 'P', P, 'lease', member, 'now', now, unpack(fields) })
-  if redis.call('PUBLISH', channel, number .. '>' .. message) == 0 then
-    redis.call('ZREM', P .. ':l', member)
-    return false
-  end
-  return true
+  redis.call('ZADD', P .. ':l', ends, member)
+  if is_heard(channel, number .. '>' .. message) then return true end
+  redis.call('ZREM', P .. ':l', member)
 end
 
 local function offer(P, p, id, bytes, used, clock)
@@ -52,11 +53,12 @@ local function offer(P, p, id, bytes, used, clock)
     if not waiter then break end
     local channel, number, lease, max, consumer = string.match(waiter, '^([^|]*)|(%d+)|?(%d*)|?(%d*)|?(.*)$')
     clock = clock or redis.call('TIME')
-    local may = max and max ~= '' and clock[1] * 1000 - since < LATELY
+    local may = max and lease ~= '' and max ~= '' and clock[1] * 1000 - since < LATELY
     if may and not looked then looked, fields = true, take_next(P, p, id, used) end
     if may and fields then
-      if give(P, p, id, fields, clock, channel, number, lease, max, consumer) then return true end
-    elseif channel and redis.call('PUBLISH', channel, number .. '|' .. P) > 0 then
+      local sound, given = pcall(give, P, p, id, fields, clock, channel, number, lease, max, consumer)
+      if sound and given then return true end
+    elseif channel and is_heard(channel, number .. '|' .. P) then
       break
     end
   end
