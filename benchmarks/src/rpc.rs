@@ -28,15 +28,20 @@ const RAW: &str = "bench-raw-trip";
 /// Who asks and who answers, who publishes and who consumes, are two services: a handle and a runtime each.
 pub(crate) async fn run() -> Outcome {
     let elsewhere = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let outcome = duels(elsewhere.handle()).await;
+    elsewhere.shutdown_background();
+    outcome
+}
+
+async fn duels(elsewhere: &Handle) -> Outcome {
     if let Ok(url) = std::env::var("REDIS_URL") {
-        let raw = RedisTrip::open(&url, elsewhere.handle()).await?;
-        duel(polyqueue_redis::PROVIDER, &url, Raw::Redis(raw), elsewhere.handle()).await?;
+        let raw = RedisTrip::open(&url, elsewhere).await?;
+        duel(polyqueue_redis::PROVIDER, &url, Raw::Redis(raw), elsewhere).await?;
     }
     if let Ok(url) = std::env::var("RABBITMQ_URL") {
-        let raw = RabbitTrip::open(&url, elsewhere.handle()).await?;
-        duel(polyqueue_rabbitmq::PROVIDER, &url, Raw::Rabbit(Box::new(raw)), elsewhere.handle()).await?;
+        let raw = RabbitTrip::open(&url, elsewhere).await?;
+        duel(polyqueue_rabbitmq::PROVIDER, &url, Raw::Rabbit(Box::new(raw)), elsewhere).await?;
     }
-    elsewhere.shutdown_background();
     Ok(())
 }
 
