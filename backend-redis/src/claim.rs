@@ -41,6 +41,8 @@ pub(crate) struct Claimed {
     pub(crate) dropped: u64,
     /// What the server's clock said.
     pub(crate) clock: Clock,
+    /// Whether the waiter was still known as one that waits.
+    pub(crate) known: bool,
 }
 
 /// A look at the server's clock.
@@ -98,9 +100,10 @@ impl Wanted<'_> {
         let crowd = u64::try_from(answer.next()?.number()?).ok()?;
         let dropped = answer.next()?.count();
         let clock = Clock { before: sent, time: answer.next()?.count() };
+        let known = answer.next()?.number()? == 1;
         let until = sent + self.lease;
         let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next, crowd, dropped, clock })
+        Some(Claimed { messages, full, more, next, crowd, dropped, clock, known })
     }
 
     fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {

@@ -118,10 +118,10 @@ impl Desk {
         rest
     }
 
-    /// Whether the time of one that waited is up.
+    /// Whether the time of one is up.
     pub(crate) fn is_late(&self) -> bool {
         let now = Instant::now();
-        self.0.lock().waiting.iter().any(|ticket| !ticket.once && ticket.until <= now)
+        self.0.lock().waiting.iter().any(|ticket| ticket.until <= now)
     }
 
     /// Ends those that arrived before `arrivals` and whose time is up: with `trouble`, or with nothing.

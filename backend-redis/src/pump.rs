@@ -45,6 +45,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         due: false,
         sparse: true,
         waits: false,
+        unheard: false,
         polite: None,
         clock: None,
         trouble: None,
@@ -65,8 +66,10 @@ struct Pump {
     due: bool,
     /// Whether the last claim found less than it asked for.
     sparse: bool,
-    /// Whether publishers know that it waits, unless one has just found it.
+    /// Whether publishers may know it as one that waits.
     waits: bool,
+    /// Whether one has found it that may not have been heard yet.
+    unheard: bool,
     /// Until when it asks for nothing more, unless there is a verdict before.
     polite: Option<Instant>,
     /// The last look at the server's clock.
@@ -90,7 +93,6 @@ impl Pump {
     /// It may hold no more: somebody else takes what there is, until a verdict or the end of a lease makes room.
     async fn full(&mut self, demand: &Demand) {
         if self.core.bell.take_rung() {
-            self.found();
             self.pass_on();
         }
         if self.waits {
@@ -106,9 +108,6 @@ impl Pump {
 
     async fn hungry(&mut self, demand: &Demand, room: usize) {
         let rung = self.core.bell.take_rung();
-        if rung {
-            self.found();
-        }
         if let Some(until) = self.polite
             && !rung
             && !self.core.judged()
@@ -122,8 +121,12 @@ impl Pump {
             let herd = self.due && !told;
             self.ask(demand, room, herd).await;
         }
-        if self.waits && self.core.desk.is_late() && self.last_call().await {
-            return;
+        if (self.waits || self.unheard) && self.core.desk.is_late() {
+            if self.last_call().await {
+                return;
+            }
+            // Whoever still waits has to be known again.
+            self.ask_at_once();
         }
         self.core.desk.expire(self.arrivals, self.trouble.as_ref());
         if let Some(demand) = self.core.desk.demand()
@@ -188,7 +191,10 @@ impl Pump {
             self.set_next(&claimed, herd);
             self.sparse = !claimed.full;
             self.clock = Some(claimed.clock);
-            self.waits |= park && claimed.messages.is_empty() && !claimed.full;
+            if park {
+                self.unheard |= self.waits && !claimed.known;
+                self.waits = claimed.messages.is_empty() && !claimed.full;
+            }
             let (full, unreadable) = (claimed.full, claimed.messages.iter().any(|m| m.message.is_err()));
             let readable = self.core.readable(claimed.messages).await;
             bytes += readable.iter().map(|delivery| delivery.message.payload().len()).sum::<usize>();

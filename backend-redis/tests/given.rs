@@ -204,3 +204,52 @@ async fn whoever_closes_in_the_moment_of_a_hand_over_gives_it_back() {
         assert_eq!(settle(&*reader, &delivery, Verdict::Ack).await, Settled::Applied);
     }
 }
+
+/// Whoever does not wait is told of what was given a moment before, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_to_one_who_has_just_left_is_there_for_who_asks_next() {
+    let bench = Bench::start().await;
+    let consumer: Arc<dyn Consumer> = bench.consumer().await.into();
+    for n in 0..300 {
+        let receiving = waiting(&bench, &consumer).await;
+        receiving.abort();
+        assert!(receiving.await.is_err());
+        bench.publish(Message::new(n.to_string())).await;
+        let delivery = receive(&*consumer, 0).await.unwrap_or_else(|| panic!("{n} is ready"));
+        assert_eq!((delivery.message.payload(), delivery.attempt), (&n.to_string().into(), 1));
+        assert_eq!(settle(&*consumer, &delivery, Verdict::Ack).await, Settled::Applied);
+    }
+}
+
+/// Whoever got what it waited for by asking is not given more unasked: it might be what another asks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_found_something_himself_waits_no_longer() {
+    let bench = Bench::start().await;
+    let (finder, other) = (bench.consumer().await, bench.consumer().await);
+    for n in 0..50 {
+        bench.publish(Message::new("due").with_delay(Duration::from_millis(20))).await;
+        let found = finder.receive(2, Duration::from_millis(LONG)).await.unwrap().remove(0);
+        assert_eq!(bench.command::<usize>(&["ZCARD", "polyqueue:{q}:w"]).await, 0);
+        bench.publish(Message::new(n.to_string())).await;
+        let delivery = receive(&*other, 0).await.unwrap_or_else(|| panic!("{n} is ready"));
+        assert_eq!(settle(&*finder, &found, Verdict::Ack).await, Settled::Applied);
+        assert_eq!(settle(&*other, &delivery, Verdict::Ack).await, Settled::Applied);
+    }
+}
+
+/// Two receives of one consumer: when the time of one is up, the other is woken as before.
+#[tokio::test]
+async fn whoever_still_waits_when_another_receive_ends_is_still_known() {
+    let bench = Bench::start().await;
+    let consumer: Arc<dyn Consumer> = bench.consumer().await.into();
+    let receiving = waiting(&bench, &consumer).await;
+    assert!(receive(&*consumer, 20).await.is_none());
+    let published = Instant::now();
+    bench.publish(Message::new("for the one that waits")).await;
+    receiving.await.unwrap().unwrap().remove(0);
+    assert!(
+        published.elapsed() < Duration::from_secs(3),
+        "it asked by itself after {:?}",
+        published.elapsed()
+    );
+}

@@ -48,9 +48,9 @@ def consume(broker, queue, count):
     while count > 0:
         nonce = uuid.uuid4().hex
         answer = broker.eval(claim, 1, prefix(queue), min(count, 100), lease_ms, nonce, "", max_attempts, consumer)
-        if answer == 0 or len(answer) == 6:
+        if answer == 0 or len(answer) == 7:
             sys.exit(3)
-        for priority, entry, most, flat in answer[6:]:
+        for priority, entry, most, flat in answer[7:]:
             fields = dict(zip(flat[::2], flat[1::2]))
             line = {"id": fields.get("id", entry), "kind": fields.get("k", ""), "attempt": int(fields.get("a", 0)) + 1}
             print(json.dumps({**line, "text": fields["data"]}, ensure_ascii=False))

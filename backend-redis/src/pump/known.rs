@@ -23,7 +23,7 @@ impl Pump {
         if given.is_empty() {
             return;
         }
-        self.found();
+        self.ask_at_once();
         let Some(clock) = self.clock else {
             for given in given {
                 given.give_back(self.core.hub.link.clone()).await;
@@ -42,7 +42,7 @@ impl Pump {
     /// Nobody wants anything.
     pub(super) async fn idle(&mut self) {
         if self.core.bell.take_rung() {
-            self.found();
+            self.ask_at_once();
             self.pass_on();
         }
         if !self.waits {
@@ -54,17 +54,11 @@ impl Pump {
         }
     }
 
-    /// Somebody has found it among those that wait.
-    pub(super) fn found(&mut self) {
-        self.waits = false;
-        self.ask_at_once();
-    }
-
     /// Publishers find others from now on. Answers whether one has found it just before, and what that led to is here.
     pub(super) async fn last_call(&mut self) -> bool {
-        self.waits = false;
         let limit = Limit::new("leaving a queue", FAREWELL.min(self.core.hub.deadline));
-        if self.core.leave(limit).await {
+        self.unheard |= std::mem::take(&mut self.waits) && !self.core.leave(limit).await;
+        if !std::mem::take(&mut self.unheard) {
             return false;
         }
         self.core.hub.link.listen_up(limit).await;
@@ -73,9 +67,7 @@ impl Pump {
 
     /// It has ended: nothing must be given to it any more, and what was comes back.
     pub(super) async fn end(&mut self) {
-        if self.waits {
-            self.last_call().await;
-        }
+        self.last_call().await;
         self.core.fall_silent();
         self.take_given().await;
         if self.core.bell.take_rung() {

@@ -1,7 +1,8 @@
 -- KEYS: queue. ARGV: how many, lease in ms, nonce, waiter or '', default maximum of attempts, consumer, whether little is
 -- expected.
 -- Answers 0: no such queue; else { full, more due now, µs until something is due or -1, how many consumers wait, how many
--- letters were dropped, the time, { priority, id, max, fields }… }; what is due and the crowd are told when there is nothing.
+-- letters were dropped, the time, whether the waiter was known, { priority, id, max, fields }… }; what is due and the crowd are
+-- told when there is nothing.
 local P = KEYS[1]
 local rules = rules_of(P)
 if not rules then return 0 end
@@ -84,17 +85,20 @@ for i = 1, #expiring, 100 do redis.call('ZREM', P .. ':x', unpack(expiring, i, m
 
 -- Publishers that wait for room.
 if #got > 0 and rules.bound and rules.bound.overflow == 'block' then rouse(P, ':p', math.min(16, #got)) end
+-- Who has found something waits no longer.
+local found, known = #got > 0 or full, 0
+if found and waiter ~= '' then known = redis.call('ZREM', P .. ':w', waiter) end
 -- There may be more for somebody else: pass it on.
 if full then wake(P, 1) end
 local lost = dropped[P] or 0
-if #got > 0 or full or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, lost, from, unpack(got) } end
+if found or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, lost, from, known, unpack(got) } end
 
 local crowd = redis.call('ZCARD', P .. ':w')
 if waiter ~= '' then
   -- The dead among few do no harm.
   if crowd > 16 then redis.call('ZREMRANGEBYSCORE', P .. ':w', '-inf', now - 60000) end
-  redis.call('ZADD', P .. ':w', now, waiter)
+  known = 1 - redis.call('ZADD', P .. ':w', now, waiter)
 end
 soonest = soonest or math.min(first_time(P .. ':d'), first_time(P .. ':l'))
 local wait = soonest < math.huge and math.max(0, (soonest - clock[1] * 1000) * 1000 - clock[2]) or -1
-return { 0, more and 1 or 0, wait, crowd, lost, from }
+return { 0, more and 1 or 0, wait, crowd, lost, from, known }

@@ -71,9 +71,9 @@ impl Arrival {
     /// that nothing wakes would be looked at all the same.
     pub(super) fn awaited_aside(
         env: &Env,
-        consumer: Box<dyn Consumer>,
-    ) -> impl Future<Output = Result<Self, Fail>> + use<> {
-        let env = env.clone();
+        consumer: impl Into<Arc<dyn Consumer>>,
+    ) -> impl Future<Output = Result<Self, Fail>> {
+        let (env, consumer) = (env.clone(), consumer.into());
         let task = tokio::spawn(async move { Self::acked(&env, &*consumer).await });
         async { task.await.map_err(|panic| panic.to_string())? }
     }

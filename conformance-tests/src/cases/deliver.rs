@@ -113,7 +113,7 @@ async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
 
 async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (queue, q) = env.declared("wake").await?;
-    let consumer = attentive(&env, &queue, &q).await?;
+    let consumer: Arc<dyn Consumer> = attentive(&env, &queue, &q).await?.into();
     let (came, empty) = timed(consumer.receive(1, env.t(3.0))).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
     ensure!(empty.took() >= env.t(3.0), "a wait of 3T ended after {:?}", empty.took());
@@ -121,8 +121,12 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (came, empty) = timed(consumer.receive(1, Duration::ZERO)).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
     ensure!(empty.took() <= env.lateness(), "a wait of 0 ended after {:?}", empty.took());
-    let waiting = Arrival::awaited_aside(&env, consumer);
-    sleep(env.t(3.0)).await;
+    let waiting = Arrival::awaited_aside(&env, consumer.clone());
+    // Others of the same consumer that end leave it as it is.
+    for wait in [Duration::ZERO, env.t(1.0)] {
+        ensure_eq!(consumer.receive(1, wait).await?.len(), 0, "messages in an empty queue");
+    }
+    sleep(env.t(2.0)).await;
     let (id, published) = timed(publish_one(&queue, &q, Message::new("wake up"))).await;
     let (id, arrival) = (id?, waiting.await?);
     ensure_eq!(arrival.delivery.message.id(), &id, "the message");
@@ -267,7 +271,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!(
         "C-DEL-03",
-        "a waiting receive wakes at once, an empty one ends after its wait",
+        "a waiting receive wakes at once, an empty one ends after its wait and leaves others waiting",
         ["S-PUB-1"],
         Liveness,
         [],
