@@ -1,5 +1,8 @@
 //! Workers in cases: started, watched, and stopped.
 
+use std::any::Any;
+use std::panic::resume_unwind;
+
 use polyqueue::{Bytes, Job, QueueName, Report, Worker, with};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +28,11 @@ impl Running {
         drop(self.stop);
         self.task.await.map_err(|panic| panic.to_string())?.map_err(Fail::from)
     }
+}
+
+/// Panics with this payload as a handler might, past the hook that would print it as if something had gone wrong.
+pub(super) fn panics(payload: impl Any + Send) -> ! {
+    resume_unwind(Box::new(payload))
 }
 
 /// How a handler ends.
@@ -66,7 +74,7 @@ impl Starts {
             let (end, ended) = oneshot::channel();
             drop(report.send(Started { job, end }));
             match ended.await {
-                Ok(Ending::Panics) => panic!("this handler was told to panic"),
+                Ok(Ending::Panics) => panics("this handler was told to panic"),
                 Ok(Ending::Done) | Err(_) => Ok(()),
             }
         }))

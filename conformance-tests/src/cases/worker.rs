@@ -13,7 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::crew::Running;
+use super::crew::{Running, panics};
 use super::hand::{Counts, PATIENCE, brief, counts, numbered};
 use crate::verbs::{dead_all, eventually, publish_all, publish_one};
 use crate::{Case, Env, Outcome, case, ensure, ensure_eq};
@@ -41,7 +41,7 @@ async fn hook(seen: Arc<Obituary>, death: Death) {
         seen.readable.lock().push(id.clone());
     }
     match call {
-        0 => panic!("this hook was told to panic"),
+        0 => panics("this hook was told to panic"),
         1 => {
             let _open = seen.gate.acquire().await;
             seen.slow_one_done.store(1, SeqCst);
@@ -89,8 +89,8 @@ async fn misbehave(tick: Duration, lease: Duration, job: Job<Bytes>) -> Result<(
         return Ok(());
     }
     match job.message.kind() {
-        "panics" => panic!("boom {}", 1 + 1),
-        "panics oddly" => std::panic::panic_any(42),
+        "panics" => panics(format!("boom {}", 1 + 1)),
+        "panics oddly" => panics(42),
         "aborts" => {
             let inner = tokio::spawn(std::future::pending::<()>());
             inner.abort();

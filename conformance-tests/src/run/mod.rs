@@ -40,7 +40,7 @@ const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
 /// up to two seconds instead of half a one, for work on a busy machine.
 pub fn run(harness: impl Harness) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
-    // Some cases make handlers panic on purpose: a line is enough.
+    // What panics fails its case, which tells more: a line is enough.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     if let Some(code) = child::play(&harness) {
         return code;

@@ -68,7 +68,8 @@ impl Report {
                 End::NotApplicable => println!("not applicable {}: {why}", row.id),
                 End::Skipped | End::SkipAllowed => println!("SKIP {}: {why}", row.id),
                 End::Declared => println!("declared deviation {}: {why}", row.id),
-                End::Passed | End::Failed => {}
+                End::Failed => println!("FAILED {} {}: {why}", row.id, row.name),
+                End::Passed => {}
             }
         }
         let count = |end| self.cases.iter().filter(|row| row.end == end).count();
