@@ -144,9 +144,9 @@ impl Catalogue {
         if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
             return Ok(()); // somebody has read since
         }
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), self.known.lock().next);
         let tail = self.last_records(session).await?;
-        let next = self.begin_at(tail.last().and_then(offset));
+        let next = self.begin_at(before, tail.last().and_then(offset));
         if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
             && first > next
         {
@@ -171,10 +171,11 @@ impl Catalogue {
         if self.exists(session).await? { self.tail_in_time(session).await } else { Ok(Vec::new()) }
     }
 
-    /// Where to go on reading. A stream that ends before is another than the one that was read: the broker was wiped.
-    fn begin_at(&self, end: Option<i64>) -> i64 {
+    /// Where to go on reading. A stream that ends before what was read `before` its end was asked for is another: the broker was
+    /// wiped. What a follower has read since proves nothing.
+    fn begin_at(&self, before: i64, end: Option<i64>) -> i64 {
         let mut known = self.known.lock();
-        if end.map_or(0, |end| end + 1) < known.next {
+        if end.map_or(0, |end| end + 1) < before {
             *known = Known::default();
         }
         known.next

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind};
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 use tokio::time::{Instant, sleep};
 
 use crate::PROVIDER_NAME;
+use crate::ask::barrier;
 use crate::cascade::{self, DUE};
 use crate::core::Core;
 use crate::fault::is_missing;
@@ -228,12 +231,30 @@ impl Core {
         self.catalogue.delete_here(address);
         self.catalogue.refresh(&session).await?;
         self.publisher().await?.forget(&self.names.ready(queue));
+        self.detach(&session, queue, &entry).await?;
         let channel = session.channel().await?;
         for object in [self.names.ready(queue), self.names.dead(queue)] {
             let deleted = channel.queue_delete(object.into(), QueueDeleteOptions::default()).await;
             deleted.map_err(|e| session.fault(&e))?;
         }
         self.delete_keys(&session, &entry).await
+    }
+
+    /// Sees to it that nothing delayed comes to a queue any more, and that all that has come is confirmed. What comes while the
+    /// queue ends would hold one of the few places of its delay for three minutes.
+    async fn detach(&self, session: &Session, queue: &QueueName, entry: &Entry) -> Result<()> {
+        let channel = session.channel().await?;
+        let (ready, key) = (self.names.ready(queue), cascade::due_pattern(&entry.address));
+        let steps = async {
+            let (name, key) = (ready.as_str().into(), key.as_str().into());
+            channel.queue_unbind(name, DUE.into(), key, FieldTable::default()).await?;
+            channel.queue_purge(ready.as_str().into(), QueuePurgeOptions::default()).await?;
+            barrier(channel.clone(), ready.clone()).await
+        };
+        match steps.await {
+            Err(error) if !is_missing(&error) => Err(session.fault(&error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A broker that has just come back may not show its catalogue yet.
+//! The catalogue, while its broker comes back and while others write it.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::sync::Arc;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use polyqueue::{ConnectOptions, Error, Queue, QueueName, QueueSpec};
+use polyqueue::{ConnectOptions, Error, Message, Pattern, Queue, QueueName, QueueSpec, RoutingKey};
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
 
 const QUEUE: QueueName = QueueName::from_static("q");
 const STREAM: &str = "polyqueue.catalogue";
+const BEGIN: &str = r#"{"op":"begin"}"#;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker with one queue, whose catalogue cannot be read, and a handle that has not read it before.
@@ -44,22 +45,21 @@ impl Bench {
         self.broker.eval(closed).await.unwrap().trim().parse().unwrap()
     }
 
-    async fn append(&self, record: &str) {
-        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let publish =
-            self.channel.basic_publish("".into(), STREAM.into(), options, record.as_bytes(), properties);
-        assert!(publish.await.unwrap().await.unwrap().is_ack());
-    }
-
     async fn restore(&self) {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(20 * 1024 * 1024));
         let durable = QueueDeclareOptions { durable: true, ..Default::default() };
         self.channel.queue_declare(STREAM.into(), durable, arguments).await.unwrap();
-        self.append(r#"{"op":"begin"}"#).await;
-        self.append(r#"{"op":"declare","queue":"q","address":"a"}"#).await;
+        append(&self.channel, BEGIN).await;
+        append(&self.channel, r#"{"op":"declare","queue":"q","address":"a"}"#).await;
     }
+}
+
+async fn append(channel: &Channel, record: &str) {
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let publish = channel.basic_publish("".into(), STREAM.into(), options, record.as_bytes(), properties);
+    assert!(publish.await.unwrap().await.unwrap().is_ack());
 }
 
 #[tokio::test]
@@ -93,4 +93,27 @@ async fn a_catalogue_that_is_never_readable_is_no_proof_that_a_queue_is_missing(
     let bench = Bench::start().await;
     let error = bench.queue.stats(&QUEUE).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }) && error.to_string().contains(STREAM), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_write_while_it_is_read_makes_nothing_forgotten() {
+    let broker = RabbitBroker::start().await.unwrap();
+    let queue = PROVIDER.connect(ConnectOptions::new(broker.url())).await.unwrap();
+    queue.declare(&QueueSpec::new(QUEUE).bind(Pattern::new("a").unwrap())).await.unwrap();
+    // A delayed message to a topic: from now on the handle follows the catalogue beside reading it.
+    let later = Message::new("later").with_delay(PATIENCE);
+    queue.publish(&RoutingKey::new("a").unwrap().into(), vec![later]).await.unwrap();
+
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let others = tokio::spawn(async move {
+        loop {
+            append(&channel, BEGIN).await;
+        }
+    });
+    for read in 0..300 {
+        assert_eq!(queue.queues().await.unwrap().len(), 1, "read {read}");
+    }
+    others.abort();
 }

@@ -275,3 +275,22 @@ async fn what_cannot_be_kept_is_refused(bench: &Bench) {
     assert!(consumer.receive(1, TTL).await.unwrap().is_empty());
     assert_eq!(bench.dead_at_last(&name, 2).await[0].reason, DeadReason::Undecodable);
 }
+
+/// For each message that comes due while its queue is being deleted, the broker keeps one of the 32 places of the delay's queue for
+/// three minutes.
+#[tokio::test]
+async fn queues_deleted_when_their_messages_come_due_hold_up_no_others() {
+    let bench = Bench::start().await;
+    let stays = bench.declared(QueueSpec::new(QueueName::from_static("stays"))).await;
+    let soon = || vec![Message::new("soon").with_delay(Duration::from_millis(40))];
+    for n in 0..25 {
+        let goes = bench.declared(QueueSpec::new(QueueName::new(format!("goes {n}")).unwrap())).await;
+        for _ in 0..30 {
+            bench.queue.publish(&goes.clone().into(), soon()).await.unwrap();
+        }
+        bench.queue.delete(&goes).await.unwrap();
+    }
+    bench.queue.publish(&stays.clone().into(), soon()).await.unwrap();
+    let came = bench.consumer(&stays).await.receive(1, SOON).await.unwrap();
+    assert_eq!(came.len(), 1, "it waits behind what the deleted queues took along");
+}
