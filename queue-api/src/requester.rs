@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use crate::worker::patience;
@@ -142,17 +143,26 @@ impl Requester {
         let (id, inbox) = self.desk.await_replies()?;
         let mut asker = Asker { desk: &self.desk, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);
-        let sent = timeout_at(until, self.queue.publish(&to, vec![message])).await;
-        let sent = sent.unwrap_or_else(|_| Err(late(&to, timeout)))?;
-        sent.into_iter().collect::<Result<Vec<_>>>()?;
-        let mut came = Vec::new();
-        while came.len() < replies {
-            match timeout_at(until, asker.inbox.recv()).await {
-                Ok(Some(reply)) => came.push(opened(reply)),
-                Ok(None) => return Err(self.desk.why_ended()),
-                Err(_) => break,
+        let mut publishing = pin!(self.queue.publish(&to, vec![message]));
+        let (mut came, mut published) = (Vec::new(), false);
+        // A reply proves that its request was stored: whoever has enough of them need not hear it from the broker.
+        while came.len() < replies || (replies == 0 && !published) {
+            tokio::select! {
+                biased;
+                reply = asker.inbox.recv() => came.push(opened(reply.ok_or_else(|| self.desk.why_ended())?)),
+                answers = &mut publishing, if !published => {
+                    answers?.into_iter().collect::<Result<Vec<_>>>()?;
+                    published = true;
+                }
+                () = sleep_until(until) => {
+                    if !published && came.is_empty() {
+                        return Err(late(&to, timeout));
+                    }
+                    break;
+                }
             }
         }
+        came.truncate(replies);
         Ok(came)
     }
 

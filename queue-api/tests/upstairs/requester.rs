@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Backoff, Destination, Error, Failure, Job, Message, Pattern, Queue, QueueExt, QueueName, QueueSpec,
-    Requester, RetryPolicy, RoutingKey, Subscription, Worker, with,
+    Backoff, Consumer, Destination, Error, Failure, Inbox, Info, Job, Message, Pattern, Published, Queue,
+    QueueExt, QueueName, QueueSpec, Requester, Result, RetryPolicy, RoutingKey, Subscription, Worker,
+    async_trait, forward_admin, with,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::ext::memory;
-use crate::scripted::{Ping, Q};
+use crate::scripted::{Ping, Q, ping};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,7 +27,7 @@ fn responder(queue: &Arc<dyn Queue>, on: QueueName) -> (oneshot::Sender<()>, Joi
     (stop, tokio::spawn(async move { run.await.unwrap() }))
 }
 
-async fn one_more(job: Job<Ping>) -> Result<Ping, Failure> {
+async fn one_more(job: Job<Ping>) -> std::result::Result<Ping, Failure> {
     match job.payload.0 {
         0 => Err(Failure::fatal("nothing to add to")),
         13 => Err(format!("unlucky, attempt {}", job.attempt).into()),
@@ -147,4 +148,56 @@ async fn a_responder_may_have_a_state() {
     let requester = Requester::open(queue.clone()).await.unwrap();
     assert_eq!(requester.request::<_, Ping>(Q, &Ping(1), PATIENCE).await.unwrap(), Ping(101));
     worker.abort();
+}
+
+/// A broker that stores, and never says so.
+#[derive(Debug)]
+struct Silent {
+    inner: Arc<dyn Queue>,
+}
+
+forward_admin! { impl Admin for Silent => inner }
+
+#[async_trait]
+impl Queue for Silent {
+    fn info(&self) -> Info {
+        self.inner.info()
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.inner.declare(spec).await
+    }
+
+    async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        self.inner.publish(to, batch).await?;
+        std::future::pending().await
+    }
+
+    async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        self.inner.subscribe(subscription).await
+    }
+
+    async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        self.inner.inbox().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_does_not_wait_until_the_broker_confirms_its_request() {
+    let queue = memory("rpc-unconfirmed").await;
+    let _responder = responder(&queue, Q);
+    let requester = Requester::open(Arc::new(Silent { inner: queue.clone() })).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(requester.request::<_, Ping>(Q, &Ping(1), PATIENCE).await.unwrap(), Ping(2));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let answers = requester.gather::<_, Ping>(Q, &Ping(1), 2, PATIENCE).await.unwrap();
+    assert_eq!((answers.len(), began.elapsed()), (1, PATIENCE), "what came in time");
+    let error = requester.ask(QueueName::from_static("none"), ping(1), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+    let nobody = requester.gather::<_, Ping>(Q, &Ping(1), 0, PATIENCE).await.unwrap();
+    assert!(nobody.is_empty(), "{nobody:?}");
 }
