@@ -98,26 +98,13 @@ impl Core {
             self.ensure_catalogue(session, true).await?;
             self.append(&record).await?;
         }
-        let entry = self.listed(session, &spec.name).await?;
+        self.catalogue.refresh(session).await?;
+        let entry = self.catalogue.entry(&spec.name).ok_or_else(|| {
+            let said = "the catalogue does not show what was written to it";
+            Error::backend(PROVIDER_NAME, Certainty::Unknown, said)
+        })?;
         spec.check_redeclared(&entry.spec)?;
         Ok(entry)
-    }
-
-    /// What the catalogue says of a queue that was just written into it. A reader that comes in the moment in which a stream grows
-    /// may be shown it as it was before: it looks again.
-    async fn listed(&self, session: &Session, queue: &QueueName) -> Result<Entry> {
-        let until = Instant::now() + JUST_STARTED;
-        loop {
-            self.catalogue.refresh(session).await?;
-            match self.catalogue.entry(queue) {
-                Some(entry) => return Ok(entry),
-                None if Instant::now() < until => sleep(AGAIN).await,
-                None => {
-                    let said = "the catalogue does not show what was written to it";
-                    return Err(Error::backend(PROVIDER_NAME, Certainty::Unknown, said));
-                }
-            }
-        }
     }
 
     /// Writes the bindings that are new into the catalogue.
