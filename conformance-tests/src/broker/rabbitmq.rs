@@ -133,10 +133,12 @@ impl RabbitBroker {
         Ok(())
     }
 
-    /// Whether the port speaks AMQP and the node has finished its recovery.
+    /// Whether the port speaks AMQP and the node has finished its recovery, and its boot to the end: a start that comes, after a
+    /// stop, before that end takes itself for the same boot and does nothing.
     async fn is_ready(&self) -> bool {
+        let done = "rabbit:is_running() andalso whereis(rabbit_boot) =:= undefined";
         matches!(timeout(ANSWER_WITHIN, greet(self.port)).await, Ok(Ok(true)))
-            && self.eval("rabbit:is_running()").await.is_ok_and(|answer| answer == "true")
+            && self.eval(done).await.is_ok_and(|answer| answer == "true")
     }
 }
 
