@@ -93,6 +93,7 @@ impl Pump {
     /// It may hold no more: somebody else takes what there is, until a verdict or the end of a lease makes room.
     async fn full(&mut self, demand: &Demand) {
         if self.core.bell.take_rung() {
+            self.found();
             self.pass_on();
         }
         if self.waits {
@@ -108,6 +109,9 @@ impl Pump {
 
     async fn hungry(&mut self, demand: &Demand, room: usize) {
         let rung = self.core.bell.take_rung();
+        if rung {
+            self.found();
+        }
         if let Some(until) = self.polite
             && !rung
             && !self.core.judged()

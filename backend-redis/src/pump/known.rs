@@ -23,7 +23,7 @@ impl Pump {
         if given.is_empty() {
             return;
         }
-        self.ask_at_once();
+        self.found();
         let Some(clock) = self.clock else {
             for given in given {
                 given.give_back(self.core.hub.link.clone()).await;
@@ -42,7 +42,7 @@ impl Pump {
     /// Nobody wants anything.
     pub(super) async fn idle(&mut self) {
         if self.core.bell.take_rung() {
-            self.ask_at_once();
+            self.found();
             self.pass_on();
         }
         if !self.waits {
@@ -52,6 +52,13 @@ impl Pump {
             () = self.core.bell.wait() => {}
             () = sleep(LINGER) => drop(self.last_call().await),
         }
+    }
+
+    /// Somebody has found it among those that wait; whether before or after it went there last, it knows only while no other news
+    /// may be on its way.
+    pub(super) fn found(&mut self) {
+        self.waits &= self.unheard;
+        self.ask_at_once();
     }
 
     /// Publishers find others from now on. Answers whether one has found it just before, and what that led to is here.
