@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -143,15 +142,15 @@ impl Requester {
         let (id, inbox) = self.desk.await_replies()?;
         let mut asker = Asker { desk: &self.desk, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);
-        let mut publishing = pin!(self.queue.publish(&to, vec![message]));
+        let mut publishing = Box::pin(publish(self.queue.clone(), to.clone(), message));
         let (mut came, mut published) = (Vec::new(), false);
         // A reply proves that its request was stored: whoever has enough of them need not hear it from the broker.
         while came.len() < replies || (replies == 0 && !published) {
             tokio::select! {
                 biased;
                 reply = asker.inbox.recv() => came.push(opened(reply.ok_or_else(|| self.desk.why_ended())?)),
-                answers = &mut publishing, if !published => {
-                    answers?.into_iter().collect::<Result<Vec<_>>>()?;
+                answer = &mut publishing, if !published => {
+                    answer?;
                     published = true;
                 }
                 () = sleep_until(until) => {
@@ -161,6 +160,10 @@ impl Requester {
                     break;
                 }
             }
+        }
+        if !published {
+            // To its end, for only then is it counted.
+            tokio::spawn(publishing);
         }
         came.truncate(replies);
         Ok(came)
@@ -242,6 +245,10 @@ impl Drop for Asker<'_> {
             self.desk.late.fetch_add(1, Relaxed);
         }
     }
+}
+
+async fn publish(queue: Arc<dyn Queue>, to: Destination, request: Message) -> Result<()> {
+    queue.publish(&to, vec![request]).await?.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
 async fn read(inbox: Box<dyn Inbox>, desk: Arc<Desk>) {

@@ -1,6 +1,7 @@
 //! Request and reply above the memory broker's inboxes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
@@ -10,7 +11,7 @@ use polyqueue::{
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::ext::memory;
 use crate::scripted::{Ping, Q, ping};
@@ -150,16 +151,17 @@ async fn a_responder_may_have_a_state() {
     worker.abort();
 }
 
-/// A broker that stores, and never says so.
+/// A broker that stores at once, and says so when nobody expects it any more.
 #[derive(Debug)]
-struct Silent {
+struct Slow {
     inner: Arc<dyn Queue>,
+    said: AtomicU32,
 }
 
-forward_admin! { impl Admin for Silent => inner }
+forward_admin! { impl Admin for Slow => inner }
 
 #[async_trait]
-impl Queue for Silent {
+impl Queue for Slow {
     fn info(&self) -> Info {
         self.inner.info()
     }
@@ -169,8 +171,10 @@ impl Queue for Silent {
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        self.inner.publish(to, batch).await?;
-        std::future::pending().await
+        let answers = self.inner.publish(to, batch).await?;
+        sleep(2 * PATIENCE).await;
+        self.said.fetch_add(1, SeqCst);
+        Ok(answers)
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -190,7 +194,8 @@ impl Queue for Silent {
 async fn a_reply_does_not_wait_until_the_broker_confirms_its_request() {
     let queue = memory("rpc-unconfirmed").await;
     let _responder = responder(&queue, Q);
-    let requester = Requester::open(Arc::new(Silent { inner: queue.clone() })).await.unwrap();
+    let slow = Arc::new(Slow { inner: queue.clone(), said: AtomicU32::new(0) });
+    let requester = Requester::open(slow.clone()).await.unwrap();
     let began = Instant::now();
     assert_eq!(requester.request::<_, Ping>(Q, &Ping(1), PATIENCE).await.unwrap(), Ping(2));
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -200,4 +205,6 @@ async fn a_reply_does_not_wait_until_the_broker_confirms_its_request() {
     assert!(matches!(error, Error::NotFound(_)), "{error}");
     let nobody = requester.gather::<_, Ping>(Q, &Ping(1), 0, PATIENCE).await.unwrap();
     assert!(nobody.is_empty(), "{nobody:?}");
+    sleep(2 * PATIENCE).await;
+    assert_eq!(slow.said.load(SeqCst), 3, "publishes that went on to their end, where they are counted");
 }
