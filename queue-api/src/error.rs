@@ -176,6 +176,18 @@ impl Error {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. } | Self::Full { .. })
     }
 
+    /// The same of a call whose effect does not matter: what it stands before did not happen.
+    #[must_use]
+    pub fn definite(mut self) -> Self {
+        if let Self::Unavailable { certainty, .. }
+        | Self::Timeout { certainty, .. }
+        | Self::Backend { certainty, .. } = &mut self
+        {
+            *certainty = Certainty::Definite;
+        }
+        self
+    }
+
     /// Whether the effect of the failed call may have happened.
     pub fn certainty(&self) -> Certainty {
         match self {
@@ -236,6 +248,7 @@ mod tests {
         let lost = Error::unavailable("redis", Certainty::Unknown, "connection reset");
         assert!(lost.is_transient());
         assert_eq!(lost.certainty(), Certainty::Unknown);
+        assert_eq!(lost.definite().certainty(), Certainty::Definite);
         assert!(Error::full("memory broker (bytes)", 1).is_transient());
         assert!(!Error::Closed.is_transient());
         assert_eq!(Error::Closed.certainty(), Certainty::Definite);

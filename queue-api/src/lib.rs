@@ -107,6 +107,7 @@
 //! | the largest values | `limits.rs` |
 //! | waits between attempts, and what a handler can say | `retry.rs` |
 //! | errors | `error.rs` |
+//! | *for who writes a backend* | `backend/` |
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
@@ -118,6 +119,7 @@
 //! | wrapping a queue | `layer.rs` |
 
 mod admin;
+pub mod backend;
 mod counters;
 mod dead_letter;
 mod dedup;

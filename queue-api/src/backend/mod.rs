@@ -1,0 +1,25 @@
+//! For who writes a backend: what is the same over any broker, written once.
+//!
+//! | for | type |
+//! |---|---|
+//! | a call that ends in time | [`Deadline`], [`later`] |
+//! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`] |
+//! | many clients that must not act in one instant | [`Jitter`] |
+//! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
+//! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
+//! | counters, errors that are cut | [`Meter`], [`QueueMeter`], [`cut_error`] |
+
+mod answers;
+mod deadline;
+mod jitter;
+mod lifecycle;
+mod receipt_times;
+
+pub use answers::{no_dedup_keys, not_found_if_all};
+pub use deadline::{Deadline, later};
+pub use jitter::Jitter;
+pub use lifecycle::{Entered, Lifecycle};
+pub use receipt_times::ReceiptTimes;
+
+pub use crate::counters::{Meter, QueueMeter};
+pub use crate::parts::cut_error;
