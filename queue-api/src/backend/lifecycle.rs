@@ -21,6 +21,15 @@ struct State {
     idle: Notify,
 }
 
+/// Why nothing is received any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The consumer was closed or dropped: receives are empty.
+    Consumer,
+    /// The handle was closed: receives are [`Error::Closed`].
+    Handle,
+}
+
 /// Something that is under way; over when it is dropped.
 #[derive(Debug)]
 pub struct Entered(Lifecycle);
@@ -75,6 +84,19 @@ impl Lifecycle {
     /// Ends when nothing is under way.
     pub async fn idle(&self) {
         until(&self.0.idle, || self.0.under_way.load(SeqCst) == 0).await;
+    }
+}
+
+impl CloseReason {
+    /// What a receive says.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] where the handle was closed.
+    pub fn outcome<T>(self) -> Result<Vec<T>> {
+        match self {
+            Self::Consumer => Ok(Vec::new()),
+            Self::Handle => Err(Error::Closed),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! | for | type |
 //! |---|---|
 //! | a call that ends in time | [`Deadline`], [`later`] |
-//! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`] |
+//! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
+//! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | many clients that must not act in one instant | [`Jitter`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
@@ -11,14 +12,19 @@
 
 mod answers;
 mod deadline;
+mod demand;
 mod jitter;
 mod lifecycle;
+mod pending_receives;
 mod receipt_times;
+mod receives;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
 pub use deadline::{Deadline, later};
+pub use demand::Demand;
 pub use jitter::Jitter;
-pub use lifecycle::{Entered, Lifecycle};
+pub use lifecycle::{CloseReason, Entered, Lifecycle};
+pub use pending_receives::{PendingReceives, Receive};
 pub use receipt_times::ReceiptTimes;
 
 pub use crate::counters::{Meter, QueueMeter};
