@@ -5,6 +5,7 @@
 //! | a call that ends in time | [`Deadline`], [`later`] |
 //! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
+//! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
 //! | many clients that must not act in one instant | [`Jitter`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
@@ -14,6 +15,7 @@ mod answers;
 mod deadline;
 mod demand;
 mod jitter;
+mod lease_table;
 mod lifecycle;
 mod pending_receives;
 mod receipt_times;
@@ -23,6 +25,7 @@ pub use answers::{no_dedup_keys, not_found_if_all};
 pub use deadline::{Deadline, later};
 pub use demand::Demand;
 pub use jitter::Jitter;
+pub use lease_table::{Begin, LeaseTable};
 pub use lifecycle::{CloseReason, Entered, Lifecycle};
 pub use pending_receives::{PendingReceives, Receive};
 pub use receipt_times::ReceiptTimes;

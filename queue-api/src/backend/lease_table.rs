@@ -1,0 +1,358 @@
+//! What a consumer has handed out, until a verdict or the end of its lease.
+//!
+//! Only what is out is in it. A receipt says when its first lease ends, so that a hand-out that is missing here while that end is
+//! ahead was settled; what was extended ends later than its receipt says, and what was lost with its connection is not settled:
+//! these two are remembered until they would have ended.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::{Extended, Settled};
+
+/// What is out, by the key that its receipt names.
+#[derive(Debug)]
+pub struct LeaseTable<K, T> {
+    prefetch: usize,
+    leases: Mutex<Leases<K, T>>,
+    changed: Notify,
+}
+
+/// What a verdict meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin<T> {
+    /// The message, ours until the verdict is through, and when it was handed out.
+    Ours(T, Instant),
+    /// An earlier verdict is under way or took effect.
+    AlreadySettled,
+    /// The lease has ended.
+    LeaseLost,
+}
+
+#[derive(Debug)]
+struct Leases<K, T> {
+    out: HashMap<K, Lease<T>>,
+    /// The ends of those on which no verdict is under way. The number tells apart what ends at once.
+    ends: BTreeMap<(Instant, u64), K>,
+    serial: u64,
+    past: HashMap<K, Past>,
+    forget: BTreeMap<(Instant, u64), K>,
+}
+
+#[derive(Debug)]
+struct Lease<T> {
+    message: T,
+    number: u64,
+    handed: Instant,
+    until: Instant,
+    extended: bool,
+    settling: bool,
+}
+
+/// What became of a lease that would still run.
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    until: Instant,
+    answer: Settled,
+}
+
+impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
+    /// Nothing is out. `prefetch`: how much may be, 0 for as much as is asked for.
+    pub fn new(prefetch: usize) -> Self {
+        let leases = Leases {
+            out: HashMap::new(),
+            ends: BTreeMap::new(),
+            serial: 0,
+            past: HashMap::new(),
+            forget: BTreeMap::new(),
+        };
+        Self { prefetch, leases: Mutex::new(leases), changed: Notify::new() }
+    }
+
+    /// Messages go into somebody's hands, each until its lease ends.
+    pub fn hand_out(&self, handed: Instant, messages: impl IntoIterator<Item = (K, T, Instant)>) {
+        let mut leases = self.leases.lock();
+        let before = leases.next_end();
+        for (key, message, until) in messages {
+            leases.hand_out(key, message, handed, until);
+        }
+        if leases.next_end() != before {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes a message for a verdict; `first_end` is what its receipt says.
+    pub fn begin(&self, key: &K, first_end: Instant) -> Begin<T>
+    where
+        T: Clone,
+    {
+        let (mut leases, now) = (self.leases.lock(), Instant::now());
+        let Leases { out, ends, past, .. } = &mut *leases;
+        match out.get_mut(key) {
+            Some(lease) if lease.settling => Begin::AlreadySettled,
+            Some(lease) if lease.until > now => {
+                lease.settling = true;
+                ends.remove(&(lease.until, lease.number));
+                Begin::Ours(lease.message.clone(), lease.handed)
+            }
+            Some(_) => Begin::LeaseLost,
+            None => match past.get(key).filter(|past| past.until > now) {
+                Some(Past { answer: Settled::LeaseLost, .. }) => Begin::LeaseLost,
+                None if first_end <= now => Begin::LeaseLost,
+                _ => Begin::AlreadySettled,
+            },
+        }
+    }
+
+    /// It is out no longer: a verdict is through, or nobody took it.
+    pub fn finish(&self, key: &K) {
+        let mut leases = self.leases.lock();
+        let was_full = leases.capacity(self.prefetch) == 0;
+        let Some(lease) = leases.take_off(key) else { return };
+        if lease.extended {
+            leases.remember(key, lease.until, Settled::AlreadySettled);
+        }
+        if was_full {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The verdict failed: it may be given again while the lease lasts.
+    pub fn reopen(&self, key: &K) {
+        let mut leases = self.leases.lock();
+        let Leases { out, ends, .. } = &mut *leases;
+        if let Some(lease) = out.get_mut(key).filter(|lease| lease.settling) {
+            lease.settling = false;
+            ends.insert((lease.until, lease.number), key.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    /// Its lease ends at another time.
+    pub fn extend(&self, key: &K, until: Instant) -> Extended {
+        let (mut leases, now) = (self.leases.lock(), Instant::now());
+        let Leases { out, ends, .. } = &mut *leases;
+        match out.get_mut(key) {
+            Some(lease) if !lease.settling && lease.until > now => {
+                ends.remove(&(lease.until, lease.number));
+                ends.insert((until, lease.number), key.clone());
+                (lease.until, lease.extended) = (until, true);
+                Extended::Until(until)
+            }
+            _ => Extended::LeaseLost,
+        }
+    }
+
+    /// When its lease ends; `None` where its receipt knows better.
+    pub fn until(&self, key: &K) -> Option<Instant> {
+        let leases = self.leases.lock();
+        let out = leases.out.get(key).map(|lease| lease.until);
+        out.or_else(|| leases.past.get(key).map(|past| past.until))
+    }
+
+    /// When the first lease ends.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.leases.lock().next_end()
+    }
+
+    /// Takes off up to `max` whose leases have ended.
+    pub fn ended(&self, max: usize) -> Vec<(K, T)> {
+        let (mut leases, now) = (self.leases.lock(), Instant::now());
+        let mut ended = Vec::new();
+        while ended.len() < max
+            && let Some(end) = leases.ends.first_entry()
+            && end.key().0 <= now
+        {
+            let key = end.remove();
+            ended.extend(leases.out.remove(&key).map(|lease| (key, lease.message)));
+        }
+        ended
+    }
+
+    /// These are lost, with the connection that they came by.
+    pub fn lose(&self, mut is_lost: impl FnMut(&K) -> bool) {
+        let mut leases = self.leases.lock();
+        let lost: Vec<K> = leases.out.keys().filter(|key| is_lost(key)).cloned().collect();
+        for key in lost {
+            if let Some(lease) = leases.take_off(&key) {
+                leases.remember(&key, lease.until, Settled::LeaseLost);
+            }
+        }
+        drop(leases);
+        self.changed.notify_one();
+    }
+
+    /// How many more messages may be handed out. What is in hand counts until its lease ends.
+    pub fn capacity(&self) -> usize {
+        self.leases.lock().capacity(self.prefetch)
+    }
+
+    /// Ends when a lease may end sooner than was said, or when there is capacity again; also when that was before the call. For
+    /// one task at a time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> Leases<K, T> {
+    fn hand_out(&mut self, key: K, message: T, handed: Instant, until: Instant) {
+        self.serial += 1;
+        let number = self.serial;
+        let lease = Lease { message, number, handed, until, extended: false, settling: false };
+        if let Some(old) = self.out.insert(key.clone(), lease) {
+            self.ends.remove(&(old.until, old.number));
+        }
+        self.ends.insert((until, number), key);
+    }
+
+    fn take_off(&mut self, key: &K) -> Option<Lease<T>> {
+        let lease = self.out.remove(key)?;
+        self.ends.remove(&(lease.until, lease.number));
+        Some(lease)
+    }
+
+    fn remember(&mut self, key: &K, until: Instant, answer: Settled) {
+        let now = Instant::now();
+        while let Some(past) = self.forget.first_entry()
+            && past.key().0 <= now
+        {
+            self.past.remove(&past.remove());
+        }
+        if until > now {
+            self.serial += 1;
+            self.past.insert(key.clone(), Past { until, answer });
+            self.forget.insert((until, self.serial), key.clone());
+        }
+    }
+
+    fn capacity(&self, prefetch: usize) -> usize {
+        if prefetch == 0 {
+            return usize::MAX;
+        }
+        let ended = self.ends.range(..=(Instant::now(), u64::MAX)).count();
+        prefetch.saturating_sub(self.out.len() - ended)
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        self.ends.first_key_value().map(|((until, _), _)| *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::time::Duration;
+    use tokio::time::advance;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Messages 1 to `count`, each leased for a second.
+    fn table(prefetch: usize, count: u32) -> (LeaseTable<u32, u32>, Instant) {
+        let (table, now) = (LeaseTable::new(prefetch), Instant::now());
+        table.hand_out(now, (1..=count).map(|key| (key, 10 * key, now + SECOND)));
+        (table, now)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_verdict_learns_of_the_first() {
+        let (table, now) = table(0, 2);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
+        assert_eq!(table.begin(&1, now + SECOND), Begin::AlreadySettled);
+        table.finish(&1);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::AlreadySettled);
+        advance(SECOND).await;
+        assert_eq!(table.begin(&1, now + SECOND), Begin::LeaseLost);
+        assert_eq!(table.begin(&2, now + SECOND), Begin::LeaseLost);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_that_failed_may_be_given_again_while_the_lease_lasts() {
+        let (table, now) = table(0, 1);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
+        assert_eq!(table.next_end(), None);
+        table.reopen(&1);
+        assert_eq!(table.next_end(), Some(now + SECOND));
+        assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
+        advance(SECOND).await;
+        assert_eq!(table.ended(9), []);
+        table.reopen(&1);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::LeaseLost);
+        assert_eq!(table.ended(9), [(1, 10)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_extended_lease_is_settled_beyond_what_its_receipt_says() {
+        let (table, now) = table(0, 2);
+        assert_eq!(table.extend(&1, now + 3 * SECOND), Extended::Until(now + 3 * SECOND));
+        advance(2 * SECOND).await;
+        assert_eq!(table.extend(&2, now + 3 * SECOND), Extended::LeaseLost);
+        assert_eq!(table.ended(9), [(2, 20)]);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
+        assert_eq!(table.extend(&1, now + 9 * SECOND), Extended::LeaseLost);
+        table.finish(&1);
+        assert_eq!(table.begin(&1, now + SECOND), Begin::AlreadySettled);
+        assert_eq!(table.until(&1), Some(now + 3 * SECOND));
+        advance(SECOND).await;
+        assert_eq!(table.begin(&1, now + SECOND), Begin::LeaseLost);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_is_not_settled() {
+        let (table, now) = table(0, 3);
+        table.begin(&2, now + SECOND);
+        table.finish(&3);
+        table.lose(|_| true);
+        for (key, answer) in [(1, Begin::LeaseLost), (2, Begin::LeaseLost), (3, Begin::AlreadySettled)] {
+            assert_eq!(table.begin(&key, now + SECOND), answer, "{key}");
+        }
+        assert_eq!((table.next_end(), table.ended(9)), (None, vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_remembered_for_ever() {
+        let (table, now) = table(0, 3);
+        table.extend(&1, now + 2 * SECOND);
+        table.finish(&1);
+        table.lose(|key| *key == 2);
+        assert_eq!(table.leases.lock().past.len(), 2);
+        advance(2 * SECOND).await;
+        table.lose(|_| true);
+        let leases = table.leases.lock();
+        assert!(leases.past.is_empty() && leases.forget.is_empty() && leases.out.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_hand_takes_capacity_until_its_end() {
+        let (table, now) = table(3, 2);
+        assert_eq!(table.capacity(), 1);
+        table.begin(&1, now + SECOND);
+        assert_eq!(table.capacity(), 1);
+        table.finish(&1);
+        assert_eq!(table.capacity(), 2);
+        advance(SECOND).await;
+        assert_eq!(table.capacity(), 3);
+        assert_eq!(table.ended(0), []);
+        assert_eq!(table.ended(9).len(), 1);
+        assert_eq!(table.capacity(), 3);
+        assert_eq!(LeaseTable::<u32, ()>::new(0).capacity(), usize::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_the_time_learns_of_an_earlier_end_and_of_capacity() {
+        let (table, now) = table(2, 1);
+        table.changed().await;
+        table.hand_out(now, [(7, 7, now + 2 * SECOND)]);
+        assert!(table.changed().now_or_never().is_none());
+        table.finish(&7);
+        table.changed().await;
+        table.finish(&1);
+        assert!(table.changed().now_or_never().is_none());
+        table.hand_out(now, [(8, 8, now + SECOND / 2)]);
+        table.changed().await;
+        assert_eq!(table.next_end(), Some(now + SECOND / 2));
+    }
+}
