@@ -6,12 +6,16 @@
 //! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
+//! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
+//! | replies that wait for their reader | [`ReplyBuffer`] |
 //! | many clients that must not act in one instant | [`Jitter`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
 //! | counters, errors that are cut | [`Meter`], [`QueueMeter`], [`cut_error`] |
 
 mod answers;
+mod batch;
+mod batcher;
 mod deadline;
 mod demand;
 mod jitter;
@@ -20,8 +24,10 @@ mod lifecycle;
 mod pending_receives;
 mod receipt_times;
 mod receives;
+mod reply_buffer;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
+pub use batcher::{BatchCall, Batcher};
 pub use deadline::{Deadline, later};
 pub use demand::Demand;
 pub use jitter::Jitter;
@@ -29,6 +35,7 @@ pub use lease_table::{Begin, LeaseTable};
 pub use lifecycle::{CloseReason, Entered, Lifecycle};
 pub use pending_receives::{PendingReceives, Receive};
 pub use receipt_times::ReceiptTimes;
+pub use reply_buffer::ReplyBuffer;
 
 pub use crate::counters::{Meter, QueueMeter};
 pub use crate::parts::cut_error;
