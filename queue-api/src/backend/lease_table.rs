@@ -146,6 +146,21 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
         }
     }
 
+    /// The broker, which keeps the leases itself, has said that this one ends at another time than its receipt says.
+    pub fn set_end(&self, key: &K, until: Instant) {
+        let mut leases = self.leases.lock();
+        let Leases { out, ends, .. } = &mut *leases;
+        match out.get_mut(key) {
+            Some(lease) => {
+                if ends.remove(&(lease.until, lease.number)).is_some() {
+                    ends.insert((until, lease.number), key.clone());
+                }
+                (lease.until, lease.extended) = (until, true);
+            }
+            None => leases.remember(key, until, Settled::AlreadySettled),
+        }
+    }
+
     /// When its lease ends; `None` where its receipt knows better.
     pub fn until(&self, key: &K) -> Option<Instant> {
         let leases = self.leases.lock();
@@ -219,7 +234,10 @@ impl<K: Clone + Eq + Hash, T> Leases<K, T> {
         while let Some(past) = self.forget.first_entry()
             && past.key().0 <= now
         {
-            self.past.remove(&past.remove());
+            let key = past.remove();
+            if self.past.get(&key).is_some_and(|past| past.until <= now) {
+                self.past.remove(&key);
+            }
         }
         if until > now {
             self.serial += 1;
@@ -298,6 +316,23 @@ mod tests {
         assert_eq!(table.until(&1), Some(now + 3 * SECOND));
         advance(SECOND).await;
         assert_eq!(table.begin(&1, now + SECOND), Begin::LeaseLost);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_the_broker_said_is_known_whether_it_is_out_or_not() {
+        let (table, now) = table(2, 1);
+        for end in [2 * SECOND, 3 * SECOND] {
+            table.set_end(&1, now + end);
+            table.set_end(&7, now + end);
+        }
+        assert_eq!((table.next_end(), table.capacity()), (Some(now + 3 * SECOND), 1));
+        table.finish(&1);
+        assert_eq!(table.capacity(), 2);
+        advance(2 * SECOND).await;
+        table.set_end(&8, now + 3 * SECOND);
+        for (key, end) in [(1, Some(now + 3 * SECOND)), (7, Some(now + 3 * SECOND)), (9, None)] {
+            assert_eq!(table.until(&key), end, "{key}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
