@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use polyqueue::Info;
 
 use crate::env::Setting;
+use crate::lateness::Controls;
 use crate::run::runtime;
 use crate::{ChildSpec, Env, Fail, Harness, Outcome, roles};
 
@@ -115,6 +116,7 @@ fn played(harness: &Arc<dyn Harness>, part: &str) -> Outcome {
         namespace: part.namespace.clone(),
         seed: part.seed,
         lateness: Duration::from_millis(part.lateness_ms),
+        controls: Controls::none(),
         info,
     };
     let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,11 +11,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Subscription};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::broker::Proxy;
+use crate::fail::asserted;
 use crate::history::{Call, Recorder};
+use crate::lateness::Controls;
 use crate::recorded::Recorded;
+use crate::series::Series;
 use crate::{Child, Fail, Faults, Garbage, Harness, NoFaults, Outcome, Rng, Time};
+
+/// What has not come so long after it was late is not there.
+const NEVER: Duration = Duration::from_secs(10);
 
 /// What a case is given. A clone is the same environment.
 #[derive(Clone)]
@@ -26,7 +34,9 @@ struct Inner {
     seed: u64,
     forks: AtomicU64,
     lateness: Duration,
+    controls: Controls,
     info: Info,
+    too_slow: Mutex<Option<String>>,
     recorder: Arc<Recorder>,
     opened: Mutex<Vec<Weak<dyn Queue>>>,
 }
@@ -36,6 +46,7 @@ pub(crate) struct Setting {
     pub(crate) namespace: String,
     pub(crate) seed: u64,
     pub(crate) lateness: Duration,
+    pub(crate) controls: Controls,
     pub(crate) info: Info,
 }
 
@@ -47,7 +58,9 @@ impl Env {
             seed: setting.seed,
             forks: AtomicU64::new(0),
             lateness: setting.lateness,
+            controls: setting.controls,
             info: setting.info,
+            too_slow: Mutex::default(),
             recorder: Arc::default(),
             opened: Mutex::default(),
         }))
@@ -66,6 +79,92 @@ impl Env {
     /// L: how late "in time" may be, as calibrated when the run began.
     pub fn lateness(&self) -> Duration {
         self.0.lateness
+    }
+
+    /// Something that was due at `due` was seen to have happened at `seen`: fails when that is late, by more than L.
+    ///
+    /// # Errors
+    /// When it is late, unless the machine was as slow at that time: then the case goes on, is too slow to be judged in the end,
+    /// and can still fail.
+    #[track_caller]
+    pub fn in_time(&self, what: &str, due: Instant, seen: Instant) -> Outcome {
+        self.judge(Location::caller(), what, due, seen, self.lateness())
+    }
+
+    /// The same with another bound than L.
+    ///
+    /// # Errors
+    /// As [`Env::in_time`].
+    #[track_caller]
+    pub fn in_time_by(&self, what: &str, due: Instant, seen: Instant, bound: Duration) -> Outcome {
+        self.judge(Location::caller(), what, due, seen, bound)
+    }
+
+    fn judge(
+        &self,
+        here: &'static Location<'static>,
+        what: &str,
+        due: Instant,
+        seen: Instant,
+        bound: Duration,
+    ) -> Outcome {
+        asserted();
+        let late = seen.saturating_duration_since(due);
+        if late <= bound || self.excuses(what, due, seen) {
+            return Ok(());
+        }
+        let slowness = self.0.controls.slowness(due, seen);
+        Err(Fail::at(here, format!("{what}: {late:?} late, allowed are {bound:?}; {slowness}")))
+    }
+
+    /// Whether something came late because the machine was slow; remembers it, for the case is too slow to be judged then.
+    pub(crate) fn excuses(&self, what: &str, due: Instant, seen: Instant) -> bool {
+        let late = seen.saturating_duration_since(due);
+        let slowness = self.0.controls.slowness(due, seen);
+        if !slowness.explains(late) {
+            return false;
+        }
+        self.0.too_slow.lock().get_or_insert_with(|| format!("{what}: {late:?} late; {slowness}"));
+        true
+    }
+
+    /// Why this case cannot be judged, if so.
+    pub(crate) fn too_slow(&self) -> Option<String> {
+        self.0.too_slow.lock().clone()
+    }
+
+    /// How late the runtime of this case wakes what sleeps.
+    pub(crate) fn lag(&self) -> &Arc<Series> {
+        &self.0.controls.lag
+    }
+
+    /// What must be so by `due` + L, told by a look at it that fails until then. Nobody looks before; where it is not so then, it
+    /// is late when it comes later, and not there when it does not come at all.
+    ///
+    /// # Errors
+    /// When it is late, as [`Env::in_time`], or as the last look when it never comes.
+    #[track_caller]
+    pub fn by<F: Future<Output = Outcome>>(
+        &self,
+        due: Instant,
+        what: &str,
+        mut look: impl FnMut() -> F,
+    ) -> impl Future<Output = Outcome> {
+        let here = Location::caller();
+        async move {
+            sleep_until(due + self.lateness()).await;
+            if look().await.is_ok() {
+                return Ok(());
+            }
+            let end = Instant::now() + NEVER;
+            loop {
+                match look().await {
+                    Ok(()) => return self.judge(here, what, due, Instant::now(), self.lateness()),
+                    Err(fail) if Instant::now() > end => return Err(fail),
+                    Err(_) => sleep(self.t(0.05)).await,
+                }
+            }
+        }
     }
 
     /// This case's seed, made from that of the run.

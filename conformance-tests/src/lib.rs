@@ -19,11 +19,13 @@ pub mod roles;
 pub mod stage;
 pub mod verbs;
 
+mod lateness;
 #[allow(dead_code)]
 #[cfg(test)]
 mod manifest;
 mod recorded;
 mod run;
+mod series;
 
 pub use bytes::Bytes;
 pub use case::{Case, Kind, Need};

@@ -88,13 +88,8 @@ impl Arrival {
     pub(super) fn waited(&self, env: &Env, call: Span, wait: Duration) -> Outcome {
         self.not_early(call, wait)?;
         let due = (call.ret + wait).max(self.receive.inv);
-        let late = self.receive.ret.saturating_duration_since(due);
-        ensure!(
-            late <= env.lateness(),
-            "{:?} came {late:?} late, its wait was {wait:?}",
-            self.delivery.message
-        );
-        Ok(())
+        let what = format!("{:?}, whose wait was {wait:?}", self.delivery.message);
+        env.in_time(&what, due, self.receive.ret)
     }
 
     /// The first half of [`Arrival::waited`].

@@ -21,6 +21,8 @@ mod view;
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use self::view::View;
 use crate::history::History;
 use crate::{Env, Time};
@@ -32,6 +34,8 @@ pub struct Violation {
     pub rule: &'static str,
     /// What happened.
     pub what: String,
+    /// Where it is about nothing but lateness: when it should have happened, and by when it did not.
+    pub late: Option<(Instant, Instant)>,
 }
 
 impl fmt::Display for Violation {
@@ -99,6 +103,10 @@ struct Found(Vec<Violation>);
 
 impl Found {
     fn add(&mut self, rule: &'static str, what: String) {
-        self.0.push(Violation { rule, what });
+        self.0.push(Violation { rule, what, late: None });
+    }
+
+    fn add_late(&mut self, rule: &'static str, what: String, due: Instant, seen: Instant) {
+        self.0.push(Violation { rule, what, late: Some((due, seen)) });
     }
 }

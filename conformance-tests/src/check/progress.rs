@@ -55,10 +55,8 @@ fn waits(
             match due.next {
                 Some(next) if spans && next.ret.at > since + bounds.late && !reborn(life, line, next) => {
                     let late = next.ret.at - since;
-                    found.add(
-                        "H18",
-                        format!("{id} came out of {queue} {late:?} late, beside an idle receiver"),
-                    );
+                    let what = format!("{id} came out of {queue} {late:?} late, beside an idle receiver");
+                    found.add_late("H18", what, since, next.ret.at);
                     return;
                 }
                 None if spans && stays(life, line, receive) => {

@@ -15,6 +15,7 @@ use super::shrink::Failing;
 use super::suite::{Bench, Found};
 use crate::check::{self, Violation};
 use crate::env::Setting;
+use crate::lateness::Controls;
 use crate::run::{Facts, Gate, run_case, runtime, sweep};
 use crate::{Env, Fail, Harness, Need, Rng};
 
@@ -144,5 +145,5 @@ fn environment(harness: &Arc<dyn Harness>, seed: u64, lateness: Duration) -> Env
 fn environment_of(harness: &Arc<dyn Harness>, seed: u64, lateness: Duration, info: Info) -> Env {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let namespace = format!("drill-{}", RUNS.fetch_add(1, Relaxed));
-    Env::new(harness.clone(), Setting { namespace, seed, lateness, info })
+    Env::new(harness.clone(), Setting { namespace, seed, lateness, controls: Controls::none(), info })
 }

@@ -1,10 +1,12 @@
 //! Runs the cases on a harness: what a test binary's `main` calls.
 
 mod calibrate;
+mod control;
 mod deviations;
 mod gate;
 mod one;
 mod options;
+mod progress;
 mod report;
 
 use std::path::Path;
@@ -16,15 +18,18 @@ use libtest_mimic::{Failed, Trial};
 use parking_lot::Mutex;
 use polyqueue::Info;
 
-use self::calibrate::{Calibrated, calibrate};
+use self::calibrate::{Calibrated, Measured, calibrate};
+use self::control::Control;
 use self::deviations::Deviation;
 pub(crate) use self::gate::{Facts, Gate};
-pub(crate) use self::one::{panic_text, run_case, runtime, sweep};
+pub(crate) use self::one::{Judged, panic_text, run_case, runtime, sweep};
 use self::options::Options;
+use self::progress::Progress;
 use self::report::{End, Report, Row};
 use crate::env::Setting;
+use crate::lateness::Controls;
 use crate::rng::mix;
-use crate::{Case, Env, Fail, Harness, Need, Outcome, Time, cases, child};
+use crate::{Case, Env, Fail, Harness, Kind, Need, Time, cases, child};
 
 /// The machine is too busy for its clock to prove anything: neither pass nor fail.
 const UNFIT: u8 = 3;
@@ -37,7 +42,7 @@ const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
 /// `-- C-PRI C-DLY-05` runs the cases whose id or name contains one of these, `-- --list` lists them,
 /// `-- --report out.json` writes a report, `-- --allow-skip ID=REASON` allows a skip. `SEED=…` replays a run,
 /// `CONFORMANCE_STRESS=20` runs everything 20 times, in parallel. `CONFORMANCE_PATIENCE_MS=2000` judges lateness by a bound of
-/// up to two seconds instead of half a one, for work on a busy machine.
+/// up to two seconds instead of a quarter of one, for work on a busy machine.
 pub fn run(harness: impl Harness) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     // What panics fails its case, which tells more: a line is enough.
@@ -64,11 +69,16 @@ pub fn run(harness: impl Harness) -> ExitCode {
             eprintln!("the suite cannot run: {why}");
             ExitCode::FAILURE
         }
-        Err(Stop::Unfit(lateness)) => {
-            eprintln!("machine unfit: L would be {lateness:?}; nothing was tried");
+        Err(Stop::Unfit(measured)) => {
+            eprintln!("machine unfit: {measured}; nothing was tried");
             ExitCode::from(UNFIT)
         }
     }
+}
+
+/// A fault of the broker, and a load that lasts for minutes, would disturb whatever runs beside it.
+fn alone(case: &Case) -> bool {
+    case.needs.iter().any(|need| matches!(need, Need::Faults | Need::Minutes))
 }
 
 fn title(case: &Case) -> String {
@@ -82,7 +92,7 @@ fn wanted(options: &Options) -> Vec<&'static Case> {
 /// Why nothing is run at all.
 enum Stop {
     Failed(Fail),
-    Unfit(Duration),
+    Unfit(Measured),
 }
 
 impl<E: Into<Fail>> From<E> for Stop {
@@ -100,8 +110,11 @@ struct Suite {
     info: Info,
     facts: Facts,
     lateness: Duration,
+    /// None where time is virtual.
+    control: Option<Control>,
     deviations: Vec<Deviation>,
     rows: Mutex<Vec<Row>>,
+    progress: Progress,
 }
 
 impl Suite {
@@ -111,7 +124,7 @@ impl Suite {
         let runtime =
             runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
         let (info, facts, calibrated) = runtime.block_on(async {
-            let look = look(&harness, &run);
+            let look = outside(&harness, &run, "look");
             let info = first_look(&look).await?;
             let facts = Facts::gather(&look, &info).await?;
             sweep(&look).await?;
@@ -124,29 +137,38 @@ impl Suite {
             };
             Ok::<_, Fail>((info, facts, calibrated))
         })?;
-        match calibrated {
-            Calibrated::Unfit(lateness) => Err(Stop::Unfit(lateness)),
-            Calibrated::Lateness(lateness) => {
-                Ok(Self { harness, options, run, info, facts, lateness, deviations, rows: Mutex::default() })
-            }
-        }
+        let lateness = match calibrated {
+            Calibrated::Unfit(measured) => return Err(Stop::Unfit(measured)),
+            Calibrated::Lateness(lateness) => lateness,
+        };
+        let control =
+            (harness.time() == Time::Real).then(|| Control::start(outside(&harness, &run, "control")));
+        let of = wanted(&options).iter().filter(|case| facts.gate(case) == Gate::Open).count();
+        let progress = Progress::start(harness.name(), of * options.stress as usize);
+        let rows = Mutex::default();
+        Ok(Self { harness, options, run, info, facts, lateness, control, deviations, rows, progress })
     }
 
     /// The outcome of each case is noted by itself, so that what the test runner concludes adds nothing.
     fn run(self: Arc<Self>) -> ExitCode {
         println!("{}: seed {}, L {:?}", self.harness.name(), self.options.seed, self.lateness);
         let cases: Vec<&Case> = wanted(&self.options).into_iter().filter(|case| self.admits(case)).collect();
-        let alone =
-            |case: &&&Case| case.needs.iter().any(|need| matches!(need, Need::Faults | Need::Minutes));
-        let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(alone);
-        let _ = libtest_mimic::run(&self.options.runner, self.trials(&together));
-        // A fault of the broker, and a load that lasts for minutes, would disturb whatever runs beside it.
-        if !alone.is_empty() {
-            let mut one_by_one = self.options.runner.clone();
-            one_by_one.test_threads = Some(1);
-            let _ = libtest_mimic::run(&one_by_one, self.trials(&alone));
-        }
+        let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| alone(case));
+        let (timed, busy): (Vec<&Case>, Vec<&Case>) =
+            together.iter().partition(|case| case.kind != Kind::Safety);
+        self.try_all(&busy, self.options.runner.test_threads);
+        // What is late is not looked for beside those that make thousands of messages: these mostly wait.
+        self.try_all(&timed, self.options.runner.test_threads);
+        self.try_all(&alone, Some(1));
         self.conclude()
+    }
+
+    fn try_all(self: &Arc<Self>, cases: &[&'static Case], at_once: Option<usize>) {
+        if !cases.is_empty() {
+            let mut runner = self.options.runner.clone();
+            runner.test_threads = at_once;
+            let _ = libtest_mimic::run(&runner, self.trials(cases));
+        }
     }
 
     /// Whether a case is run; writes down why not.
@@ -181,29 +203,33 @@ impl Suite {
         let outcome = run_case(case, self.env(case, repetition));
         let outcome = self.as_declared(case, outcome);
         let (end, why) = match &outcome {
-            Ok(None) => (End::Passed, None),
-            Ok(Some(declared)) => (End::Declared, Some(declared.clone())),
+            Ok((end, why)) => (*end, why.clone()),
             Err(fail) => (End::Failed, Some(fail.to_string())),
         };
+        self.progress.ended(end == End::Failed);
         self.note(case, end, why, start.elapsed());
         let replay = format!("\n  replay with SEED={} -- {}", self.options.seed, case.id);
-        outcome.map(|_| ()).map_err(|fail| format!("{fail}{replay}").into())
+        outcome.map(drop).map_err(|fail| format!("{fail}{replay}").into())
     }
 
     fn env(&self, case: &Case, repetition: u32) -> Env {
         let seed = mix(self.options.seed.wrapping_add(u64::from(repetition)), case.id);
         let case = case.id.trim_start_matches("C-").to_ascii_lowercase();
         let namespace = format!("cf-{}-{case}-{:x}", self.run, seed >> 32);
-        let setting = Setting { namespace, seed, lateness: self.lateness, info: self.info.clone() };
+        let controls = self.control.as_ref().map_or_else(Controls::none, |it| Controls::beside(it.trips()));
+        let setting = Setting { namespace, seed, lateness: self.lateness, controls, info: self.info.clone() };
         Env::new(self.harness.clone(), setting)
     }
 
     /// A declared case must fail: one that passes must be taken off the list.
-    fn as_declared(&self, case: &Case, outcome: Outcome) -> Result<Option<String>, Fail> {
+    fn as_declared(&self, case: &Case, outcome: Result<Judged, Fail>) -> Result<(End, Option<String>), Fail> {
         match (self.deviations.iter().find(|it| it.case == case.id), outcome) {
-            (None, outcome) => outcome.map(|()| None),
-            (Some(declared), Err(_)) => Ok(Some(format!("{} ({})", declared.reason, declared.issue))),
-            (Some(_), Ok(())) => {
+            (_, Ok(Judged::TooSlow(why))) => Ok((End::TooSlow, Some(why))),
+            (None, outcome) => outcome.map(|_| (End::Passed, None)),
+            (Some(declared), Err(_)) => {
+                Ok((End::Declared, Some(format!("{} ({})", declared.reason, declared.issue))))
+            }
+            (Some(_), Ok(Judged::Passed)) => {
                 Err("passes, although deviations.toml says that it does not: remove it there".into())
             }
         }
@@ -226,16 +252,28 @@ impl Suite {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
-        if report.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if let Some(why) = self.control.as_ref().and_then(|control| control.always_late(self.lateness)) {
+            println!("FAILED: {why}");
+            return ExitCode::FAILURE;
+        }
+        match (report.good(), report.unfit()) {
+            (false, _) => ExitCode::FAILURE,
+            (true, true) => {
+                println!("machine unfit: too many cases were too slow to judge");
+                ExitCode::from(UNFIT)
+            }
+            (true, false) => ExitCode::SUCCESS,
+        }
     }
 }
 
-/// An environment to learn from what the backend says of itself.
-fn look(harness: &Arc<dyn Harness>, run: &str) -> Env {
+/// An environment beside those of the cases.
+fn outside(harness: &Arc<dyn Harness>, run: &str, what: &str) -> Env {
     let setting = Setting {
-        namespace: format!("cf-{run}-look"),
+        namespace: format!("cf-{run}-{what}"),
         seed: 0,
         lateness: Duration::ZERO,
+        controls: Controls::none(),
         info: Info::new("unknown"),
     };
     Env::new(harness.clone(), setting)

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::fail::count_assertions_in;
+use crate::lateness::LAG_SAMPLED;
+use crate::series::Series;
 use crate::{Case, Env, Fail, Need, Outcome, Time, check};
 
 const VIRTUAL_DEADLINE: Duration = Duration::from_secs(1_000_000);
@@ -19,14 +21,23 @@ const CLEANUP: Duration = Duration::from_secs(60);
 
 /// Runs a case in this environment, on threads of its own, and judges its history. Never takes longer than the case's
 /// deadline and what cleaning up takes, by the machine's clock.
-pub(crate) fn run_case(case: &'static Case, env: Env) -> Outcome {
+pub(crate) fn run_case(case: &'static Case, env: Env) -> Result<Judged, Fail> {
     let (done, wait) = mpsc::channel();
     let limit = wall_deadline(case) + CLEANUP * 2;
+    let judged = env.clone();
     std::thread::spawn(move || done.send(on_own_threads(case, env)));
     match wait.recv_timeout(limit) {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map(|()| judged.too_slow().map_or(Judged::Passed, Judged::TooSlow)),
         Err(_) => Err(Fail::new(format!("hangs: not ended after {limit:?}"))),
     }
+}
+
+/// What a case that has not failed came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Passed,
+    /// The machine was so slow that a lateness means nothing: with what was late and how slow it was.
+    TooSlow(String),
 }
 
 fn wall_deadline(case: &Case) -> Duration {
@@ -37,6 +48,9 @@ fn on_own_threads(case: &'static Case, env: Env) -> Outcome {
     let assertions = Arc::new(AtomicU64::new(0));
     count_assertions_in(&assertions);
     let runtime = runtime(env.harness().time(), &assertions).map_err(|error| Fail::new(error.to_string()))?;
+    if !env.virtual_time() {
+        runtime.spawn(sample_lag(env.lag().clone()));
+    }
     let tried = runtime.block_on(tried(case, &env));
     let cleaned = runtime.block_on(async {
         timeout(CLEANUP, clean(case, &env)).await.unwrap_or_else(|_| Err("cleaning up hangs".into()))
@@ -49,6 +63,15 @@ fn on_own_threads(case: &'static Case, env: Env) -> Outcome {
         (tried, judged) => {
             tried.and(judged).and(cleaned).and(not_vacuous(case, &env, assertions.load(Relaxed)))
         }
+    }
+}
+
+/// Notes how late this runtime wakes what sleeps, for as long as it lives.
+pub(crate) async fn sample_lag(lag: Arc<Series>) {
+    loop {
+        lag.begin();
+        sleep(LAG_SAMPLED).await;
+        lag.end();
     }
 }
 
@@ -116,13 +139,16 @@ async fn nothing_left(env: &Env) -> Outcome {
         if start.elapsed() > Duration::from_secs(10) {
             return Err(format!("left behind on the broker: {}", left.join(", ")).into());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
 fn judged(env: &Env) -> Outcome {
     let history = env.recorder().history();
-    let violations = check::all(&history, &check::Bounds::of(env));
+    let excused =
+        |it: &check::Violation| it.late.is_some_and(|(due, seen)| env.excuses(&it.to_string(), due, seen));
+    let mut violations = check::all(&history, &check::Bounds::of(env));
+    violations.retain(|it| !excused(it));
     if violations.is_empty() {
         return Ok(());
     }

@@ -39,7 +39,7 @@ impl Options {
         };
         let stress = number("CONFORMANCE_STRESS")?.unwrap_or(1).clamp(1, 1000) as u32;
         let seed = number("SEED")?.unwrap_or_else(|| RandomState::new().hash_one("seed") >> 32);
-        let patience = Duration::from_millis(number("CONFORMANCE_PATIENCE_MS")?.unwrap_or(500));
+        let patience = Duration::from_millis(number("CONFORMANCE_PATIENCE_MS")?.unwrap_or(250));
         let (mut filters, mut allowed_skips, mut report) = (Vec::new(), Vec::new(), None);
         let mut rest = Vec::new();
         let mut args = args.into_iter();

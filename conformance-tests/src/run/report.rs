@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// A run of which more cases than these were too slow to judge ends as on an unfit machine.
+const MOST_TOO_SLOW: usize = 3;
+
 /// What became of one case.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
@@ -22,6 +25,8 @@ pub(crate) struct Row {
 pub(crate) enum End {
     Passed,
     Failed,
+    /// Something came late while the machine was slow: neither passed nor failed.
+    TooSlow,
     /// Failed, as `deviations.toml` says it does.
     Declared,
     NotApplicable,
@@ -50,15 +55,22 @@ impl Report {
     ) -> Self {
         let count = |end| cases.iter().filter(|row| row.end == end).count();
         let (passed, declared) = (count(End::Passed), count(End::Declared));
-        let run = passed + declared + count(End::Failed);
-        let declared = if declared > 0 { format!(", {declared} declared") } else { String::new() };
-        let badge = format!("{passed}/{run}{declared} ({})", if full { "full" } else { "functional" });
+        let slow = count(End::TooSlow);
+        let run = passed + declared + slow + count(End::Failed);
+        let beside = |n: usize, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
+        let (declared, slow) = (beside(declared, "declared"), beside(slow, "too slow to judge"));
+        let badge = format!("{passed}/{run}{declared}{slow} ({})", if full { "full" } else { "functional" });
         Self { harness, seed, lateness_ms: lateness.as_millis() as u64, badge, cases }
     }
 
     /// Whether the run may be called green.
     pub(crate) fn good(&self) -> bool {
         !self.cases.iter().any(|row| matches!(row.end, End::Failed | End::Skipped))
+    }
+
+    /// Whether so many cases could not be judged that the run proves nothing.
+    pub(crate) fn unfit(&self) -> bool {
+        self.cases.iter().filter(|row| row.end == End::TooSlow).count() > MOST_TOO_SLOW
     }
 
     pub(crate) fn print(&self) {
@@ -68,6 +80,7 @@ impl Report {
                 End::NotApplicable => println!("not applicable {}: {why}", row.id),
                 End::Skipped | End::SkipAllowed => println!("SKIP {}: {why}", row.id),
                 End::Declared => println!("declared deviation {}: {why}", row.id),
+                End::TooSlow => println!("too slow to judge {}: {why}", row.id),
                 End::Failed => println!("FAILED {} {}: {why}", row.id, row.name),
                 End::Passed => {}
             }
@@ -110,5 +123,15 @@ mod tests {
         assert!(!report(&[Passed, Failed]).good());
         assert!(!report(&[Passed, Skipped]).good());
         assert_eq!(report(&[Passed, Declared, NotApplicable]).badge, "1/2, 1 declared (full)");
+    }
+
+    #[test]
+    fn three_may_be_too_slow_to_judge_and_are_shown() {
+        use End::*;
+        let three = report(&[Passed, TooSlow, TooSlow, TooSlow]);
+        assert!(three.good() && !three.unfit());
+        assert_eq!(three.badge, "1/4, 3 too slow to judge (full)");
+        let four = report(&[TooSlow; 4]);
+        assert!(four.good() && four.unfit());
     }
 }
