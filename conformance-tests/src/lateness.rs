@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::series::Series;
 
-/// How much slower than one undelayed trip something may be that consists of several: it explains a lateness of up to so many
-/// times its own length. L, too, is so many times a trip.
-const STEPS: u32 = 10;
+/// How much slower than one undelayed trip something may be that is due by the clock: a trip explains a lateness of up to so many
+/// times its own length. Beside a busy core most of what is due is late by less than one trip of the same second.
+const STEPS: u32 = 4;
 /// How often the lag of a runtime is looked at.
 pub(crate) const LAG_SAMPLED: Duration = Duration::from_millis(10);
 /// A machine that was slow just before has not caught up yet.
@@ -83,10 +83,10 @@ mod tests {
         trips.end();
         let seen = Instant::now();
         let slowness = controls.slowness(seen, seen);
-        assert!(slowness.explains(300 * MS) && !slowness.explains(301 * MS), "{slowness}");
+        assert!(slowness.explains(120 * MS) && !slowness.explains(121 * MS), "{slowness}");
         advance(SAME_TIME + MS).await;
         let later = Instant::now();
         assert!(!controls.slowness(later, later).explains(MS));
-        assert!(controls.slowness(seen, later).explains(300 * MS), "it was slow while something was due");
+        assert!(controls.slowness(seen, later).explains(120 * MS), "it was slow while something was due");
     }
 }
