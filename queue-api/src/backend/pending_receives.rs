@@ -182,6 +182,7 @@ impl<T> Drop for Receive<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Jitter;
     use futures_util::FutureExt;
     use tokio::time::advance;
 
@@ -317,5 +318,50 @@ mod tests {
         assert_eq!(pending.demand().unwrap().messages, usize::MAX);
         assert!(now(&mut receive).is_none());
         assert!(got(&mut pending.receive(0, SECOND)).is_empty());
+    }
+    /// Receives come, are given messages, lost ones among them, are polled, and go, in an order that a seed decides.
+    #[tokio::test(start_paused = true)]
+    async fn whatever_happens_every_message_is_received_once_or_comes_back() {
+        for seed in 0..200 {
+            let (pending, chance) = (receives(), Jitter::seeded(seed));
+            let (mut open, mut next, mut out, mut back) = (Vec::new(), 0, Vec::new(), Vec::new());
+            for _ in 0..200 {
+                match chance.below(10) {
+                    0..=2 => open.push(pending.receive(1 + chance.below(3) as usize, 9 * SECOND)),
+                    3..=5 => {
+                        let wanted = pending.demand().map_or(0, |demand| demand.messages);
+                        let messages: Vec<u32> = (next..).take(chance.below(5) as usize).collect();
+                        next += messages.len() as u32;
+                        let rest = pending.offer(messages.clone());
+                        assert_eq!(rest.len(), messages.len().saturating_sub(wanted));
+                        back.extend(rest);
+                    }
+                    6 => back.extend(pending.returned()),
+                    7 => {
+                        let lost = chance.below(7) as u32;
+                        pending.retain(|message| {
+                            let stays = message % 7 != lost;
+                            back.extend((!stays).then_some(*message));
+                            stays
+                        });
+                    }
+                    _ if open.is_empty() => {}
+                    8 => drop(open.swap_remove(chance.below(open.len() as u64) as usize)),
+                    _ => {
+                        let index = chance.below(open.len() as u64) as usize;
+                        if let Some(outcome) = now(&mut open[index]) {
+                            let messages = outcome.unwrap();
+                            assert!(!messages.is_empty() && messages.is_sorted());
+                            out.extend(messages);
+                            drop(open.swap_remove(index));
+                        }
+                    }
+                }
+            }
+            drop(open);
+            out.extend(pending.returned().into_iter().chain(back));
+            out.sort_unstable();
+            assert_eq!(out, (0..next).collect::<Vec<u32>>(), "seed {seed}");
+        }
     }
 }
