@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Subscription};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::broker::Proxy;
+use crate::broker::{ProxiedQueue, Proxy};
 use crate::fail::asserted;
 use crate::history::{Call, Recorder};
 use crate::lateness::Controls;
@@ -81,6 +81,12 @@ impl Env {
         self.0.lateness
     }
 
+    /// So many L, but some seconds at most: how much longer than a hiccup of the machine a wait must be for its order with others
+    /// not to depend on one.
+    pub fn hiccups(&self, n: u32) -> Duration {
+        (n * self.lateness()).min(Duration::from_secs(5))
+    }
+
     /// Something that was due at `due` was seen to have happened at `seen`: fails when that is late, by more than L.
     ///
     /// # Errors
@@ -110,22 +116,22 @@ impl Env {
     ) -> Outcome {
         asserted();
         let late = seen.saturating_duration_since(due);
-        if late <= bound || self.excuses(what, due, seen) {
+        if late <= bound || self.excuses(what, due, seen, late) {
             return Ok(());
         }
         let slowness = self.0.controls.slowness(due, seen);
         Err(Fail::at(here, format!("{what}: {late:?} late, allowed are {bound:?}; {slowness}")))
     }
 
-    /// Whether something came late because the machine was slow; remembers it, for the case is too slow to be judged then.
-    pub(crate) fn excuses(&self, what: &str, due: Instant, seen: Instant) -> bool {
-        let late = seen.saturating_duration_since(due);
+    /// Whether something between these two may be `late` by the slowness of the machine; remembers it, for the case is too slow to
+    /// be judged then.
+    pub(crate) fn excuses(&self, what: &str, due: Instant, seen: Instant, late: Duration) -> bool {
         let slowness = self.0.controls.slowness(due, seen);
-        if !slowness.explains(late) {
-            return false;
+        let excused = slowness.explains(late);
+        if excused {
+            self.0.too_slow.lock().get_or_insert_with(|| format!("{what}: {late:?} late; {slowness}"));
         }
-        self.0.too_slow.lock().get_or_insert_with(|| format!("{what}: {late:?} late; {slowness}"));
-        true
+        excused
     }
 
     /// Why this case cannot be judged, if so.
@@ -376,17 +382,6 @@ impl Env {
     pub(crate) fn take_opened(&self) -> Vec<Arc<dyn Queue>> {
         std::mem::take(&mut *self.0.opened.lock()).iter().filter_map(Weak::upgrade).collect()
     }
-}
-
-/// A client that reaches the broker through a proxy.
-#[derive(Debug)]
-pub struct ProxiedQueue {
-    /// The client, recorded.
-    pub queue: Arc<dyn Queue>,
-    /// The proxy, for as long as this value lives.
-    pub proxy: Proxy,
-    /// The URL through the proxy, for more clients on it.
-    pub url: String,
 }
 
 impl fmt::Debug for Env {

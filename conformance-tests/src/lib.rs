@@ -27,11 +27,12 @@ mod recorded;
 mod run;
 mod series;
 
+pub use broker::ProxiedQueue;
 pub use bytes::Bytes;
 pub use case::{Case, Kind, Need};
 pub use child::Child;
 pub use dedup_store::KeysInMemory;
-pub use env::{Env, ProxiedQueue};
+pub use env::Env;
 pub use fail::{Fail, Outcome};
 pub use harness::{ChildSpec, Fault, Faults, Garbage, Harness, NoFaults, Time};
 pub use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};

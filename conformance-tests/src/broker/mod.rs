@@ -28,7 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::{BrokerError, Result};
-pub use proxy::{Direction, Proxy, Traffic};
+pub use proxy::{Direction, ProxiedQueue, Proxy, Traffic};
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;
 

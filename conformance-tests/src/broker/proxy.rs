@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use polyqueue::Queue;
 use tokio::runtime;
 
 use self::relay::{Rules, Shared};
@@ -46,6 +47,17 @@ pub struct Proxy {
     port: u16,
     broker: u16,
     shared: Arc<Shared>,
+}
+
+/// A client that reaches the broker through a proxy.
+#[derive(Debug)]
+pub struct ProxiedQueue {
+    /// The client, recorded.
+    pub queue: Arc<dyn Queue>,
+    /// The proxy, for as long as this value lives.
+    pub proxy: Proxy,
+    /// The URL through the proxy, for more clients on it.
+    pub url: String,
 }
 
 impl Proxy {

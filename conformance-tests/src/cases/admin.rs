@@ -7,8 +7,8 @@ use polyqueue::{Dedup, Error, Message, MessageId, Purge, Queue, QueueName, Queue
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hand::{
-    Counts, brief, bury, counts, drain_to_sentinel, expiring, hold, ids, lease_over, nothing_else_is_ready,
-    numbered, once_each, redrive_all, settle_all, steady,
+    Counts, PATIENCE, brief, bury, counts, drain_to_sentinel, expiring, hold, ids, lease_over,
+    nothing_else_is_ready, numbered, once_each, redrive_all, settle_all, steady,
 };
 use super::route::{key, pattern, reaches_nobody};
 use crate::verbs::{publish_all, publish_any};
@@ -34,26 +34,28 @@ impl Script {
         change(&mut self.model);
         loop {
             let asked = Instant::now();
-            let agreed = counts(&self.queue.stats(&self.name).await?, self.model, what);
-            if agreed.is_ok() || asked > due + self.env.lateness() {
-                return agreed;
+            match counts(&self.queue.stats(&self.name).await?, self.model, what) {
+                Ok(()) => return self.env.in_time(what, due, asked),
+                Err(fail) if asked > due + PATIENCE => return Err(fail),
+                Err(_) => sleep(self.env.t(0.1)).await,
             }
-            sleep(self.env.t(0.1)).await;
         }
     }
 
     async fn oldest(&self, since: Instant) -> Outcome {
         let Some(age) = self.queue.stats(&self.name).await?.oldest else { return Ok(()) };
-        let (most, grain) = (since.elapsed(), self.env.lateness());
-        ensure!(age <= most + grain && age + grain >= most, "the oldest is {age:?} old, not {most:?}");
-        Ok(())
+        let (seen, grain) = (Instant::now(), self.env.lateness());
+        let most = seen - since;
+        ensure!(age <= most + grain, "the oldest is {age:?} old, it was published {most:?} ago");
+        // How old it is was said a while before this is seen.
+        self.env.in_time("the age of the oldest", since + age, seen)
     }
 }
 
 async fn counts_follow_every_step(env: Env) -> Outcome {
     let (queue, name) = env.declared("counted").await?;
     // Steps that time makes lie so far apart that no hiccup swaps them.
-    let pace = env.t(1.0).max(3 * env.lateness());
+    let pace = env.t(1.0).max(env.hiccups(3));
     let consumer = queue.subscribe(&env.subscription(&name).lease(7 * pace)).await?;
     let mut it =
         Script { env: env.clone(), queue: queue.clone(), name: name.clone(), model: Counts::default() };
@@ -121,7 +123,12 @@ async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     let back = hold(&*consumer, 2).await?;
     ensure_eq!(once_each(ids(&back))?, ids(&held[1..]).into_iter().collect(), "retried after the purge");
     settle_all(&*consumer, &back, |_| Verdict::Ack, Settled::Applied).await?;
-    sleep_until(due + env.lateness()).await;
+    let expected = if spared { 5 } else { 0 };
+    env.by(due, "what a purge has spared is ready when it is due", async || {
+        ensure_eq!(queue.stats(&name).await?.ready, expected, "ready");
+        Ok(())
+    })
+    .await?;
     let later = drain_to_sentinel(&env, &queue, &name).await?;
     let expected = if spared { delayed } else { vec![] };
     ensure_eq!(once_each(later)?, once_each(expected)?, "what came when the delayed were due");

@@ -99,7 +99,8 @@ async fn a_message_that_kills_its_consumers_dies(env: Env) -> Outcome {
             }
         };
         ensure_eq!(said, format!("attempt {n}"), "the hand-out to child {n}");
-        ensure!(!child.wait().await?.success(), "the child did not crash");
+        let status = child.wait().await?;
+        ensure!(!status.success(), "the child did not crash: {status}");
     }
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     let end = Instant::now() + env.t(5.0) + patience(&env);
@@ -159,7 +160,8 @@ async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outc
     publish_all(&queue, &q, messages_at(10, 5)).await?;
     let holder = queue.subscribe(&env.subscription(&q)).await?;
     let held = hold(&*holder, 3).await?;
-    ensure!(held.iter().all(|it| it.attempt == 1), "a first hand-out is not attempt 1");
+    let attempts: Vec<u32> = held.iter().map(|it| it.attempt).collect();
+    ensure!(attempts.iter().all(|&it| it == 1), "attempts of first hand-outs: {attempts:?}");
     fault_and_heal(&env, Fault::Kill9).await?;
     let fresh = env.open().await?;
     let consumer = fresh.subscribe(&env.subscription(&q).max_attempts(max(9))).await?;

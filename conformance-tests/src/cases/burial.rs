@@ -46,9 +46,10 @@ async fn buried_unasked(env: &Env, name: &str, look: Look) -> Outcome {
         };
         if dead == 1 {
             ensure!(Instant::now() >= held.lease_until, "dead before the end of its lease");
+            env.in_time(&format!("a death that is seen by {look:?}"), due, asked)?;
             break;
         }
-        ensure!(asked < due + env.lateness(), "{look:?}: not dead {:?} after its lease", asked - due);
+        ensure!(asked < due + PATIENCE, "{look:?}: not dead {:?} after its lease", asked - due);
         tokio::time::sleep(env.t(0.1)).await;
     }
     let letter = only_letter(&queue, &name).await?;

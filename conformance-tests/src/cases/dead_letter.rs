@@ -7,7 +7,6 @@ use polyqueue::{
     Consumer, DeadBody, DeadFilter, DeadLetter, DeadReason, Delivery, Error, Message, MessageId, Overflow,
     Page, Queue, QueueName, QueueSpec, Refusal, Settled, Verdict,
 };
-use tokio::time::sleep_until;
 
 use super::arrival::timed;
 use super::hand::{PATIENCE, hold, level, nothing_else_is_ready, number, numbered, settle_all, steady};
@@ -31,7 +30,7 @@ async fn the_record_is_complete(env: Env) -> Outcome {
     }
     let letter = only_letter(&queue, &name).await?;
     let published = first.and_then(|delivery| delivery.message.published_at());
-    ensure!(published.is_some(), "the hand-out did not say when it was published");
+    ensure!(published.is_some(), "the hand-out of {:?} did not say when it was published", letter.id);
     ensure_eq!(letter.first_published_at, published, "first published");
     ensure!(Some(letter.died_at) >= published, "died at {}, before {published:?}", letter.died_at);
     ensure_eq!(letter.reason, DeadReason::MaxAttempts, "reason");
@@ -140,7 +139,10 @@ async fn by_time_and_by_number(env: &Env, queue: &Arc<dyn Queue>) -> Outcome {
         ensure_eq!(seen, (DeadReason::Overflow, "dropped to make room", 0), "record of the overflow");
         ensure_eq!(letter.message().map(Message::priority), Some(level(2)), "its priority");
     }
-    sleep_until(outlived(published, ttl) + env.lateness()).await;
+    env.by(outlived(published, ttl), "the death of a message that nobody reads", async || {
+        only_letter(queue, &plain.name).await.map(drop)
+    })
+    .await?;
     let letter = only_letter(queue, &plain.name).await?;
     let seen = (letter.reason, letter.error.as_str(), letter.attempts);
     ensure_eq!(seen, (DeadReason::Expired, "expired", 0), "record of the expired");
@@ -178,7 +180,10 @@ async fn a_listing_has_no_gaps(env: Env) -> Outcome {
 }
 
 fn refusal(message: &Message) -> Verdict {
-    let i = number(message).unwrap_or_default();
+    let i = match number(message) {
+        Ok(i) => i,
+        Err(fail) => return Verdict::reject(fail.to_string()),
+    };
     let reason = if i.is_multiple_of(3) { Refusal::Undecodable } else { Refusal::Rejected };
     Verdict::DeadLetter { reason, error: format!("no. {i}!") }
 }

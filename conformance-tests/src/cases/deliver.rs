@@ -96,7 +96,12 @@ async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
     let other = other_handle.subscribe(&env.subscription(&q)).await?;
     let mut next = Arrival::next(&env, &*other).await?;
     if next.text() == "held" {
-        ensure!(next.receive.ret >= held.lease_until, "handed out twice within one lease");
+        let early = held.lease_until.saturating_duration_since(next.receive.ret);
+        ensure!(
+            early.is_zero(),
+            "handed out again {early:?} before the end of the lease: {:?}",
+            next.delivery
+        );
         ack(&*other, &next.delivery).await?;
         next = Arrival::next(&env, &*other).await?;
     }
@@ -117,10 +122,10 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (came, empty) = timed(consumer.receive(1, env.t(3.0))).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
     ensure!(empty.took() >= env.t(3.0), "a wait of 3T ended after {:?}", empty.took());
-    ensure!(empty.took() <= env.t(3.0) + env.lateness(), "a wait of 3T ended after {:?}", empty.took());
+    env.in_time("the end of a wait of 3T", empty.inv + env.t(3.0), empty.ret)?;
     let (came, empty) = timed(consumer.receive(1, Duration::ZERO)).await;
     ensure_eq!(came?.len(), 0, "messages in an empty queue");
-    ensure!(empty.took() <= env.lateness(), "a wait of 0 ended after {:?}", empty.took());
+    env.in_time("the end of a wait of 0", empty.inv, empty.ret)?;
     let waiting = Arrival::awaited_aside(&env, consumer.clone());
     // Others of the same consumer that end leave it as it is.
     for wait in [Duration::ZERO, env.t(1.0)] {
@@ -130,10 +135,8 @@ async fn a_waiting_receive_wakes_and_an_empty_one_ends(env: Env) -> Outcome {
     let (id, published) = timed(publish_one(&queue, &q, Message::new("wake up"))).await;
     let (id, arrival) = (id?, waiting.await?);
     ensure_eq!(arrival.delivery.message.id(), &id, "the message");
-    ensure!(
-        arrival.receive.inv < published.inv,
-        "the receive was not waiting when the message was published"
-    );
+    let what = "a receive that must wait before the publish";
+    env.in_time_by(what, published.inv, arrival.receive.inv, Duration::ZERO)?;
     arrival.waited(&env, published, Duration::ZERO)
 }
 
@@ -143,9 +146,8 @@ async fn a_receive_takes_what_is_there_and_waits_for_no_more(env: Env) -> Outcom
     publish_all(&queue, &q, numbered(3)).await?;
     let (came, receive) = timed(consumer.receive(10, env.t(5.0))).await;
     let came = came?;
-    let took = receive.took();
     ensure_eq!(came.iter().map(text).collect::<Vec<_>>(), ["0", "1", "2"], "what was ready");
-    ensure!(took <= env.lateness(), "three were ready and receive(10) took {took:?}");
+    env.in_time("a receive(10) while three are ready", receive.inv, receive.ret)?;
     ack_all(&*consumer, &came).await?;
     publish_all(&queue, &q, numbered(5)).await?;
     for left in [5, 3, 1] {
@@ -165,11 +167,15 @@ async fn a_dropped_receive_loses_nothing(env: Env) -> Outcome {
     left.extend(publish_all(&queue, &q, numbered(80)).await?);
     ensure_eq!(left.len(), 100, "distinct ids");
     drop_at_every_poll(&env, &*consumer, &mut left, end).await?;
-    let came = all_by(&env, &*consumer, left.len(), Instant::now() + env.t(5.0) + env.lateness()).await?;
+    let came = all_by(&env, &*consumer, left.len(), Instant::now() + env.t(5.0)).await?;
     for arrival in came {
         let attempt = arrival.delivery.attempt;
         ensure!(attempt <= 2, "attempt {attempt} of a message that was dropped at most once");
-        ensure!(left.remove(arrival.delivery.message.id()), "a message came again after its ack");
+        ensure!(
+            left.remove(arrival.delivery.message.id()),
+            "came again after its ack: {:?}",
+            arrival.delivery
+        );
     }
     ensure_eq!(left.len(), 0, "lost messages");
     Ok(())
@@ -185,7 +191,8 @@ async fn published_behind_waiting_receives(
 ) -> Result<BTreeSet<MessageId>, Fail> {
     let mut receives: Vec<_> = (0..20).map(|_| Box::pin(consumer.receive(1, env.t(2.0)))).collect();
     for receive in &mut receives {
-        ensure!(poll_then_drop(receive.as_mut(), 1).await.is_none(), "an empty queue answered at once");
+        let answer = poll_then_drop(receive.as_mut(), 1).await;
+        ensure!(answer.is_none(), "an empty queue answered at once: {answer:?}");
     }
     Ok(publish_all(queue, q, numbered(20)).await?.into_iter().collect())
 }
@@ -212,14 +219,15 @@ async fn drop_at_every_poll(
     Ok(())
 }
 
-/// The `n` messages that must all be ready by then, acked; a receive begun later that finds none fails the case.
-async fn all_by(env: &Env, consumer: &dyn Consumer, n: usize, by: Instant) -> Result<Vec<Arrival>, Fail> {
+/// The `n` messages that must all be ready at `due`, acked. A receive may be begun later, and then takes what is there.
+async fn all_by(env: &Env, consumer: &dyn Consumer, n: usize, due: Instant) -> Result<Vec<Arrival>, Fail> {
     let mut came = Vec::with_capacity(n);
     while came.len() < n {
-        let wait = by.saturating_duration_since(Instant::now());
+        let wait = due.saturating_duration_since(Instant::now()) + patience(env);
         let (batch, receive) = timed(consumer.receive(n, wait)).await;
         let batch = batch?;
-        ensure!(!batch.is_empty(), "{} of {n} were ready in time (L is {:?})", came.len(), env.lateness());
+        ensure!(!batch.is_empty(), "{} of {n} came within {wait:?}", came.len());
+        env.in_time("what must be ready", due.max(receive.inv), receive.ret)?;
         ack_all(consumer, &batch).await?;
         came.extend(batch.into_iter().map(|delivery| Arrival { delivery, receive }));
     }
@@ -240,7 +248,7 @@ async fn what_a_dropped_consumer_held_comes_back(env: Env) -> Outcome {
         ends = ends.max(delivery.lease_until);
     }
     drop(holder);
-    let came = all_by(&env, &*consumer, 5, ends + env.lateness()).await?;
+    let came = all_by(&env, &*consumer, 5, ends).await?;
     let mut levels = Vec::new();
     for arrival in &came {
         ensure_eq!(arrival.delivery.attempt, 2, "the attempt: it was handed out before");

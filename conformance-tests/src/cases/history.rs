@@ -36,7 +36,7 @@ async fn rough(env: Env) -> Outcome {
     for letters in dead.chunks(100) {
         let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
         let moved = crowd.handles[1].redrive(&crowd.queue, &ids).await?;
-        ensure!(moved.iter().all(|moved| *moved), "of what was just listed something was not there");
+        ensure!(moved.iter().all(|moved| *moved), "whether each that was just listed was there: {moved:?}");
     }
     crowd.finish(|_, _| Verdict::Ack).await?;
     env.drained(&crowd.queue);

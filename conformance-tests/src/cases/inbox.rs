@@ -43,9 +43,10 @@ async fn a_reply_arrives_as_it_was_sent(env: Env) -> Outcome {
     same_content(&came[0], &sent)?;
     ensure_eq!(came[0].reply_to(), sent.reply_to(), "its own reply address");
     let (nothing, span) = timed(other.receive(env.t(2.0))).await;
-    ensure!(nothing?.is_empty(), "it came to another inbox as well");
+    ensure_eq!(nothing?.len(), 0, "what came to another inbox as well");
     ensure!(span.took() >= env.t(2.0), "an empty receive ended after {:?}", span.took());
-    ensure!(inbox.receive(Duration::ZERO).await?.is_empty(), "it came twice");
+    let again = inbox.receive(Duration::ZERO).await?;
+    ensure!(again.is_empty(), "more came than was sent: {again:?}");
     let batch = publish_all(&responder, inbox.address(), numbered(50)).await?;
     let came: Vec<MessageId> = collect(&*inbox, 50).await?.iter().map(|it| it.id().clone()).collect();
     ensure_eq!(came, batch, "a batch, in order");
@@ -88,9 +89,7 @@ async fn a_waiting_receive_is_woken(env: Env) -> Outcome {
     id?;
     let (came, span, _inbox) = waiting.await.map_err(|panic| panic.to_string())?;
     ensure_eq!(came?, 1, "replies that came");
-    let late = span.ret.saturating_duration_since(published.ret);
-    ensure!(late <= env.lateness(), "the reply came {late:?} late");
-    Ok(())
+    env.in_time("the reply", published.ret, span.ret)
 }
 
 /// Where a backend can know that nobody reads there any more it says so; none is stored, and the handle works on.
@@ -158,8 +157,7 @@ async fn close_ends_an_inbox(env: Env) -> Outcome {
     closed.0?;
     let (answer, span) = waiting.await.map_err(|panic| panic.to_string())?;
     ensure!(matches!(&answer, Err(Error::Closed)), "a receive that waited answered {answer:?}");
-    let late = span.ret.saturating_duration_since(closed.1.ret);
-    ensure!(late <= env.lateness(), "it was told {late:?} after close");
+    env.in_time("what a receive is told of a close", closed.1.ret, span.ret)?;
     let after = publish_any(&responder, inbox.address(), Message::new("late")).await?;
     let certain = after.as_ref().map_or_else(Error::certainty, |_| Certainty::Definite);
     ensure_eq!(certain, Certainty::Definite, "whether it is certain that nobody gets it: {after:?}");

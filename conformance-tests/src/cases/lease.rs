@@ -39,12 +39,13 @@ async fn the_next_holder_waits_for_the_end_of_the_lease(env: Env) -> Outcome {
         (queue.subscribe(&expiring(&env, &name)).await?, other.subscribe(&expiring(&env, &name)).await?);
     publish_one(&queue, &name, Message::new("one at a time")).await?;
     let first = take(&*a, PATIENCE).await?;
-    ensure!(first.delivery.lease_until >= first.began + lease, "the lease is said to end early");
-    ensure!(first.delivery.lease_until <= first.returned + lease, "the lease is said to end late");
+    let (told, least, most) = (first.delivery.lease_until, first.began + lease, first.returned + lease);
+    ensure!(told >= least, "the lease is said to end {:?} early", least - told);
+    ensure!(told <= most, "the lease is said to end {:?} late", told - most);
     let second = take(&*b, lease + PATIENCE).await?;
-    ensure!(second.returned >= first.delivery.lease_until, "handed out again before the end of the lease");
-    let late = second.returned.saturating_duration_since(first.returned + lease);
-    ensure!(late <= env.lateness(), "handed out {late:?} after the end of the lease");
+    let early = told.saturating_duration_since(second.returned);
+    ensure!(early.is_zero(), "handed out again {early:?} before the end of the lease");
+    env.in_time("the hand-out after the end of a lease", first.returned + lease, second.returned)?;
     ensure_eq!(second.delivery.attempt, 2, "attempt");
     ensure_eq!(second.delivery.message.id(), first.delivery.message.id(), "message");
     ensure!(second.delivery.receipt != first.delivery.receipt, "the same receipt twice");
@@ -67,14 +68,14 @@ async fn an_extended_lease_does_not_move(env: Env) -> Outcome {
             let Extended::Until(end) = extend_one(&*a, &held[0].receipt).await? else {
                 return Err(Fail::from(format!("extension {step} answered LeaseLost")));
             };
-            ensure!(end >= asked + brief(&env), "extended by less than a lease");
+            ensure!(end >= asked + brief(&env), "extended by {:?}, less than a lease", end - asked);
         }
         Ok(())
     };
     let (kept, moved) = tokio::join!(keep, hold(&*b, 9));
     kept?;
     let moved = moved?;
-    ensure!(moved.iter().all(|it| it.attempt == 2), "an attempt other than 2");
+    ensure_eq!(moved.iter().map(|it| it.attempt).collect::<Vec<_>>(), [2; 9], "attempts");
     ensure_eq!(once_each(ids(&moved))?, ids(&held[1..]).into_iter().collect(), "messages that moved");
     settle_all(&*b, &moved, |_| Verdict::Ack, Settled::Applied).await?;
     nothing_else_is_ready(&queue, &name, &*b).await?;
@@ -142,11 +143,15 @@ async fn an_extension_is_a_full_lease_from_now(env: Env) -> Outcome {
         return Err("an extension in time answered LeaseLost".into());
     };
     let answered = Instant::now();
-    ensure!(end >= asked + lease && end <= answered + lease, "extended by other than a lease");
+    ensure!(
+        end >= asked + lease && end <= answered + lease,
+        "extended by {:?}, other than a lease",
+        end - asked
+    );
     let second = take(&*b, lease + PATIENCE).await?;
-    ensure!(second.returned >= end, "handed out again before the end of the extended lease");
-    let late = second.returned.saturating_duration_since(answered + lease);
-    ensure!(late <= env.lateness(), "handed out {late:?} after the end of the extended lease");
+    let early = end.saturating_duration_since(second.returned);
+    ensure!(early.is_zero(), "handed out again {early:?} before the end of the extended lease");
+    env.in_time("the hand-out after the end of an extended lease", answered + lease, second.returned)?;
     ensure_eq!(
         extend_one(&*a, &first.delivery.receipt).await?,
         Extended::LeaseLost,
@@ -174,10 +179,8 @@ async fn a_name_may_be_shared(env: Env) -> Outcome {
     }
     settle_all(&*a, &of_a[..1], |_| Verdict::Ack, Settled::Applied).await?;
     drop(a);
-    ensure!(
-        matches!(extend_one(&*b, &of_b[0].receipt).await?, Extended::Until(_)),
-        "lost with its namesake's"
-    );
+    let extended = extend_one(&*b, &of_b[0].receipt).await?;
+    ensure!(extended != Extended::LeaseLost, "lost with its namesake's: {extended:?}");
     settle_all(&*b, &of_b, |_| Verdict::Ack, Settled::Applied).await?;
     let left = receive_one(&*b, brief(&env) + PATIENCE).await?;
     ensure_eq!(

@@ -41,7 +41,8 @@ async fn a_closed_handle_says_so(env: Env) -> Outcome {
     publish_one(&queue, &name, Message::new("in hand")).await?;
     let receipt = receive_one(&*consumer, PATIENCE).await?.receipt;
     for time in 1..=3 {
-        ensure!(queue.close().await.is_ok(), "close, time {time}");
+        let answer = queue.close().await;
+        ensure!(answer.is_ok(), "close, time {time}, answered {answer:?}");
     }
     let subscription = env.subscription(&name);
     let verbs = every_verb(&queue, &*consumer, &name, &subscription, &receipt);
@@ -58,8 +59,10 @@ async fn a_closed_handle_says_so(env: Env) -> Outcome {
     }
     ensure_eq!(queue.info().provider, env.info().provider, "info() of a closed handle");
     queue.health().await;
-    ensure!(consumer.close().await.is_ok(), "close of a consumer of a closed handle");
-    ensure!(queue.close().await.is_ok(), "close after all that");
+    let answer = consumer.close().await;
+    ensure!(answer.is_ok(), "close of a consumer of a closed handle answered {answer:?}");
+    let answer = queue.close().await;
+    ensure!(answer.is_ok(), "close after all that answered {answer:?}");
     counts_nothing_new(&other, &name).await
 }
 
@@ -153,8 +156,7 @@ async fn close_ends_what_is_under_way(env: Env) -> Outcome {
     closed?;
     for (answer, ended) in received {
         ensure!(matches!(answer, Err(Error::Closed)), "a blocked receive ended with {answer:?}");
-        let late = ended.saturating_duration_since(at);
-        ensure!(late <= env.lateness(), "a blocked receive ended {late:?} after close");
+        env.in_time("the end of a blocked receive after close", at, ended)?;
     }
     let answers = published.into_iter().map(|(id, answer)| (id, answer.map(|_| ()))).collect();
     told_the_truth(&env, &other, &name, answers).await
@@ -205,9 +207,11 @@ async fn dropped_handles_leave_nothing(env: Env) -> Outcome {
 async fn used_and_dropped(env: &Env, victim: &Victim, name: &QueueName) -> Outcome {
     let queue = victim.another(env).await?;
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    ensure!(consumer.receive(1, Duration::from_millis(1)).await?.is_empty(), "something came");
+    let came = consumer.receive(1, Duration::from_millis(1)).await?;
+    ensure!(came.is_empty(), "came though nothing was published: {came:?}");
     let inbox = queue.inbox().await?;
-    ensure!(inbox.receive(Duration::from_millis(1)).await?.is_empty(), "a reply came");
+    let came = inbox.receive(Duration::from_millis(1)).await?;
+    ensure!(came.is_empty(), "came though nobody replied: {came:?}");
     queue.stats(name).await?;
     Ok(())
 }

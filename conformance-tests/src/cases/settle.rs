@@ -224,8 +224,10 @@ async fn a_dropped_settle_has_an_effect_or_none(env: Env) -> Outcome {
     }
     sleep_until(lease_over(Instant::now(), brief(&env))).await;
     let again = once_each(drain_to_sentinel(&env, &other, &name).await?)?;
-    ensure!(!done.iter().any(|id| again.contains(id)), "settled Ok, and handed out again");
-    ensure!(again.iter().all(|id| ids(&held).contains(id)), "what came was never held");
+    let twice: Vec<_> = done.iter().filter(|id| again.contains(id)).collect();
+    ensure!(twice.is_empty(), "settled Ok, and handed out again: {twice:?}");
+    let strange: Vec<_> = again.iter().filter(|id| !ids(&held).contains(id)).collect();
+    ensure!(strange.is_empty(), "came and was never held: {strange:?}");
     let acked = queue.stats(&name).await?.counters.acked;
     ensure!(
         acked <= 2 * POLLS as u64 - again.len() as u64,

@@ -9,7 +9,7 @@ use polyqueue::{Message, Queue, QueueName, QueueStats, Settled, Verdict};
 use tokio::time::{Instant, sleep};
 
 use super::hand::{Counts, PATIENCE, counts, settle_all, steady};
-use crate::verbs::{eventually, publish_one};
+use crate::verbs::publish_one;
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 const PRODUCERS: i64 = 4;
@@ -54,8 +54,9 @@ async fn counts_are_never_absurd_under_load(env: Env) -> Outcome {
     let producers = try_join_all((0..PRODUCERS).map(|_| produce(&env, &name, &tally)));
     let consumers = try_join_all((0..CONSUMERS).map(|_| consume(&env, &name, &tally)));
     let (handles, _) = try_join(try_join(producers, consumers), watch(&queue, &name, &tally)).await?;
-    eventually(&env, env.lateness(), "exact counts once all is quiet", async || {
-        Ok(counts(&queue.stats(&name).await?, Counts::default(), "quiet").ok())
+    let quiet = Instant::now();
+    env.by(quiet, "exact counts once all is quiet", async || {
+        counts(&queue.stats(&name).await?, Counts::default(), "quiet")
     })
     .await?;
     let (mut published, mut acked) = (0, 0);

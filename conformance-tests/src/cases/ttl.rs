@@ -23,7 +23,7 @@ use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 /// A time to live that no hiccup of the machine uses up before a case has done what it must do first; in whole milliseconds,
 /// as brokers keep it.
 pub(super) fn lifetime(env: &Env) -> Duration {
-    Duration::from_millis(env.t(2.0).max(8 * env.lateness()).as_millis() as u64)
+    Duration::from_millis(env.t(2.0).max(env.hiccups(8)).as_millis() as u64)
 }
 
 /// By then a message of this publish has outlived its time by any clock.
@@ -36,7 +36,7 @@ pub(super) fn expired(letter: &DeadLetter, id: &MessageId, attempts: u32) -> Out
     ensure_eq!(letter.message().map(Message::id), Some(id), "the dead letter");
     ensure_eq!(letter.reason, DeadReason::Expired, "its reason");
     ensure_eq!(letter.attempts, attempts, "its attempts");
-    ensure!(Some(letter.died_at) >= letter.first_published_at, "it died before it was published");
+    ensure!(Some(letter.died_at) >= letter.first_published_at, "it died before it was published: {letter:?}");
     Ok(())
 }
 
@@ -48,8 +48,10 @@ async fn nobody_reads_and_it_dies_in_time(env: Env) -> Outcome {
     let id = id?;
     counts(&queue.stats(&name).await?, Counts { ready: 1, ..Counts::default() }, "alive")?;
     ensure_eq!(dead_all(&queue, &name).await?.len(), 0, "dead letters of the living");
-    sleep_until(outlived(published, ttl) + env.lateness()).await;
-    counts(&queue.stats(&name).await?, Counts { dead: 1, ..Counts::default() }, "after its time")?;
+    env.by(outlived(published, ttl), "the death of a message that nobody reads", async || {
+        counts(&queue.stats(&name).await?, Counts { dead: 1, ..Counts::default() }, "after its time")
+    })
+    .await?;
     let letter = only_letter(&queue, &name).await?;
     expired(&letter, &id, 0)?;
     ensure_eq!((letter.error.as_str(), &letter.queue), ("expired", &name), "error and queue");

@@ -35,8 +35,11 @@ struct Obituary {
 /// Looks the record up, then panics at the first death and waits at a gate at the second.
 async fn hook(seen: Arc<Obituary>, death: Death) {
     let call = seen.calls.fetch_add(1, SeqCst);
-    let letters = dead_all(&seen.queue, &death.queue).await.unwrap_or_default();
     let id = death.message.id();
+    let letters = match dead_all(&seen.queue, &death.queue).await {
+        Ok(letters) => letters,
+        Err(fail) => panics(format!("the hook cannot list the dead letters: {fail}")),
+    };
     if letters.iter().any(|letter| letter.message().is_some_and(|message| message.id() == id)) {
         seen.readable.lock().push(id.clone());
     }
@@ -147,7 +150,7 @@ async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
         ensure_eq!(attempts, if kind == "long" { vec![1] } else { vec![1, 2] }, "attempts of {kind:?}");
         ensure!(
             kind == "long" || mine[1].1.as_ref().is_some_and(|text| !text.is_empty()),
-            "{kind:?} left no error text"
+            "{kind:?} left no error text: {mine:?}"
         );
         let text = mine.last().and_then(|(_, error)| error.as_deref()).unwrap_or_default();
         ensure!(kind != "panics" || text.contains("boom 2"), "the panic's text is {text:?}");
