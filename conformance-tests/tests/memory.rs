@@ -2,7 +2,9 @@
 
 #[path = "support/memory.rs"]
 mod memory;
+#[path = "support/planted.rs"]
+mod planted;
 
 fn main() -> std::process::ExitCode {
-    polyqueue_conformance::run(memory::Memory::default())
+    planted::run_with_plant(memory::Memory::default())
 }

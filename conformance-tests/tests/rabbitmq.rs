@@ -1,8 +1,10 @@
 //! The suite on the RabbitMQ backend.
 
+#[path = "support/planted.rs"]
+mod planted;
 #[path = "support/rabbitmq.rs"]
 mod support;
 
 fn main() -> std::process::ExitCode {
-    polyqueue_conformance::run(support::Rabbit::new())
+    planted::run_with_plant(support::Rabbit::new())
 }

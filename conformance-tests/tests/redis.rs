@@ -1,8 +1,10 @@
 //! The suite on the Redis backend.
 
+#[path = "support/planted.rs"]
+mod planted;
 #[path = "support/redis.rs"]
 mod support;
 
 fn main() -> std::process::ExitCode {
-    polyqueue_conformance::run(support::Redis::new())
+    planted::run_with_plant(support::Redis::new())
 }
