@@ -129,9 +129,13 @@ impl Env {
         let slowness = self.0.controls.slowness(due, seen);
         let excused = slowness.explains(late);
         if excused {
-            self.0.too_slow.lock().get_or_insert_with(|| format!("{what}: {late:?} late; {slowness}"));
+            self.note_too_slow(format!("{what}: {late:?} late; {slowness}"));
         }
         excused
+    }
+
+    pub(crate) fn note_too_slow(&self, why: String) {
+        self.0.too_slow.lock().get_or_insert(why);
     }
 
     /// Why this case cannot be judged, if so.

@@ -9,8 +9,9 @@ use polyqueue::{
 };
 
 use super::arrival::timed;
-use super::hand::{PATIENCE, hold, level, nothing_else_is_ready, number, numbered, settle_all, steady};
-use super::ttl::{lifetime, outlived};
+use super::hand::{
+    PATIENCE, hold, level, lifetime, nothing_else_is_ready, number, numbered, outlived, settle_all, steady,
+};
 use crate::verbs::{dead_all, eventually, publish_all, publish_one, receive_none, receive_one, settle_one};
 use crate::{Case, Env, Fail, Garbage, Outcome, case, ensure, ensure_eq};
 

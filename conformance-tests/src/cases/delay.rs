@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::arrival::{Arrival, Span, ack, attentive, timed};
 use super::crew::{Running, Starts};
 use super::fault::{fault_and_heal, next_after_fault, publish_after_fault};
-use super::publish::refused;
+use super::route::refused;
 use crate::verbs::{publish_one, receive_none, receive_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 

@@ -48,3 +48,11 @@ pub(super) async fn publish_after_fault(
         ensure!(start.elapsed() < 2 * patience(env), "nothing could be published after the fault");
     }
 }
+
+/// Whether a crash undid what was done too shortly before it for a machine as slow as this one was then: the broker declares what
+/// it may undo of its last moments, and keeps the rest no sooner than it gets to it.
+pub(super) fn kept_too_late(env: &Env, done: Instant, killed: Instant) -> bool {
+    let window = env.info().ack_window;
+    let what = "what a broker keeps within its window";
+    !window.is_zero() && env.excuses(what, done, killed, window)
+}

@@ -10,6 +10,7 @@ use polyqueue::{
 };
 use tokio::time::{Instant, sleep_until};
 
+use super::arrival::Span;
 use crate::verbs::{dead_all, publish_all, publish_one, receive_one, settle_one};
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
@@ -102,6 +103,17 @@ pub(super) fn steady(env: &Env, name: &QueueName) -> Subscription {
 /// A lease that is short enough to be waited out, and long enough that no hiccup of the machine ends it.
 pub(super) fn brief(env: &Env) -> Duration {
     env.t(5.0).max(env.hiccups(8))
+}
+
+/// A time to live that no hiccup of the machine uses up before a case has done what it must do first; in whole milliseconds,
+/// as brokers keep it.
+pub(super) fn lifetime(env: &Env) -> Duration {
+    Duration::from_millis(env.t(2.0).max(env.hiccups(8)).as_millis() as u64)
+}
+
+/// By then a message of this publish has outlived its time by any clock.
+pub(super) fn outlived(published: Span, ttl: Duration) -> Instant {
+    published.ret + ttl + GRAIN
 }
 
 /// A subscription with [`brief`] leases.

@@ -9,14 +9,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use polyqueue::{
-    Certainty, Consumer, Dedup, Destination, Error, Message, MessageId, Parts, Priority, Published, Queue,
-    QueueName, QueueSpec, ReplyAddress,
+    Consumer, Dedup, Destination, Error, Message, MessageId, Parts, Priority, Queue, QueueName, QueueSpec,
+    ReplyAddress,
 };
 
 use super::arrival::{Arrival, ack, patience};
 use super::crowd::{drain_in_batches, in_tasks};
 use super::hand;
-use super::route::{bound, key, reaches_nobody};
+use super::route::{bound, key, reaches_nobody, refused};
 use crate::verbs::{poll_then_drop, publish_all, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
@@ -105,20 +105,6 @@ async fn nothing_is_stored_for_a_queue_that_is_not_there(env: Env) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "sentinel", "all that was ever stored");
     Ok(())
-}
-
-/// The error of a publish of one message that must have been refused for certain.
-pub(super) fn refused(answer: polyqueue::Result<Vec<polyqueue::Result<Published>>>) -> Result<Error, Fail> {
-    let error = match answer {
-        Err(error) => error,
-        Ok(mut items) if items.len() == 1 => match items.remove(0) {
-            Err(error) => error,
-            Ok(published) => return Err(format!("a publish that must fail answered {published:?}").into()),
-        },
-        Ok(items) => return Err(format!("{} answers to a publish of one message", items.len()).into()),
-    };
-    ensure_eq!(error.certainty(), Certainty::Definite, "whether the refusal is certain");
-    Ok(error)
 }
 
 async fn thousands_of_pipelined_publishes_are_each_stored_once(env: Env) -> Outcome {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use polyqueue::{Destination, Error, Message, MessageId, Pattern, Queue, QueueName, QueueSpec, RoutingKey};
+use polyqueue::{
+    Certainty, Destination, Error, Message, MessageId, Pattern, Published, Queue, QueueName, QueueSpec,
+    RoutingKey,
+};
 
 use super::hand::{drain_to_sentinel, once_each};
-use super::publish::refused;
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
 pub(super) fn key(text: &str) -> Result<RoutingKey, Fail> {
@@ -62,4 +64,18 @@ pub(super) fn invalid<T>(answer: polyqueue::Result<T>, named: &str) -> Outcome {
         Err(other) => Err(format!("Invalid {named} was expected, not {other:?}").into()),
         Ok(_) => Err(format!("Invalid {named} was expected, not Ok").into()),
     }
+}
+
+/// The error of a publish of one message that must have been refused for certain.
+pub(super) fn refused(answer: polyqueue::Result<Vec<polyqueue::Result<Published>>>) -> Result<Error, Fail> {
+    let error = match answer {
+        Err(error) => error,
+        Ok(mut items) if items.len() == 1 => match items.remove(0) {
+            Err(error) => error,
+            Ok(published) => return Err(format!("a publish that must fail answered {published:?}").into()),
+        },
+        Ok(items) => return Err(format!("{} answers to a publish of one message", items.len()).into()),
+    };
+    ensure_eq!(error.certainty(), Certainty::Definite, "whether the refusal is certain");
+    Ok(error)
 }

@@ -9,27 +9,17 @@ use polyqueue::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::arrival::{Span, ack, attentive, timed};
+use super::arrival::{ack, attentive, timed};
 use super::dead_letter::only_letter;
 use super::hand::{
-    Counts, GRAIN, PATIENCE, brief, counts, expiring, hold, level, nothing_else_is_ready, redrive_all, steady,
+    Counts, GRAIN, PATIENCE, brief, counts, expiring, hold, level, lifetime, nothing_else_is_ready, outlived,
+    redrive_all, steady,
 };
 use super::route::invalid;
 use crate::verbs::{
     dead_all, eventually, publish_all, publish_any, publish_one, receive_none, receive_one, settle_one,
 };
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
-
-/// A time to live that no hiccup of the machine uses up before a case has done what it must do first; in whole milliseconds,
-/// as brokers keep it.
-pub(super) fn lifetime(env: &Env) -> Duration {
-    Duration::from_millis(env.t(2.0).max(env.hiccups(8)).as_millis() as u64)
-}
-
-/// By then a message of this publish has outlived its time by any clock.
-pub(super) fn outlived(published: Span, ttl: Duration) -> Instant {
-    published.ret + ttl + GRAIN
-}
 
 /// A record of a message that expired after so many hand-outs.
 pub(super) fn expired(letter: &DeadLetter, id: &MessageId, attempts: u32) -> Outcome {

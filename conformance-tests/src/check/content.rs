@@ -2,8 +2,8 @@
 
 use polyqueue::{DeadReason, MessageId, QueueName, Refusal, Verdict, cut_error};
 
+use super::found::{Bounds, Found};
 use super::view::{Hold, Life, Line, Seen, View};
-use super::{Bounds, Found};
 use crate::history::Envelope;
 
 pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {

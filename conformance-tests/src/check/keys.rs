@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use polyqueue::{Dedup, MessageId, QueueName, Until, Verdict};
 
+use super::found::{Bounds, Found};
 use super::view::{Fate, Given, Life, Line, Publish, View};
-use super::{Bounds, Found};
 use crate::history::Stamp;
 
 pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {

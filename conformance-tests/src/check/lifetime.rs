@@ -2,8 +2,8 @@
 
 use polyqueue::DeadReason;
 
+use super::found::{Bounds, Found};
 use super::view::{Life, Publish, View};
-use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {
     for ((queue, id), life) in &view.lives {

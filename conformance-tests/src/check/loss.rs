@@ -2,8 +2,8 @@
 
 use polyqueue::{MessageId, QueueName, Settled, Verdict};
 
+use super::found::{Bounds, Found};
 use super::view::{Fate, Life, Line, View};
-use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
     for ((queue, id), life) in &view.lives {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use polyqueue::{MessageId, QueueName};
 
+use super::found::{Bounds, Found};
 use super::view::{Fate, Life, Line, Publish, Receive, View};
-use super::{Bounds, Found};
 
 /// Redis makes due messages ready a hundred at a call: of more at once nobody can say which are.
 const DUE_AT_ONCE: usize = 100;
@@ -201,13 +201,6 @@ impl<'a> Latest<'a> {
         let ready = self.0.partition_point(|(ready, _, _)| *ready < inv);
         let (_, taken, id) = self.0[..ready].last()?;
         (*taken > ret).then_some(*id)
-    }
-}
-
-impl Receive<'_> {
-    /// Whether it brought nothing although it asked.
-    pub(super) fn came_empty(&self) -> bool {
-        self.max > 0 && self.came.is_empty()
     }
 }
 

@@ -3,9 +3,9 @@
 use polyqueue::{MessageId, QueueName, Settled, Verdict};
 use tokio::time::Instant;
 
+use super::found::{Bounds, Found};
 use super::order::Ready;
 use super::view::{Fate, Hold, Life, Line, Publish, Receive, View};
-use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {
     for (&queue, line) in &view.queues {

@@ -1,7 +1,7 @@
 //! H23: a reply comes in at the inbox that it was sent to, and once.
 
+use super::found::{Bounds, Found};
 use super::view::View;
-use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, _: &Bounds, found: &mut Found) {
     if view.outsiders {

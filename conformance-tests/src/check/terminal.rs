@@ -2,8 +2,8 @@
 
 use polyqueue::{Extended, MessageId, QueueName, Verdict};
 
+use super::found::{Bounds, Found};
 use super::view::{Given, Hold, Life, View, follows};
-use super::{Bounds, Found};
 
 pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {
     for (queue, id) in &view.reused {

@@ -19,7 +19,8 @@ use std::time::Duration;
 use polyqueue::{Settled, Verdict};
 
 use self::script::Script;
-use super::{Bounds, all};
+use super::all;
+use super::found::Bounds;
 
 const LATE: Duration = Duration::from_millis(5);
 

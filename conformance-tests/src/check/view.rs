@@ -3,8 +3,9 @@
 mod holds;
 mod life;
 mod line;
-mod read;
+pub(super) mod read;
 mod routes;
+mod span;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use polyqueue::{MessageId, QueueName, ReplyAddress};
 pub(super) use self::holds::follows;
 pub(super) use self::life::{Fate, Given, Hold, Life, Publish, Seen};
 pub(super) use self::line::{Line, Receive};
-use crate::history::{History, Stamp};
+use crate::history::Stamp;
 
 /// A history, sorted by message and by queue.
 #[derive(Debug, Default)]
@@ -36,25 +37,7 @@ pub(super) struct Reply {
     pub(super) came: usize,
 }
 
-/// A call's begin and end; without an end it may have an effect for ever.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) inv: Stamp,
-    pub(super) ret: Option<Stamp>,
-}
-
-impl Span {
-    /// Whether it surely ended before that moment.
-    pub(super) fn before(&self, moment: Stamp) -> bool {
-        self.ret.is_some_and(|ret| ret.seq < moment.seq)
-    }
-}
-
 impl<'a> View<'a> {
-    pub(super) fn of(history: &'a History) -> Self {
-        read::view(history)
-    }
-
     /// Whether everything that happened up to that moment is in the history.
     pub(super) fn trusts(&self, moment: Stamp) -> bool {
         self.fault.is_none_or(|fault| moment.seq < fault)

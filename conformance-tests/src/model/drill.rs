@@ -13,7 +13,7 @@ use super::crowd::{Size, crowd};
 use super::program::Listing;
 use super::shrink::Failing;
 use super::suite::{Bench, Found};
-use crate::check::{self, Violation};
+use crate::check::{self, found::Violation};
 use crate::env::Setting;
 use crate::lateness::Controls;
 use crate::run::{Facts, Gate, run_case, runtime, sweep};
@@ -99,7 +99,7 @@ pub fn histories(harness: &Arc<dyn Harness>, seed: u64, drops: bool) -> Result<V
         let tried = crowd(&env, Size { producers: 4, consumers: 6, batches: 60, drops }).await;
         sweep(&env).await.and(tried)
     });
-    let violations = check::all(&env.recorder().history(), &check::Bounds::of(&env));
+    let violations = check::all(&env.recorder().history(), &check::found::Bounds::of(&env));
     if violations.is_empty() { tried.map(|()| violations) } else { Ok(violations) }
 }
 

@@ -145,10 +145,10 @@ async fn nothing_left(env: &Env) -> Outcome {
 
 fn judged(env: &Env) -> Outcome {
     let history = env.recorder().history();
-    let excused = |it: &check::Violation| {
+    let excused = |it: &check::found::Violation| {
         it.late.is_some_and(|(due, seen)| env.excuses(&it.to_string(), due, seen, seen - due))
     };
-    let mut violations = check::all(&history, &check::Bounds::of(env));
+    let mut violations = check::all(&history, &check::found::Bounds::of(env));
     violations.retain(|it| !excused(it));
     if violations.is_empty() {
         return Ok(());

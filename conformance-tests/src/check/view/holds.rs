@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Hold;
+use super::life::Hold;
 
 /// Puts hand-outs in the order in which they happened. They are read in the order in which their receives began; a
 /// receive that waited long may have brought the later one. Where both orders are possible the attempts decide.

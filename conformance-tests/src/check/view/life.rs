@@ -5,7 +5,7 @@ use std::time::Duration;
 use polyqueue::{Certainty, Extended, MessageId, Reschedule, Settled, Verdict};
 use tokio::time::Instant;
 
-use super::Span;
+use super::span::Span;
 use crate::history::{Answer, Dead, Handout, Reader, Sent, Stamp};
 
 /// What happened to one message in one queue.

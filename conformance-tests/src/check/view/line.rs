@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use polyqueue::{Overflow, Purge, QueueSpec};
 
-use super::Span;
+use super::span::Span;
 use crate::history::{Handout, Reader, Stamp};
 
 /// What happened in one queue.
@@ -31,6 +31,13 @@ pub(in crate::check) struct Receive<'a> {
     pub(in crate::check) ret: Stamp,
     pub(in crate::check) max: usize,
     pub(in crate::check) came: &'a [Handout],
+}
+
+impl Receive<'_> {
+    /// Whether it brought nothing although it asked.
+    pub(in crate::check) fn came_empty(&self) -> bool {
+        self.max > 0 && self.came.is_empty()
+    }
 }
 
 impl Line<'_> {

@@ -6,30 +6,40 @@ use polyqueue::{
     Certainty, DeadId, Destination, MessageId, Published, QueueName, Receipt, Reschedule, Settled, Verdict,
 };
 
+use super::View;
 use super::holds::sort_holds;
-use super::life::Move;
+use super::life::{Fate, Given, Hold, Move, Publish, Seen};
+use super::line::Receive;
 use super::routes::{Reached, Routes};
-use super::{Fate, Given, Hold, Publish, Receive, Seen, Span, View};
+use super::span::Span;
 use crate::history::{Answer, Call, Dead, Event, Handout, History, Reader, Sent, Stamp};
 
 /// The answers to many, asked in one call.
 type Answers<T> = Answer<Vec<Result<T, Certainty>>>;
 
-pub(super) fn view(history: &History) -> View<'_> {
-    let mut view = View { fault: history.fault, outsiders: history.outsiders, ..View::default() };
-    let mut index = Index { routes: Routes::of(history), ..Index::default() };
+/// A history, sorted by message and by queue.
+pub(in crate::check) fn view(history: &History) -> View<'_> {
+    let view = View { fault: history.fault, outsiders: history.outsiders, ..View::default() };
+    let index = Index { routes: Routes::of(history), ..Index::default() };
+    let mut reading = Reading { view, index };
     for event in &history.events {
-        view.read(event, &mut index);
+        reading.read(event);
     }
-    for life in view.lives.values_mut() {
+    for life in reading.view.lives.values_mut() {
         sort_holds(&mut life.holds);
     }
-    view
+    reading.view
 }
 
-impl<'a> View<'a> {
+/// What has been read so far.
+struct Reading<'a> {
+    view: View<'a>,
+    index: Index<'a>,
+}
+
+impl<'a> Reading<'a> {
     fn doubt(&mut self, since: Stamp) {
-        self.fault = Some(self.fault.unwrap_or(since.seq).min(since.seq));
+        self.view.fault = Some(self.view.fault.unwrap_or(since.seq).min(since.seq));
     }
 
     fn doubt_unless_sure<T>(&mut self, event: &Event, answer: &Answer<T>) {
@@ -38,62 +48,62 @@ impl<'a> View<'a> {
         }
     }
 
-    fn read(&mut self, event: &'a Event, index: &mut Index<'a>) {
+    fn read(&mut self, event: &'a Event) {
         let span = Span { inv: event.inv, ret: event.ret };
         match &event.call {
-            Call::Publish { to, sent, answer } => self.read_publish(event, to, (sent, answer), index),
+            Call::Publish { to, sent, answer } => self.read_publish(event, to, (sent, answer)),
             Call::Replies { inbox, came } => {
                 for id in came {
-                    self.inboxes.entry((inbox, id)).or_default().came += 1;
+                    self.view.inboxes.entry((inbox, id)).or_default().came += 1;
                 }
             }
             Call::Subscribe { queue, reader, .. } => {
-                self.queues.entry(queue).or_default().readers.push(*reader);
-                index.readers.insert(reader.consumer, (queue, event.client, *reader));
+                self.view.queues.entry(queue).or_default().readers.push(*reader);
+                self.index.readers.insert(reader.consumer, (queue, event.client, *reader));
             }
             Call::Receive { queue, consumer, max, answer, .. } => {
-                self.read_receive(event, (queue, *consumer, *max), answer, index);
+                self.read_receive(event, (queue, *consumer, *max), answer);
             }
             Call::Settle { consumer, verdicts, answer, .. } => {
-                self.read_settle(event, *consumer, verdicts, answer, index);
+                self.read_settle(event, *consumer, verdicts, answer);
             }
             Call::Extend { consumer, receipts, answer, .. } => {
                 self.doubt_unless_sure(event, answer);
                 for (at, receipt) in receipts.iter().enumerate() {
                     let answer = item(answer, at);
-                    if let Some(hold) = self.hold(index, *consumer, receipt) {
+                    if let Some(hold) = self.hold(*consumer, receipt) {
                         hold.extensions.push((span, answer));
                     }
                 }
             }
             Call::EndConsumer { queue, consumer } => {
-                self.queues.entry(queue).or_default().ends.push(event.inv);
+                self.view.queues.entry(queue).or_default().ends.push(event.inv);
                 self.end(|hold| hold.consumer == *consumer, event.inv);
             }
-            Call::EndClient => self.end_client(event, index),
+            Call::EndClient => self.end_client(event),
             Call::Declare { spec, answer } => {
-                let line = self.queues.entry(&spec.name).or_default();
+                let line = self.view.queues.entry(&spec.name).or_default();
                 line.specs.extend((!matches!(answer, Some(Err(Certainty::Definite)))).then_some(spec));
             }
             Call::Unbind { queue, .. } => {
-                self.queues.entry(queue).or_default();
+                self.view.queues.entry(queue).or_default();
             }
             Call::Reschedule { queue, id, to, answer } => self.read_move(event, (queue, id), *to, answer),
             Call::Delete { queue, answer } => {
                 if !matches!(answer, Some(Err(Certainty::Definite))) {
                     let ret = event.ret.filter(|_| matches!(answer, Some(Ok(()))));
-                    self.queues.entry(queue).or_default().deletes.push(Span { ret, ..span });
+                    self.view.queues.entry(queue).or_default().deletes.push(Span { ret, ..span });
                 }
             }
             Call::Purge { queue, what, answer } => {
                 if !matches!(answer, Some(Err(Certainty::Definite))) {
-                    self.queues.entry(queue).or_default().purges.push((span, *what));
+                    self.view.queues.entry(queue).or_default().purges.push((span, *what));
                 }
             }
-            Call::DeadLetters { queue, answer } => self.read_listing(event, queue, answer, index),
-            Call::Redrive { queue, ids, answer } => self.read_redrive(event, queue, ids, answer, index),
+            Call::DeadLetters { queue, answer } => self.read_listing(event, queue, answer),
+            Call::Redrive { queue, ids, answer } => self.read_redrive(event, queue, ids, answer),
             Call::Discard { answer, .. } => self.doubt_unless_sure(event, answer),
-            Call::Drained { queue } => self.queues.entry(queue).or_default().drained = Some(event.inv),
+            Call::Drained { queue } => self.view.queues.entry(queue).or_default().drained = Some(event.inv),
             Call::Look => {}
         }
     }
@@ -103,13 +113,12 @@ impl<'a> View<'a> {
         event: &'a Event,
         to: &'a Destination,
         (sent, answer): (&'a [Sent], &'a Answers<Published>),
-        index: &Index<'a>,
     ) {
         let span = Span { inv: event.inv, ret: event.ret };
         match to {
             Destination::Queue(queue) => self.read_copies(span, queue, sent, |at, _| fate(answer, at)),
             Destination::Topic(key) => {
-                for (queue, reached) in index.routes.reached(key, span) {
+                for (queue, reached) in self.index.routes.reached(key, span) {
                     self.read_copies(span, queue, sent, |at, by_key| {
                         fate_of_copy(fate(answer, at), reached == Reached::Surely && !by_key)
                     });
@@ -117,7 +126,7 @@ impl<'a> View<'a> {
             }
             Destination::Reply(inbox) => {
                 for (at, sent) in sent.iter().enumerate() {
-                    let reply = self.inboxes.entry((inbox, &sent.id)).or_default();
+                    let reply = self.view.inboxes.entry((inbox, &sent.id)).or_default();
                     reply.sent += 1;
                     reply.refused += usize::from(fate(answer, at) == Fate::Refused);
                 }
@@ -133,14 +142,15 @@ impl<'a> View<'a> {
         sent: &'a [Sent],
         fate: impl Fn(usize, bool) -> Fate<'a>,
     ) {
-        let keeps_keys = self.queues.entry(queue).or_default().specs.iter().any(|spec| spec.dedup.is_some());
-        for (index, sent) in sent.iter().enumerate() {
-            let fate = fate(index, keeps_keys && sent.envelope.dedup_key.is_some());
+        let keeps_keys =
+            self.view.queues.entry(queue).or_default().specs.iter().any(|spec| spec.dedup.is_some());
+        for (nth, sent) in sent.iter().enumerate() {
+            let fate = fate(nth, keeps_keys && sent.envelope.dedup_key.is_some());
             if fate == Fate::Unknown {
                 self.doubt(span.inv);
             }
-            let life = self.lives.entry((queue, &sent.id)).or_default();
-            life.publishes.push(Publish { span, sent, fate, index });
+            let life = self.view.lives.entry((queue, &sent.id)).or_default();
+            life.publishes.push(Publish { span, sent, fate, index: nth });
         }
     }
 
@@ -149,10 +159,9 @@ impl<'a> View<'a> {
         event: &'a Event,
         (queue, consumer, max): (&'a QueueName, u64, usize),
         answer: &'a Answer<Vec<Handout>>,
-        index: &mut Index<'a>,
     ) {
         let span = Span { inv: event.inv, ret: event.ret };
-        let line = self.queues.entry(queue).or_default();
+        let line = self.view.queues.entry(queue).or_default();
         let (Some(Ok(came)), Some(ret)) = (answer, event.ret) else {
             line.hidden.push(span);
             if matches!(answer, Some(Err(Certainty::Unknown))) {
@@ -162,11 +171,11 @@ impl<'a> View<'a> {
         };
         line.receives.push(Receive { inv: event.inv, ret, max, came });
         for handout in came {
-            let reader = index.readers.get(&consumer).map(|(_, _, reader)| *reader);
-            let life = self.lives.entry((queue, &handout.id)).or_default();
+            let reader = self.index.readers.get(&consumer).map(|(_, _, reader)| *reader);
+            let life = self.view.lives.entry((queue, &handout.id)).or_default();
             let place = (queue, &handout.id, life.holds.len());
-            if index.holds.insert((consumer, &handout.receipt), place).is_some() {
-                self.reused.push((queue, &handout.id));
+            if self.index.holds.insert((consumer, &handout.receipt), place).is_some() {
+                self.view.reused.push((queue, &handout.id));
             }
             life.holds.push(Hold {
                 consumer,
@@ -187,31 +196,24 @@ impl<'a> View<'a> {
         consumer: u64,
         verdicts: &'a [(Receipt, Verdict)],
         answer: &Answers<Settled>,
-        index: &Index<'a>,
     ) {
         let span = Span { inv: event.inv, ret: event.ret };
         for (at, (receipt, verdict)) in verdicts.iter().enumerate() {
             let answer = item(answer, at);
             self.doubt_unless_sure(event, &answer);
-            if let Some(hold) = self.hold(index, consumer, receipt) {
+            if let Some(hold) = self.hold(consumer, receipt) {
                 hold.verdicts.push(Given { span, verdict, answer });
             }
         }
     }
 
-    fn read_listing(
-        &mut self,
-        event: &'a Event,
-        queue: &'a QueueName,
-        answer: &'a Answer<Vec<Dead>>,
-        index: &mut Index<'a>,
-    ) {
-        self.queues.entry(queue).or_default();
+    fn read_listing(&mut self, event: &'a Event, queue: &'a QueueName, answer: &'a Answer<Vec<Dead>>) {
+        self.view.queues.entry(queue).or_default();
         let (Some(Ok(letters)), Some(ret)) = (answer, event.ret) else { return };
         for dead in letters {
             let Some(id) = &dead.message else { continue };
-            index.dead.insert((queue, &dead.letter.id), id);
-            self.lives.entry((queue, id)).or_default().deaths.push(Seen { inv: event.inv, ret, dead });
+            self.index.dead.insert((queue, &dead.letter.id), id);
+            self.view.lives.entry((queue, id)).or_default().deaths.push(Seen { inv: event.inv, ret, dead });
         }
     }
 
@@ -221,7 +223,6 @@ impl<'a> View<'a> {
         queue: &'a QueueName,
         ids: &'a [DeadId],
         answer: &Answer<Vec<bool>>,
-        index: &Index<'a>,
     ) {
         self.doubt_unless_sure(event, answer);
         let span = Span { inv: event.inv, ret: event.ret };
@@ -231,10 +232,10 @@ impl<'a> View<'a> {
                 Some(Err(Certainty::Definite)) => false,
                 None | Some(Err(Certainty::Unknown)) => true,
             };
-            match index.dead.get(&(queue, id)) {
+            match self.index.dead.get(&(queue, id)) {
                 _ if !moved => {}
-                Some(message) => self.lives.entry((queue, *message)).or_default().redrives.push(span),
-                None => self.queues.entry(queue).or_default().blind = true,
+                Some(message) => self.view.lives.entry((queue, *message)).or_default().redrives.push(span),
+                None => self.view.queues.entry(queue).or_default().blind = true,
             }
         }
     }
@@ -246,36 +247,37 @@ impl<'a> View<'a> {
         to: Reschedule,
         answer: &Answer<bool>,
     ) {
-        self.queues.entry(of.0).or_default();
+        self.view.queues.entry(of.0).or_default();
         let sure = match answer {
             Some(Ok(false) | Err(Certainty::Definite)) => return,
             Some(Ok(true)) => true,
             None | Some(Err(Certainty::Unknown)) => false,
         };
         let span = Span { inv: event.inv, ret: event.ret };
-        self.lives.entry(of).or_default().moves.push(Move { span, to, sure });
+        self.view.lives.entry(of).or_default().moves.push(Move { span, to, sure });
     }
 
-    fn hold(&mut self, index: &Index<'a>, consumer: u64, receipt: &'a Receipt) -> Option<&mut Hold<'a>> {
-        let (queue, id, at) = *index.holds.get(&(consumer, receipt))?;
-        self.lives.get_mut(&(queue, id))?.holds.get_mut(at)
+    fn hold(&mut self, consumer: u64, receipt: &'a Receipt) -> Option<&mut Hold<'a>> {
+        let (queue, id, at) = *self.index.holds.get(&(consumer, receipt))?;
+        self.view.lives.get_mut(&(queue, id))?.holds.get_mut(at)
     }
 
-    fn end_client(&mut self, event: &Event, index: &Index<'a>) {
-        let its: Vec<u64> = index
+    fn end_client(&mut self, event: &Event) {
+        let its: Vec<u64> = self
+            .index
             .readers
             .iter()
             .filter(|(_, (_, client, _))| *client == event.client)
             .map(|(consumer, _)| *consumer)
             .collect();
         for consumer in &its {
-            self.queues.entry(index.readers[consumer].0).or_default().ends.push(event.inv);
+            self.view.queues.entry(self.index.readers[consumer].0).or_default().ends.push(event.inv);
         }
         self.end(|hold| its.contains(&hold.consumer), event.inv);
     }
 
     fn end(&mut self, whose: impl Fn(&Hold<'_>) -> bool, at: Stamp) {
-        for hold in self.lives.values_mut().flat_map(|life| &mut life.holds) {
+        for hold in self.view.lives.values_mut().flat_map(|life| &mut life.holds) {
             if hold.ended.is_none() && whose(hold) {
                 hold.ended = Some(at);
             }

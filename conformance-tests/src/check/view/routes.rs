@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use polyqueue::{Certainty, Pattern, QueueName, RoutingKey};
 
-use super::Span;
+use super::span::Span;
 use crate::history::{Answer, Call, History};
 
 /// How queues were bound and unbound.
