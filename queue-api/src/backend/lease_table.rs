@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::{Extended, Settled};
+use crate::Extended;
 
 /// What is out, by the key that its receipt names.
 #[derive(Debug)]
@@ -34,41 +34,37 @@ pub enum Begin<T> {
 
 #[derive(Debug)]
 struct Leases<K, T> {
-    out: HashMap<K, Lease<T>>,
-    /// The ends of those on which no verdict is under way. The number tells apart what ends at once.
+    leases: HashMap<K, Lease<T>>,
+    /// When each ends. The number tells apart what ends at once.
     ends: BTreeMap<(Instant, u64), K>,
-    serial: u64,
-    past: HashMap<K, Past>,
-    forget: BTreeMap<(Instant, u64), K>,
+    handed_out: u64,
 }
 
 #[derive(Debug)]
 struct Lease<T> {
-    message: T,
+    state: State,
+    /// While it is in hand.
+    message: Option<T>,
     number: u64,
     handed: Instant,
     until: Instant,
     extended: bool,
-    settling: bool,
 }
 
-/// What became of a lease that would still run.
-#[derive(Clone, Copy, Debug)]
-struct Past {
-    until: Instant,
-    answer: Settled,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Out,
+    /// A verdict is under way.
+    Settling,
+    /// Settled, with another end than its receipt says.
+    Settled,
+    Lost,
 }
 
 impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
     /// Nothing is out. `prefetch`: how much may be, 0 for as much as is asked for.
     pub fn new(prefetch: usize) -> Self {
-        let leases = Leases {
-            out: HashMap::new(),
-            ends: BTreeMap::new(),
-            serial: 0,
-            past: HashMap::new(),
-            forget: BTreeMap::new(),
-        };
+        let leases = Leases { leases: HashMap::new(), ends: BTreeMap::new(), handed_out: 0 };
         Self { prefetch, leases: Mutex::new(leases), changed: Notify::new() }
     }
 
@@ -77,7 +73,7 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
         let mut leases = self.leases.lock();
         let before = leases.next_end();
         for (key, message, until) in messages {
-            leases.hand_out(key, message, handed, until);
+            leases.add(key, State::Out, Some(message), handed, until);
         }
         if leases.next_end() != before {
             self.changed.notify_one();
@@ -90,32 +86,29 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
         T: Clone,
     {
         let (mut leases, now) = (self.leases.lock(), Instant::now());
-        let Leases { out, ends, past, .. } = &mut *leases;
-        match out.get_mut(key) {
-            Some(lease) if lease.settling => Begin::AlreadySettled,
-            Some(lease) if lease.until > now => {
-                lease.settling = true;
-                ends.remove(&(lease.until, lease.number));
-                Begin::Ours(lease.message.clone(), lease.handed)
+        let Some(lease) = leases.leases.get_mut(key) else {
+            return if first_end > now { Begin::AlreadySettled } else { Begin::LeaseLost };
+        };
+        match (lease.state, &lease.message) {
+            (State::Settling, _) => Begin::AlreadySettled,
+            (State::Settled, _) if lease.until > now => Begin::AlreadySettled,
+            (State::Out, Some(message)) if lease.until > now => {
+                lease.state = State::Settling;
+                Begin::Ours(message.clone(), lease.handed)
             }
-            Some(_) => Begin::LeaseLost,
-            None => match past.get(key).filter(|past| past.until > now) {
-                Some(Past { answer: Settled::LeaseLost, .. }) => Begin::LeaseLost,
-                None if first_end <= now => Begin::LeaseLost,
-                _ => Begin::AlreadySettled,
-            },
+            _ => Begin::LeaseLost,
         }
     }
 
     /// It is out no longer: a verdict is through, or nobody took it.
     pub fn finish(&self, key: &K) {
         let mut leases = self.leases.lock();
-        let was_full = leases.capacity(self.prefetch) == 0;
-        let Some(lease) = leases.take_off(key) else { return };
-        if lease.extended {
-            leases.remember(key, lease.until, Settled::AlreadySettled);
+        let Some(lease) = leases.leases.get_mut(key).filter(|lease| lease.is_in_hand()) else { return };
+        lease.end_as(State::Settled);
+        if !lease.extended || lease.until <= Instant::now() {
+            leases.remove(key);
         }
-        if was_full {
+        if self.prefetch > 0 {
             self.changed.notify_one();
         }
     }
@@ -123,9 +116,9 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
     /// The verdict failed: it may be given again while the lease lasts.
     pub fn reopen(&self, key: &K) {
         let mut leases = self.leases.lock();
-        let Leases { out, ends, .. } = &mut *leases;
-        if let Some(lease) = out.get_mut(key).filter(|lease| lease.settling) {
-            lease.settling = false;
+        let Leases { leases, ends, .. } = &mut *leases;
+        if let Some(lease) = leases.get_mut(key).filter(|lease| lease.state == State::Settling) {
+            lease.state = State::Out;
             ends.insert((lease.until, lease.number), key.clone());
             self.changed.notify_one();
         }
@@ -133,47 +126,37 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
 
     /// Its lease ends at another time.
     pub fn extend(&self, key: &K, until: Instant) -> Extended {
-        let (mut leases, now) = (self.leases.lock(), Instant::now());
-        let Leases { out, ends, .. } = &mut *leases;
-        match out.get_mut(key) {
-            Some(lease) if !lease.settling && lease.until > now => {
-                ends.remove(&(lease.until, lease.number));
-                ends.insert((until, lease.number), key.clone());
-                (lease.until, lease.extended) = (until, true);
+        let mut leases = self.leases.lock();
+        let is_out = |lease: &&Lease<T>| lease.state == State::Out && lease.until > Instant::now();
+        match leases.leases.get(key).filter(is_out) {
+            Some(_) => {
+                leases.set_end(key, until);
                 Extended::Until(until)
             }
-            _ => Extended::LeaseLost,
+            None => Extended::LeaseLost,
         }
     }
 
     /// The broker, which keeps the leases itself, has said that this one ends at another time than its receipt says.
     pub fn set_end(&self, key: &K, until: Instant) {
         let mut leases = self.leases.lock();
-        let Leases { out, ends, .. } = &mut *leases;
-        match out.get_mut(key) {
-            Some(lease) => {
-                if ends.remove(&(lease.until, lease.number)).is_some() {
-                    ends.insert((until, lease.number), key.clone());
-                }
-                (lease.until, lease.extended) = (until, true);
-            }
-            None => leases.remember(key, until, Settled::AlreadySettled),
+        if !leases.set_end(key, until) {
+            leases.add(key.clone(), State::Settled, None, Instant::now(), until);
         }
     }
 
     /// When its lease ends; `None` where its receipt knows better.
     pub fn until(&self, key: &K) -> Option<Instant> {
-        let leases = self.leases.lock();
-        let out = leases.out.get(key).map(|lease| lease.until);
-        out.or_else(|| leases.past.get(key).map(|past| past.until))
+        self.leases.lock().leases.get(key).map(|lease| lease.until)
     }
 
-    /// When the first lease ends.
+    /// When to ask next what has [`ended`](Self::ended).
     pub fn next_end(&self) -> Option<Instant> {
         self.leases.lock().next_end()
     }
 
-    /// Takes off up to `max` whose leases have ended.
+    /// Takes off up to `max` whose leases have ended. Also what is remembered is forgotten here: who keeps no time asks now
+    /// and then.
     pub fn ended(&self, max: usize) -> Vec<(K, T)> {
         let (mut leases, now) = (self.leases.lock(), Instant::now());
         let mut ended = Vec::new();
@@ -182,7 +165,10 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
             && end.key().0 <= now
         {
             let key = end.remove();
-            ended.extend(leases.out.remove(&key).map(|lease| (key, lease.message)));
+            if leases.leases.get(&key).is_some_and(|lease| lease.state != State::Settling) {
+                let message = leases.leases.remove(&key).and_then(|lease| lease.message);
+                ended.extend(message.map(|message| (key, message)));
+            }
         }
         ended
     }
@@ -190,72 +176,67 @@ impl<K: Clone + Eq + Hash, T> LeaseTable<K, T> {
     /// These are lost, with the connection that they came by.
     pub fn lose(&self, mut is_lost: impl FnMut(&K) -> bool) {
         let mut leases = self.leases.lock();
-        let lost: Vec<K> = leases.out.keys().filter(|key| is_lost(key)).cloned().collect();
-        for key in lost {
-            if let Some(lease) = leases.take_off(&key) {
-                leases.remember(&key, lease.until, Settled::LeaseLost);
+        for (key, lease) in &mut leases.leases {
+            if lease.is_in_hand() && is_lost(key) {
+                lease.end_as(State::Lost);
             }
         }
-        drop(leases);
         self.changed.notify_one();
     }
 
     /// How many more messages may be handed out. What is in hand counts until its lease ends.
     pub fn capacity(&self) -> usize {
-        self.leases.lock().capacity(self.prefetch)
+        if self.prefetch == 0 {
+            return usize::MAX;
+        }
+        let (leases, now) = (self.leases.lock(), Instant::now());
+        let in_hand = leases.leases.values().filter(|lease| lease.is_in_hand() && lease.until > now);
+        self.prefetch.saturating_sub(in_hand.count())
     }
 
-    /// Ends when a lease may end sooner than was said, or when there is capacity again; also when that was before the call. For
-    /// one task at a time.
+    /// Ends when a lease may end sooner than was said, or when there may be more capacity; also when that was before the call.
+    /// For one task at a time.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
 impl<K: Clone + Eq + Hash, T> Leases<K, T> {
-    fn hand_out(&mut self, key: K, message: T, handed: Instant, until: Instant) {
-        self.serial += 1;
-        let number = self.serial;
-        let lease = Lease { message, number, handed, until, extended: false, settling: false };
-        if let Some(old) = self.out.insert(key.clone(), lease) {
-            self.ends.remove(&(old.until, old.number));
-        }
-        self.ends.insert((until, number), key);
+    fn add(&mut self, key: K, state: State, message: Option<T>, handed: Instant, until: Instant) {
+        self.remove(&key);
+        self.handed_out += 1;
+        let number = self.handed_out;
+        self.ends.insert((until, number), key.clone());
+        self.leases.insert(key, Lease { state, message, number, handed, until, extended: false });
     }
 
-    fn take_off(&mut self, key: &K) -> Option<Lease<T>> {
-        let lease = self.out.remove(key)?;
+    fn remove(&mut self, key: &K) {
+        if let Some(lease) = self.leases.remove(key) {
+            self.ends.remove(&(lease.until, lease.number));
+        }
+    }
+
+    /// Whether it knows it.
+    fn set_end(&mut self, key: &K, until: Instant) -> bool {
+        let Some(lease) = self.leases.get_mut(key) else { return false };
         self.ends.remove(&(lease.until, lease.number));
-        Some(lease)
-    }
-
-    fn remember(&mut self, key: &K, until: Instant, answer: Settled) {
-        let now = Instant::now();
-        while let Some(past) = self.forget.first_entry()
-            && past.key().0 <= now
-        {
-            let key = past.remove();
-            if self.past.get(&key).is_some_and(|past| past.until <= now) {
-                self.past.remove(&key);
-            }
-        }
-        if until > now {
-            self.serial += 1;
-            self.past.insert(key.clone(), Past { until, answer });
-            self.forget.insert((until, self.serial), key.clone());
-        }
-    }
-
-    fn capacity(&self, prefetch: usize) -> usize {
-        if prefetch == 0 {
-            return usize::MAX;
-        }
-        let ended = self.ends.range(..=(Instant::now(), u64::MAX)).count();
-        prefetch.saturating_sub(self.out.len() - ended)
+        self.ends.insert((until, lease.number), key.clone());
+        (lease.until, lease.extended) = (until, true);
+        true
     }
 
     fn next_end(&self) -> Option<Instant> {
         self.ends.first_key_value().map(|((until, _), _)| *until)
+    }
+}
+
+impl<T> Lease<T> {
+    fn is_in_hand(&self) -> bool {
+        matches!(self.state, State::Out | State::Settling)
+    }
+
+    fn end_as(&mut self, state: State) {
+        (self.state, self.message) = (state, None);
     }
 }
 
@@ -291,7 +272,6 @@ mod tests {
     async fn a_verdict_that_failed_may_be_given_again_while_the_lease_lasts() {
         let (table, now) = table(0, 1);
         assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
-        assert_eq!(table.next_end(), None);
         table.reopen(&1);
         assert_eq!(table.next_end(), Some(now + SECOND));
         assert_eq!(table.begin(&1, now + SECOND), Begin::Ours(10, now));
@@ -344,7 +324,8 @@ mod tests {
         for (key, answer) in [(1, Begin::LeaseLost), (2, Begin::LeaseLost), (3, Begin::AlreadySettled)] {
             assert_eq!(table.begin(&key, now + SECOND), answer, "{key}");
         }
-        assert_eq!((table.next_end(), table.ended(9)), (None, vec![]));
+        advance(SECOND).await;
+        assert_eq!((table.ended(9), table.next_end()), (vec![], None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -353,11 +334,13 @@ mod tests {
         table.extend(&1, now + 2 * SECOND);
         table.finish(&1);
         table.lose(|key| *key == 2);
-        assert_eq!(table.leases.lock().past.len(), 2);
+        table.begin(&3, now + SECOND);
+        assert_eq!(table.leases.lock().leases.len(), 3);
         advance(2 * SECOND).await;
-        table.lose(|_| true);
+        assert!(table.ended(9).is_empty());
+        table.finish(&3);
         let leases = table.leases.lock();
-        assert!(leases.past.is_empty() && leases.forget.is_empty() && leases.out.is_empty());
+        assert!(leases.leases.is_empty() && leases.ends.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -384,7 +367,7 @@ mod tests {
         assert!(table.changed().now_or_never().is_none());
         table.finish(&7);
         table.changed().await;
-        table.finish(&1);
+        table.finish(&7);
         assert!(table.changed().now_or_never().is_none());
         table.hand_out(now, [(8, 8, now + SECOND / 2)]);
         table.changed().await;
