@@ -3,6 +3,12 @@
 use polyqueue::{Error, Result, redacted};
 use url::Url;
 
+/// The name of the provider, and of its scheme.
+pub(crate) const NAME: &str = "memory";
+
+/// The broker of whoever names none.
+pub(crate) const DEFAULT_URL: &str = "memory://default";
+
 /// How many bytes a broker holds at most, unless its URL says otherwise: 1 GiB.
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 

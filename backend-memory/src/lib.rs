@@ -7,28 +7,22 @@
 //! clock: under a paused one it is deterministic. No task runs for a queue: what becomes due, ends or expires is applied by the
 //! next call, at the time at which it happened, and whoever waits for a message or for room keeps the time meanwhile.
 //!
-//! | module | holds |
+//! One message's walk through the rooms:
+//!
+//! | it is | in |
 //! |---|---|
-//! | `line` | one queue's data and rules, pure and synchronous |
-//! | `cell`, `desk` | the lock around it, the wakers of those who wait, and who counts |
-//! | `routes` | the queues of a namespace, and which of them a topic reaches |
-//! | `receive` | one receive under way: it may wait for messages |
-//! | `publish`, `store` | one publish under way: it may wait for room, and stores in every queue or in none |
-//! | `inbox`, `mailbox` | replies, and who reads them |
-//! | `queue`, `consumer` | the contract's verbs |
-//! | `broker`, `handle`, `address` | who shares what |
+//! | published | `publish/dispatch` → `publish/pending` → `publish/fan_out` → `broker/state/publish` |
+//! | delayed | `broker/state/queue_state`, until `broker/state/due` |
+//! | handed out | `consume/receive` → `broker/state/consume` |
+//! | retried | `settle/verdicts` → `broker/state/settle` |
+//! | dead | `broker/state/dead` |
+//! | redriven | `broker/state/redrive` |
 
 mod address;
 mod broker;
-mod budget;
-mod cell;
-mod clock;
-mod consumer;
-mod desk;
-mod handle;
+mod connection;
+mod consume;
 mod inbox;
-mod line;
-mod mailbox;
 #[cfg(not(polyqueue_mutants))]
 mod mutants;
 #[cfg(polyqueue_mutants)]
@@ -36,20 +30,18 @@ mod mutants;
 pub mod mutants;
 mod publish;
 mod queue;
-mod receipt;
-mod receive;
-mod routes;
-mod store;
+mod settle;
+mod topology;
 
 use std::sync::Arc;
 
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
+use address::{DEFAULT_URL, NAME};
 pub use queue::MemoryQueue;
 
 /// Chosen by `memory` or by the scheme `memory://`; the URL stands in `MEMORY_URL`, `memory://default` unless set.
-pub const PROVIDER: Provider =
-    Provider::new("memory", &["memory"], "MEMORY_URL", "memory://default", connect);
+pub const PROVIDER: Provider = Provider::new(NAME, &[NAME], "MEMORY_URL", DEFAULT_URL, connect);
 
 fn connect(options: ConnectOptions) -> Connecting {
     Box::pin(async move { Ok(Arc::new(MemoryQueue::connect(&options)?) as Arc<dyn Queue>) })

@@ -7,22 +7,22 @@ use async_trait::async_trait;
 use polyqueue::{
     Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
-    ReplyAddress, Reschedule, Result, Subscription,
+    Reschedule, Result, Subscription,
 };
 
-use crate::PROVIDER;
-use crate::address::{Address, DEFAULT_MAX_BYTES};
-use crate::broker::Broker;
-use crate::consumer::MemoryConsumer;
-use crate::desk::Desk;
-use crate::handle::Handle;
-use crate::inbox::MemoryInbox;
-use crate::line::Item;
-use crate::publish::Publish;
+use crate::address::{Address, DEFAULT_MAX_BYTES, DEFAULT_URL, NAME};
+use crate::broker::namespace::Broker;
+use crate::broker::queue_ref::QueueRef;
+use crate::broker::state::{admin, redrive, reschedule};
+use crate::connection::handle::Handle;
+use crate::consume::consumer::MemoryConsumer;
+use crate::inbox::reader::MemoryInbox;
+use crate::publish::dispatch;
+use crate::topology::declare;
 
 /// A handle to a broker in this process.
 ///
-/// [`MemoryQueue::new`] makes a broker of its own, for unit tests; [`PROVIDER`] joins one by its name. The broker dies
+/// [`MemoryQueue::new`] makes a broker of its own, for unit tests; [`PROVIDER`](crate::PROVIDER) joins one by its name. The broker dies
 /// with its last open handle.
 ///
 /// ```
@@ -54,11 +54,11 @@ impl MemoryQueue {
 
     /// The same with room for `bytes`: payloads, headers and texts, and 256 bytes for each message.
     pub fn with_max_bytes(bytes: u64) -> Self {
-        let options = ConnectOptions::new(PROVIDER.default_url());
+        let options = ConnectOptions::new(DEFAULT_URL);
         Self::open(Broker::private(bytes), &options)
     }
 
-    /// A handle to the broker that the URL names, as [`PROVIDER`] makes it. Calls end at once, within any deadline.
+    /// A handle to the broker that the URL names, as [`PROVIDER`](crate::PROVIDER) makes it. Calls end at once, within any deadline.
     ///
     /// # Errors
     /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, or when that broker is open with another maximum;
@@ -66,7 +66,7 @@ impl MemoryQueue {
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
         if options.dedup_store.is_some() {
             let what = "a dedup store: this broker remembers dedup keys itself";
-            return Err(Error::unsupported(PROVIDER.name(), what));
+            return Err(Error::unsupported(NAME, what));
         }
         Ok(Self::open(Broker::at(&Address::parse(&options.url)?)?, options))
     }
@@ -75,9 +75,9 @@ impl MemoryQueue {
         Self { handle: Arc::new(Handle::new(broker, options)) }
     }
 
-    fn queue(&self, name: &QueueName) -> Result<Desk> {
+    fn queue(&self, name: &QueueName) -> Result<QueueRef> {
         self.handle.check_open()?;
-        self.handle.desk(name)
+        self.handle.queue(name)
     }
 
     /// Puts bytes where a message would be, as a broken client of another broker might: to see what an application does
@@ -86,25 +86,8 @@ impl MemoryQueue {
     /// # Errors
     /// [`Error::NotFound`] for an unknown queue, [`Error::Full`] beyond the budget, [`Error::Closed`].
     pub fn publish_unreadable(&self, queue: &QueueName, bytes: impl Into<Bytes>) -> Result<()> {
-        let bytes = bytes.into();
-        let desk = self.queue(queue)?;
-        let room = self.handle.budget.reserve(&Message::new(bytes.clone()))?;
-        desk.call(|line| {
-            if line.is_deleted() {
-                return Err(Error::not_found(queue));
-            }
-            line.enter(Item::unreadable(bytes, room));
-            line.announce();
-            Ok(())
-        })
-    }
-
-    fn reply(&self, to: &ReplyAddress, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let now = self.handle.wall();
-        let ids: Vec<MessageId> = batch.iter().map(|reply| reply.id().clone()).collect();
-        let replies = batch.into_iter().map(|reply| self.handle.keep(reply, now));
-        let put = self.handle.namespace.mailboxes.put(to, replies)?;
-        Ok(put.into_iter().zip(ids).map(|(put, id)| put.map(|()| Published::stored(id))).collect())
+        self.handle.check_open()?;
+        dispatch::publish_unreadable(&self.handle, queue, bytes.into())
     }
 }
 
@@ -123,16 +106,13 @@ impl fmt::Debug for MemoryQueue {
 #[async_trait]
 impl Queue for MemoryQueue {
     fn info(&self) -> Info {
-        Info::new(PROVIDER.name())
+        Info::new(NAME)
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.handle.limits.check_spec(spec)?;
         self.handle.check_open()?;
-        if self.handle.namespace.routes.write().declare(spec, self.handle.clock)? {
-            tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
-        }
-        Ok(())
+        declare::declare(&self.handle, spec)
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -143,10 +123,7 @@ impl Queue for MemoryQueue {
         }
         // Before anything happens: a publish that is dropped here was never stored.
         tokio::task::coop::consume_budget().await;
-        match to {
-            Destination::Reply(address) => self.reply(address, batch),
-            _ => Publish::new(&self.handle, to, batch).await,
-        }
+        dispatch::publish(&self.handle, to, batch).await
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -173,36 +150,32 @@ impl Queue for MemoryQueue {
 impl Admin for MemoryQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
         self.handle.check_open()?;
-        Ok(self.handle.namespace.routes.read().specs())
+        Ok(self.handle.namespace.queues.read().specs())
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
         self.handle.check_open()?;
-        self.handle.namespace.routes.write().unbind(queue, pattern)
+        declare::unbind(&self.handle, queue, pattern)
     }
 
     async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
         self.handle.limits.check_reschedule(to)?;
-        Ok(self.queue(queue)?.call(|line| line.reschedule(id, to)))
+        Ok(self.queue(queue)?.call(|state| reschedule::reschedule(state, id, to)))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
         self.handle.check_open()?;
-        let cell =
-            self.handle.namespace.routes.write().remove(queue).ok_or_else(|| Error::not_found(queue))?;
-        Desk::new(cell, self.handle.meter.of(queue)).call(|line| line.delete());
-        tracing::debug!(name: "memory.queue_deleted", %queue);
-        Ok(())
+        declare::delete(&self.handle, queue)
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
-        let desk = self.queue(queue)?;
-        let stats = desk.call(|line| line.stats());
-        Ok(QueueStats { counters: desk.meter.snapshot(), ..stats })
+        let queue_ref = self.queue(queue)?;
+        let stats = queue_ref.call(|state| admin::stats(state));
+        Ok(QueueStats { counters: queue_ref.meter.snapshot(), ..stats })
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        let removed = self.queue(queue)?.call(|line| line.purge(what));
+        let removed = self.queue(queue)?.call(|state| admin::purge(state, what));
         tracing::debug!(name: "memory.queue_purged", %queue, ?what, removed);
         Ok(removed)
     }
@@ -210,21 +183,21 @@ impl Admin for MemoryQueue {
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
         self.handle.check_open()?;
         page.check()?;
-        self.queue(queue)?.call(|line| line.dead_letters(filter, &page))
+        self.queue(queue)?.call(|state| redrive::dead_letters(state, filter, &page))
     }
 
     async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        Ok(self.queue(queue)?.call(|line| ids.iter().map(|id| line.redrive(id)).collect()))
+        Ok(self.queue(queue)?.call(|state| ids.iter().map(|id| redrive::redrive(state, id)).collect()))
     }
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        Ok(self.queue(queue)?.call(|line| ids.iter().map(|id| line.discard(id)).collect()))
+        Ok(self.queue(queue)?.call(|state| ids.iter().map(|id| redrive::discard(state, id)).collect()))
     }
 
     async fn health(&self) -> Health {
         match self.handle.check_open() {
-            Ok(()) => Health::good(PROVIDER.name()),
-            Err(closed) => Health::bad(PROVIDER.name(), closed.to_string()),
+            Ok(()) => Health::good(NAME),
+            Err(closed) => Health::bad(NAME, closed.to_string()),
         }
     }
 }

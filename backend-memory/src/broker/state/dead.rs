@@ -1,0 +1,73 @@
+//! Deaths, and how many dead letters are kept: those that are too many or too old are dropped, the oldest first, and counted.
+
+use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, cut_error};
+
+use super::dead_letters::Record;
+use super::queue_state::QueueState;
+use super::stored::Stored;
+use crate::broker::clock::At;
+use crate::mutants::{Bug, planted};
+
+/// What the error of a dead letter says whose time to live had ended.
+const EXPIRED: &str = "expired";
+
+/// Makes a dead letter of a message that is nowhere else.
+pub(super) fn dead_letter(queue: &mut QueueState, item: Stored, reason: DeadReason, error: String, at: At) {
+    if !planted(Bug::DeadKeepsKey) {
+        queue.free_key(&item.message);
+    }
+    let Stored { message, readable, attempts, earlier, redriven, holder, mut room, .. } = item;
+    let attempts = attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
+    let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
+    room.refit(&message, &error);
+    let number = queue.number();
+    let letter = DeadLetter {
+        id: DeadId::new(format!("{}-{number}", queue.serial)),
+        queue: queue.name.clone(),
+        reason,
+        error,
+        attempts,
+        total_attempts: earlier.saturating_add(attempts),
+        redriven,
+        first_published_at: message.published_at().filter(|_| readable),
+        died_at: queue.clock.wall(at),
+        consumer: holder.as_deref().map(str::to_owned),
+        body: match readable {
+            true => DeadBody::Message(Box::new(message)),
+            false => DeadBody::Raw(message.payload().clone()),
+        },
+    };
+    queue.dead.0.insert(number, Record { letter, room, died: at });
+    drop_surplus_letters(queue);
+}
+
+pub(super) fn dead_letter_expired(queue: &mut QueueState, item: Stored, at: At) {
+    if planted(Bug::ExpiredVanish) {
+        return queue.free_key(&item.message);
+    }
+    dead_letter(queue, item, DeadReason::Expired, EXPIRED.into(), at);
+}
+
+/// After a death: no more letters than the queue keeps.
+pub(super) fn drop_surplus_letters(queue: &mut QueueState) {
+    while let Some(max) = queue.retention.max_len
+        && queue.dead.len() as u64 > max
+    {
+        if planted(Bug::RetentionDropsNewest) {
+            queue.dead.drop_newest();
+        } else {
+            queue.dead.drop_oldest();
+        }
+        queue.counts.dropped += u64::from(!planted(Bug::RetentionUncounted));
+    }
+}
+
+/// With the time: no letters older than the queue keeps.
+pub(super) fn drop_old_letters(queue: &mut QueueState) {
+    while let (Some(age), Some(died)) = (queue.retention.max_age, queue.dead.oldest())
+        && died.plus(age) <= queue.now
+    {
+        queue.dead.drop_oldest();
+        queue.counts.dropped += u64::from(!planted(Bug::RetentionUncounted));
+    }
+}

@@ -1,0 +1,109 @@
+//! What becomes due by itself, and what is left to do when a call is over.
+
+use polyqueue::DeadReason;
+
+use super::expiry::Location;
+use super::ids::Token;
+use super::ids::WaiterId;
+use super::queue_state::{Counts, QueueState, Removed};
+use super::{consume, dead};
+use crate::broker::clock::At;
+use crate::mutants::{Bug, planted};
+
+/// What the error of a dead letter says when the last lease ended without a verdict.
+const LEASE_ENDED: &str = "lease expired";
+
+/// What becomes due by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Due,
+    LeaseEnds,
+    Expires,
+}
+
+/// What is to be done when a call is over.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    /// Calls to wake.
+    pub(crate) woken: Vec<WaiterId>,
+    /// Messages to drop.
+    pub(crate) removed: Removed,
+    /// What is to be counted.
+    pub(crate) counts: Counts,
+}
+
+/// Moves the time on and applies what has become due by then, in the order of its time; at one instant in the order
+/// in which it was begun.
+pub(crate) fn advance(queue: &mut QueueState, now: At) {
+    #[cfg(polyqueue_mutants)]
+    {
+        queue.before = queue.now;
+    }
+    // Two runtimes with clocks of their own may share a broker: time never goes back.
+    queue.now = queue.now.max(now);
+    let mut changed = false;
+    while let Some(due) = next_event(queue).filter(|event| event.0 <= queue.now) {
+        match due {
+            (_, _, Event::Due) => queue.promote_first(),
+            (at, number, Event::LeaseEnds) => end_lease(queue, at, Token(number)),
+            (_, _, Event::Expires) => expire_first(queue),
+        }
+        changed = true;
+    }
+    queue.in_flight.forget(queue.now);
+    queue.forget_keys();
+    dead::drop_old_letters(queue);
+    if changed || planted(Bug::PublishWakesNobody) {
+        consume::serve(queue);
+    }
+}
+
+fn next_event(queue: &QueueState) -> Option<(At, u64, Event)> {
+    let due = queue.delayed.keys().next().map(|&(at, number)| (at, number, Event::Due));
+    let end = queue.in_flight.next_end().map(|(at, token)| (at, token.0, Event::LeaseEnds));
+    let expires = queue.expiry.next().map(|(at, number)| (at, number, Event::Expires));
+    due.into_iter().chain(end).chain(expires).min()
+}
+
+fn end_lease(queue: &mut QueueState, at: At, token: Token) {
+    let Some(held) = queue.in_flight.release(token) else { return };
+    queue.free_capacity(held.consumer);
+    let mut item = held.item;
+    if planted(Bug::ExpiryFree) {
+        item.attempts -= 1;
+    }
+    if consume::is_used_up(item.attempts, held.max) {
+        return dead::dead_letter(queue, *item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
+    }
+    if item.is_expired(at) {
+        return dead::dead_letter_expired(queue, *item, at);
+    }
+    if planted(Bug::ExpiredFirst) {
+        item.ready_since = at;
+        item.place = 0;
+        return queue.ready.put_back(item);
+    }
+    queue.make_ready(item, at);
+}
+
+/// The next one that expires does.
+pub(super) fn expire_first(queue: &mut QueueState) {
+    let Some(((at, place), spot)) = queue.expiry.0.pop_first() else { return };
+    let item = match spot {
+        Location::Ready(priority) => queue.ready.remove(priority, place),
+        Location::Delayed(due) => queue.delayed.remove(&(due, place)),
+    };
+    if let Some(item) = item {
+        dead::dead_letter_expired(queue, *item, at);
+    }
+}
+
+/// What is to be done when a call is over.
+pub(crate) fn effects(queue: &mut QueueState) -> Effects {
+    let due = queue.next_due();
+    queue.waiting.check_timer(due);
+    let mut woken = queue.waiting.woken();
+    woken.extend(queue.woken_publishes());
+    let (removed, counts) = (std::mem::take(&mut queue.removed), std::mem::take(&mut queue.counts));
+    Effects { woken, removed, counts }
+}

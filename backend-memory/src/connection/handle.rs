@@ -1,0 +1,105 @@
+//! A handle: what one client of a broker has of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use polyqueue::{ConnectOptions, Error, Limits, Message, Meter, QueueName, ReplyAddress, Result};
+
+use crate::broker::budget::{Budget, Reservation};
+use crate::broker::clock::{Clock, whole_millis};
+use crate::broker::namespace::{Broker, Namespace};
+use crate::broker::queue_ref::QueueRef;
+use crate::broker::replies::ReplyBuffer;
+use crate::broker::state::consume;
+use crate::broker::state::ids::{ConsumerId, WaiterId};
+use crate::broker::state::pending::WaitOutcome;
+
+/// What one client of a broker has of its own.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// Keeps the broker alive; given up by a close.
+    broker: Mutex<Option<Arc<Broker>>>,
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) limits: Limits,
+    pub(crate) deadline: Duration,
+    pub(crate) meter: Meter,
+    /// Consumers that a close must wake, always in the same order.
+    pub(crate) consumers: Mutex<BTreeMap<ConsumerId, QueueRef>>,
+    /// Publishes that wait for room, which a close must wake.
+    pub(crate) publishes: Mutex<HashMap<WaiterId, Waker>>,
+    /// Inboxes that a close must wake.
+    pub(crate) inboxes: Mutex<HashMap<ReplyAddress, Arc<ReplyBuffer>>>,
+    pub(crate) clock: Clock,
+    clock_offset: TimeDelta,
+    closed: AtomicBool,
+}
+
+impl Handle {
+    pub(crate) fn new(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
+        Self {
+            namespace: broker.namespace(&options.namespace),
+            budget: broker.budget.clone(),
+            clock: broker.clock,
+            broker: Mutex::new(Some(broker)),
+            limits: Limits::default(),
+            deadline: options.deadline,
+            meter: Meter::default(),
+            consumers: Mutex::default(),
+            publishes: Mutex::default(),
+            inboxes: Mutex::default(),
+            clock_offset: options.clock_offset,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// The queue of this name, or `NotFound`.
+    pub(crate) fn queue(&self, name: &QueueName) -> Result<QueueRef> {
+        let found = self.namespace.queues.read().get(name).cloned();
+        let queue = found.ok_or_else(|| Error::not_found(name))?;
+        Ok(QueueRef::new(queue, self.meter.of(name)))
+    }
+
+    /// This client's wall clock, in whole milliseconds.
+    pub(crate) fn wall(&self) -> DateTime<Utc> {
+        let wall = self.clock.wall(self.clock.now());
+        wall.checked_add_signed(self.clock_offset).unwrap_or(wall)
+    }
+
+    /// What is kept of a message: it knows when it was published, and takes room.
+    pub(crate) fn keep(&self, message: Message, now: DateTime<Utc>) -> Result<(Message, Reservation)> {
+        let at = message.published_at().map_or(now, |at| whole_millis(at.timestamp_millis()));
+        let message = message.with_published_at(at);
+        let room = self.budget.reserve(&message)?;
+        Ok((message, room))
+    }
+
+    /// Ends the handle and all waits on it; whether it was open.
+    pub(crate) fn close(&self) -> bool {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let consumers: Vec<_> =
+            self.consumers.lock().iter().map(|(id, queue_ref)| (*id, queue_ref.clone())).collect();
+        for (id, queue_ref) in consumers {
+            queue_ref.call(|queue| consume::end_waits(queue, id, || WaitOutcome::Closed));
+        }
+        let publishes = std::mem::take(&mut *self.publishes.lock());
+        publishes.into_values().for_each(Waker::wake);
+        for (address, replies) in std::mem::take(&mut *self.inboxes.lock()) {
+            self.namespace.reply_buffers.close(&address);
+            replies.news.notify_waiters();
+        }
+        *self.broker.lock() = None;
+        true
+    }
+}

@@ -1,0 +1,3 @@
+//! What one client of a broker has of its own.
+
+pub(crate) mod handle;

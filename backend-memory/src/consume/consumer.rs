@@ -1,0 +1,80 @@
+//! A consumer: the contract's verbs, translated for its queue.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use polyqueue::{Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict};
+
+use crate::broker::queue_ref::QueueRef;
+use crate::broker::state::consume;
+use crate::broker::state::queue_state::QueueState;
+use crate::connection::handle::Handle;
+use crate::consume::receive::Receive;
+use crate::consume::subscription::Subscribed;
+use crate::settle::verdicts;
+
+/// A consumer of one queue.
+pub(crate) struct MemoryConsumer(Subscribed);
+
+impl MemoryConsumer {
+    /// # Errors
+    /// `NotFound` when the queue was deleted meanwhile, `Closed` when the handle was closed.
+    pub(crate) fn join(handle: &Arc<Handle>, queue: QueueRef, subscription: &Subscription) -> Result<Self> {
+        Subscribed::join(handle, queue, subscription).map(Self)
+    }
+
+    /// One answer for each of `given`, in one call to the queue.
+    async fn each<G, A>(
+        &self,
+        given: &[G],
+        act: impl Fn(&QueueRef, &mut QueueState, &G) -> Result<A>,
+    ) -> Result<Vec<Result<A>>> {
+        self.0.handle.check_open()?;
+        tokio::task::coop::consume_budget().await;
+        Ok(self.0.queue.call(|state| {
+            let one = |(at, given)| act(&self.0.queue, state, given).map_err(|error: Error| error.at(at));
+            given.iter().enumerate().map(one).collect()
+        }))
+    }
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        self.0.handle.check_open()?;
+        self.0.handle.limits.check_wait(wait)?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        tokio::task::coop::consume_budget().await;
+        Receive::new(&self.0, max, wait).await
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        self.each(verdicts, |queue, state, (receipt, verdict)| {
+            self.0.handle.limits.check_verdict(verdict)?;
+            verdicts::settle(queue, state, self.0.id, receipt, verdict)
+        })
+        .await
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
+        self.each(receipts, |queue, state, receipt| verdicts::extend(queue, state, self.0.id, receipt)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.queue.call(|queue| consume::close_consumer(queue, self.0.id));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryConsumer")
+            .field("queue", &self.0.name)
+            .field("id", &self.0.id.0)
+            .finish_non_exhaustive()
+    }
+}

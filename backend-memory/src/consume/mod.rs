@@ -1,0 +1,5 @@
+//! A consumer and its receives.
+
+pub(crate) mod consumer;
+mod receive;
+mod subscription;

@@ -1,0 +1,69 @@
+//! An inbox: reads the replies to one address.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use polyqueue::{Inbox, Message, ReplyAddress, Result};
+use tokio::time::{Instant, timeout_at};
+
+use crate::broker::replies::ReplyBuffer;
+use crate::connection::handle::Handle;
+
+/// Reads the replies to one address.
+pub(crate) struct MemoryInbox {
+    address: ReplyAddress,
+    replies: Arc<ReplyBuffer>,
+    handle: Arc<Handle>,
+}
+
+impl MemoryInbox {
+    /// # Errors
+    /// `Closed` when the handle was closed.
+    pub(crate) fn open(handle: &Arc<Handle>) -> Result<Self> {
+        let (address, replies) = handle.namespace.reply_buffers.open();
+        handle.inboxes.lock().insert(address.clone(), replies.clone());
+        let inbox = Self { address, replies, handle: handle.clone() };
+        handle.check_open()?;
+        Ok(inbox)
+    }
+}
+
+#[async_trait]
+impl Inbox for MemoryInbox {
+    fn address(&self) -> &ReplyAddress {
+        &self.address
+    }
+
+    async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
+        self.handle.check_open()?;
+        self.handle.limits.check_wait(wait)?;
+        tokio::task::coop::consume_budget().await;
+        let until = Instant::now() + wait;
+        loop {
+            // From before the look on, so that nothing comes in between unnoticed.
+            let mut news = pin!(self.replies.news.notified());
+            news.as_mut().enable();
+            self.handle.check_open()?;
+            let replies = self.replies.take();
+            if !replies.is_empty() || timeout_at(until, news).await.is_err() {
+                return Ok(replies);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MemoryInbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryInbox").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for MemoryInbox {
+    fn drop(&mut self) {
+        self.handle.namespace.reply_buffers.close(&self.address);
+        self.handle.inboxes.lock().remove(&self.address);
+    }
+}

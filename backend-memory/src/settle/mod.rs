@@ -1,0 +1,4 @@
+//! Receipts, verdicts and extensions.
+
+pub(crate) mod receipt;
+pub(crate) mod verdicts;

@@ -1,0 +1,50 @@
+//! Declaring, unbinding and deleting.
+
+use std::sync::Arc;
+
+use polyqueue::{Error, Pattern, QueueName, QueueSpec, Result};
+
+use crate::broker::declared::Declared;
+use crate::broker::locked_queue::LockedQueue;
+use crate::broker::queue_ref::QueueRef;
+use crate::broker::state::admin;
+use crate::connection::handle::Handle;
+use crate::mutants::{Bug, planted};
+
+/// Makes a queue, or binds the one that is there.
+///
+/// # Errors
+/// `Invalid` when the one that is there differs.
+pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
+    let queues = &mut handle.namespace.queues.write().0;
+    if let Some(declared) = queues.get_mut(&spec.name) {
+        spec.check_redeclared(&declared.spec)?;
+        declared.spec.bindings.extend(spec.bindings.iter().cloned());
+        return Ok(());
+    }
+    let queue = Arc::new(LockedQueue::new(spec, handle.clock));
+    queues.insert(spec.name.clone(), Declared { spec: spec.clone(), queue });
+    tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
+    Ok(())
+}
+
+/// # Errors
+/// `NotFound` for an unknown queue; a binding that is not there is none.
+pub(crate) fn unbind(handle: &Handle, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+    let queues = &mut handle.namespace.queues.write().0;
+    let declared = queues.get_mut(queue).ok_or_else(|| Error::not_found(queue))?;
+    if !planted(Bug::UnbindForgets) {
+        declared.spec.bindings.remove(pattern);
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `NotFound` for an unknown queue.
+pub(crate) fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
+    let removed = handle.namespace.queues.write().0.remove(queue);
+    let removed = removed.ok_or_else(|| Error::not_found(queue))?;
+    QueueRef::new(removed.queue, handle.meter.of(queue)).call(admin::delete);
+    tracing::debug!(name: "memory.queue_deleted", %queue);
+    Ok(())
+}
