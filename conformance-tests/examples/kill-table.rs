@@ -27,7 +27,7 @@ mod table {
 
     use polyqueue::{ConnectOptions, Queue, QueueName, Result};
     use polyqueue_conformance::model::drill::{Disagreement, cases, histories, model};
-    use polyqueue_conformance::{Bytes, Env, Fail, Garbage, Harness, NoFaults, Time, async_trait};
+    use polyqueue_conformance::{Bytes, Fail, Garbage, Harness, Namespace, NoFaults, Time, async_trait};
     use polyqueue_memory::mutants::{ALL, Mutant, plant, uproot};
 
     use super::memory::Memory;
@@ -48,8 +48,8 @@ mod table {
             "memory, real time"
         }
 
-        async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-            self.0.open(env, options).await
+        async fn open(&self, namespace: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+            self.0.open(namespace, options).await
         }
 
         fn tick(&self) -> Duration {
@@ -60,16 +60,16 @@ mod table {
             self.0.faults().await
         }
 
-        async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
-            self.0.garbage(env, queue, raw).await
+        async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
+            self.0.garbage(namespace, queue, raw).await
         }
 
-        async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-            self.0.foreign(env, queue, payload).await
+        async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()> {
+            self.0.foreign(namespace, queue, payload).await
         }
 
-        async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
-            self.0.leftovers(env).await
+        async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+            self.0.leftovers(namespace).await
         }
     }
 

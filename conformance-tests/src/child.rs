@@ -1,19 +1,13 @@
 //! Another process of this test binary, which plays a role on the same broker.
 
-use std::process::{ExitCode, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
-use polyqueue::Info;
-
-use crate::env::Setting;
-use crate::lateness::Controls;
-use crate::run::runtime;
-use crate::{ChildSpec, Env, Fail, Harness, Outcome, roles};
+use crate::Fail;
 
 /// Says that this process is a child, and how: JSON of a [`Part`].
 pub(crate) const CHILD_VAR: &str = "POLYQUEUE_CONFORMANCE_CHILD";
@@ -38,16 +32,9 @@ pub struct Child {
 }
 
 impl Child {
-    pub(crate) fn start(env: &Env, spec: ChildSpec, role: &str, args: &[(&str, &str)]) -> Result<Self, Fail> {
-        let part = Part {
-            role: role.into(),
-            args: args.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
-            namespace: env.namespace().into(),
-            seed: env.seed(),
-            lateness_ms: env.lateness().as_millis() as u64,
-        };
+    pub(crate) fn start(spec: ChildSpec, part: &Part) -> Result<Self, Fail> {
         let failed = |what: &str| Fail::new(format!("starting a child process: {what}"));
-        let part = serde_json::to_string(&part).map_err(|error| failed(&error.to_string()))?;
+        let part = serde_json::to_string(part).map_err(|error| failed(&error.to_string()))?;
         let program = std::env::current_exe().map_err(|error| failed(&error.to_string()))?;
         let mut process = Command::new(program)
             .envs(spec.vars)
@@ -97,34 +84,9 @@ impl Child {
     }
 }
 
-/// Plays the part that this process was started for; `None` when it was not started as a child.
-pub(crate) fn play(harness: &Arc<dyn Harness>) -> Option<ExitCode> {
-    let part = std::env::var(CHILD_VAR).ok()?;
-    match played(harness, &part) {
-        Ok(()) => Some(ExitCode::SUCCESS),
-        Err(fail) => {
-            eprintln!("child: {fail}");
-            Some(ExitCode::FAILURE)
-        }
-    }
-}
-
-fn played(harness: &Arc<dyn Harness>, part: &str) -> Outcome {
-    let part: Part = serde_json::from_str(part).map_err(|error| Fail::new(error.to_string()))?;
-    let role = roles::find(&part.role).ok_or_else(|| Fail::new(format!("no role {:?}", part.role)))?;
-    let setting = |info| Setting {
-        namespace: part.namespace.clone(),
-        seed: part.seed,
-        lateness: Duration::from_millis(part.lateness_ms),
-        controls: Controls::none(),
-        info,
-    };
-    let runtime = runtime(harness.time(), &Arc::default()).map_err(|error| Fail::new(error.to_string()))?;
-    runtime.block_on(async {
-        let look = Env::new(harness.clone(), setting(Info::new("unknown")));
-        let queue = look.open_unrecorded(|options| options).await?;
-        let info = queue.info();
-        queue.close().await?;
-        role(Env::new(harness.clone(), setting(info)), part.args.into_iter().collect()).await
-    })
+/// How another process reaches the same broker.
+#[derive(Clone, Debug, Default)]
+pub struct ChildSpec {
+    /// Variables for its environment, from which its harness finds the broker: for example `REDIS_URL`.
+    pub vars: Vec<(String, String)>,
 }

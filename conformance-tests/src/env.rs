@@ -1,6 +1,5 @@
 //! What a case is given: a namespace of its own, recorded handles, the unit of time and the seed.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::Location;
@@ -14,12 +13,13 @@ use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Su
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::broker::{ProxiedQueue, Proxy};
+use crate::child::Part;
 use crate::fail::asserted;
 use crate::history::{Call, Recorder};
 use crate::lateness::Controls;
 use crate::recorded::Recorded;
 use crate::series::Series;
-use crate::{Child, Fail, Faults, Garbage, Harness, NoFaults, Outcome, Rng, Time};
+use crate::{Child, Fail, Faults, Garbage, Harness, Namespace, NoFaults, Outcome, Rng, Time};
 
 /// What has not come so long after it was late is not there.
 const NEVER: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub struct Env(Arc<Inner>);
 
 struct Inner {
     harness: Arc<dyn Harness>,
-    namespace: String,
+    namespace: Namespace,
     seed: u64,
     forks: AtomicU64,
     lateness: Duration,
@@ -52,16 +52,17 @@ pub(crate) struct Setting {
 
 impl Env {
     pub(crate) fn new(harness: Arc<dyn Harness>, setting: Setting) -> Self {
+        let recorder: Arc<Recorder> = Arc::default();
         Self(Arc::new(Inner {
             harness,
-            namespace: setting.namespace,
+            namespace: Namespace::new(setting.namespace, recorder.clone()),
             seed: setting.seed,
             forks: AtomicU64::new(0),
             lateness: setting.lateness,
             controls: setting.controls,
             info: setting.info,
             too_slow: Mutex::default(),
-            recorder: Arc::default(),
+            recorder,
             opened: Mutex::default(),
         }))
     }
@@ -189,7 +190,7 @@ impl Env {
     }
 
     /// This case's own namespace: nothing else on the broker has it.
-    pub fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &Namespace {
         &self.0.namespace
     }
 
@@ -243,8 +244,8 @@ impl Env {
         &self,
         change: impl FnOnce(ConnectOptions) -> ConnectOptions,
     ) -> polyqueue::Result<Arc<dyn Queue>> {
-        let options = ConnectOptions::new("").namespace(self.namespace());
-        self.0.harness.open(self, change(options)).await
+        let options = ConnectOptions::new("").namespace(self.namespace().name());
+        self.0.harness.open(self.namespace(), change(options)).await
     }
 
     /// A fresh client and a queue that is declared.
@@ -319,7 +320,7 @@ impl Env {
     /// As the harness.
     pub async fn garbage(&self, queue: &QueueName, raw: Garbage) -> Outcome {
         self.0.recorder.note_outsider();
-        Ok(self.0.harness.garbage(self, queue, raw).await?)
+        Ok(self.0.harness.garbage(self.namespace(), queue, raw).await?)
     }
 
     /// Publishes as a client that knows nothing of this library.
@@ -328,7 +329,7 @@ impl Env {
     /// As the harness.
     pub async fn foreign(&self, queue: &QueueName, payload: impl Into<Bytes>) -> Outcome {
         self.0.recorder.note_outsider();
-        Ok(self.0.harness.foreign(self, queue, payload.into()).await?)
+        Ok(self.0.harness.foreign(self.namespace(), queue, payload.into()).await?)
     }
 
     /// What the backend says of itself.
@@ -350,22 +351,19 @@ impl Env {
         let spec = self.0.harness.child().ok_or_else(|| Fail::new("no other process can join"))?;
         self.0.recorder.note_outsider();
         self.0.recorder.note_fault();
-        Child::start(self, spec, role, args)
+        let part = Part {
+            role: role.into(),
+            args: args.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
+            namespace: self.namespace().name().into(),
+            seed: self.seed(),
+            lateness_ms: self.lateness().as_millis() as u64,
+        };
+        Child::start(spec, &part)
     }
 
     /// Tells the checkers of the history that from here on calls may have had hidden effects.
     pub fn note_fault(&self) {
         self.0.recorder.note_fault();
-    }
-
-    /// The queues that were declared here: for harnesses that look for leftovers by name.
-    pub fn declared_queues(&self) -> Vec<QueueName> {
-        let events = self.0.recorder.history().events;
-        let names = events.into_iter().filter_map(|event| match event.call {
-            Call::Declare { spec, .. } => Some(spec.name),
-            _ => None,
-        });
-        names.collect::<BTreeSet<QueueName>>().into_iter().collect()
     }
 
     /// Tells the checkers of the history that every message of this queue whose publish was Ok has come to its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
 
-use crate::{Env, Outcome, Stage};
+use crate::{ChildSpec, Faults, Namespace, NoFaults, Stage};
 
 /// A backend under test.
 #[async_trait]
@@ -17,7 +17,7 @@ pub trait Harness: Send + Sync + 'static {
 
     /// A fresh client at each call. `options` hold namespace, deadline and clock; the harness fills in the URL, unless it
     /// is already set (then the client is meant to go through a proxy).
-    async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>>;
+    async fn open(&self, namespace: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>>;
 
     /// Whose clock decides.
     fn time(&self) -> Time {
@@ -59,13 +59,13 @@ pub trait Harness: Send + Sync + 'static {
     }
 
     /// Puts something unreadable where a message of this queue would be.
-    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()>;
+    async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()>;
 
     /// Publishes as a client would that has never heard of this library: a payload and none of our fields.
-    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()>;
+    async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()>;
 
-    /// What of this environment's namespace is still on the broker, one line each: keys, queues, exchanges, consumers.
-    async fn leftovers(&self, env: &Env) -> Result<Vec<String>>;
+    /// What of this namespace is still on the broker, one line each: keys, queues, exchanges, consumers.
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>>;
 
     /// How another process reaches the same broker; `None` when none can.
     fn child(&self) -> Option<ChildSpec> {
@@ -80,39 +80,6 @@ pub enum Time {
     Real,
     /// Tokio's paused clock, which jumps when nothing else is to be done: only for backends without sockets.
     Virtual,
-}
-
-/// What can happen to a broker's process. Every one lasts until [`Faults::heal`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// Killed, as by a power cut. Down until healed.
-    Kill9,
-    /// Stopped in order. Down until healed.
-    StopGracefully,
-    /// Stopped from running (SIGSTOP), connections open. Nobody answers until healed.
-    Pause,
-    /// All client connections closed by the broker, which stays up.
-    CloseConnections,
-}
-
-/// Control over the broker's process.
-#[async_trait]
-pub trait Faults: Send + Sync {
-    /// Makes it happen.
-    async fn apply(&self, fault: Fault) -> Outcome;
-
-    /// Makes the broker well again: started, running, ready for clients. The runner calls it after each case too.
-    async fn heal(&self) -> Outcome;
-}
-
-/// Why there is no control over the broker's process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoFaults {
-    /// There is nothing to control, for this reason: the cases are not applicable.
-    NotApplicable(String),
-    /// The harness does not offer it: the cases are skipped, which fails the run unless allowed.
-    Missing,
 }
 
 /// What is put where a message would be. Each must become a dead letter, `undecodable`, whose raw bytes are `body`.
@@ -136,11 +103,4 @@ pub enum Garbage {
         /// The body beside it.
         body: Bytes,
     },
-}
-
-/// How another process reaches the same broker.
-#[derive(Clone, Debug, Default)]
-pub struct ChildSpec {
-    /// Variables for its environment, from which its harness finds the broker: for example `REDIS_URL`.
-    pub vars: Vec<(String, String)>,
 }

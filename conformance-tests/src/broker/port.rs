@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 
-use super::{BrokerError, Result};
+use super::error::{BrokerError, Result};
 
 /// Below Linux's ephemeral ports (32768 and up), so that no outgoing connection takes it while the broker is down.
 const FIRST: u16 = 20_000;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::timeout;
 
-use super::{BrokerError, Result};
+use super::error::{BrokerError, Result};
 
 /// The watchdog leads the process group that the broker joins, and waits on a pipe that only this process holds: when
 /// the pipe closes, we are gone (even by SIGKILL), so it kills the broker, removes the data, and ends the group.

@@ -3,6 +3,7 @@
 mod relay;
 #[cfg(test)]
 mod tests;
+pub(super) mod traffic;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -12,31 +13,8 @@ use polyqueue::Queue;
 use tokio::runtime;
 
 use self::relay::{Rules, Shared};
-use super::{BrokerError, Result};
-
-/// Which way bytes go through a [`Proxy`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client to the broker.
-    ToBroker,
-    /// From the broker to the client.
-    ToClient,
-}
-
-/// What has gone through a [`Proxy`] since it was started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Connections that clients opened, those included that were refused or found the broker down.
-    pub connections: u64,
-    /// Connections that are open now.
-    pub open: u64,
-    /// Bytes passed on to the broker.
-    pub to_broker: u64,
-    /// Bytes passed on to clients.
-    pub to_client: u64,
-    /// How often all connections were cut, by [`Proxy::cut`] or [`Proxy::cut_after`].
-    pub cuts: u64,
-}
+use self::traffic::{Direction, Traffic};
+use super::error::{BrokerError, Result};
 
 /// A TCP proxy on a loopback port of its own. It runs in a thread of its own, on a real clock, and belongs to no runtime
 /// of the test. Dropping it cuts everything.

@@ -16,12 +16,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use self::console::Console;
-use super::error::last_words;
+use self::console::{Console, NAME};
+use super::contract::Broker;
+use super::error::{BrokerError, Result, last_words};
+use super::port;
 use super::process::{Process, TICK, within};
-use super::{Broker, BrokerError, Result, port};
 
-const NAME: &str = "rabbitmq-server";
 const BOOT_WITHIN: Duration = Duration::from_secs(120);
 /// How often a boot that takes long says so.
 const WORD_EVERY: Duration = Duration::from_secs(5);

@@ -13,9 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::error::last_words;
+use super::contract::Broker;
+use super::error::{BrokerError, Result, last_words};
+use super::port;
 use super::process::{Process, TICK, within};
-use super::{Broker, BrokerError, Result, port};
 
 const NAME: &str = "redis-server";
 const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use crate::verbs::{receive_none, receive_one, settle_one};
 use crate::{Env, Fail, Outcome, ensure, ensure_eq};
 
 /// How long a case waits for what must come. Nothing is judged by it: it only ends a case that has failed.
-pub(super) fn patience(env: &Env) -> Duration {
+pub(crate) fn patience(env: &Env) -> Duration {
     env.t(20.0).max(Duration::from_secs(10))
 }
 

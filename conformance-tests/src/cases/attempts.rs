@@ -1,6 +1,5 @@
 //! ATT: how often a message was tried is known, and bounded.
 
-use std::io::Write;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +12,7 @@ use super::crew::{Ending, Running, Starts};
 use super::fault::{fault_and_heal, next_after_fault};
 use super::hand::{hold, nothing_else_is_ready};
 use super::priority::messages_at;
-use crate::roles::Args;
-use crate::verbs::{dead_all, publish_all, publish_one, receive_none, receive_one, settle_one};
+use crate::verbs::{dead_all, publish_all, publish_one, receive_none, settle_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
 fn max(attempts: u32) -> NonZeroU32 {
@@ -69,19 +67,6 @@ async fn releases_count_nothing_and_wait_their_time(env: Env) -> Outcome {
     ack(&*consumer, &arrival.delivery).await?;
     ensure_eq!(dead_all(&queue, &q).await?.len(), 0, "dead letters");
     Ok(())
-}
-
-/// The role of C-ATT-03: takes a message, says so, and crashes.
-pub(crate) async fn crash_on_receipt(env: Env, args: Args) -> Outcome {
-    let q = env.queue_name(args.get("queue").ok_or("no queue given")?);
-    let queue = env.open().await?;
-    let consumer = queue.subscribe(&env.subscription(&q)).await?;
-    let delivery = receive_one(&*consumer, patience(&env)).await?;
-    let mut out = std::io::stdout();
-    writeln!(out, "attempt {}", delivery.attempt)
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())?;
-    std::process::abort()
 }
 
 async fn a_message_that_kills_its_consumers_dies(env: Env) -> Outcome {

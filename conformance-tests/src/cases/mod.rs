@@ -3,8 +3,8 @@
 use crate::Case;
 
 mod admin;
-mod arrival;
-pub(crate) mod attempts;
+pub(crate) mod arrival;
+mod attempts;
 mod batch;
 mod binding;
 mod burial;

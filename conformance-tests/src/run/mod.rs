@@ -1,6 +1,7 @@
 //! Runs the cases on a harness: what a test binary's `main` calls.
 
 mod calibrate;
+mod child;
 mod control;
 mod deviations;
 mod gate;
@@ -29,7 +30,7 @@ use self::report::{End, Report, Row};
 use crate::env::Setting;
 use crate::lateness::Controls;
 use crate::rng::mix;
-use crate::{Case, Env, Fail, Harness, Kind, Need, Time, cases, child};
+use crate::{Case, Env, Fail, Harness, Kind, Need, Time, cases};
 
 /// The machine is too busy for its clock to prove anything: neither pass nor fail.
 const UNFIT: u8 = 3;

@@ -132,7 +132,7 @@ pub(crate) async fn sweep(env: &Env) -> Outcome {
 async fn nothing_left(env: &Env) -> Outcome {
     let start = Instant::now();
     loop {
-        let left = env.harness().leftovers(env).await?;
+        let left = env.harness().leftovers(env.namespace()).await?;
         if left.is_empty() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{ConnectOptions, Message, Queue, QueueName, Result};
-use polyqueue_conformance::{Bytes, Env, Garbage, Harness, NoFaults, Time, async_trait};
+use polyqueue_conformance::{Bytes, Garbage, Harness, Namespace, NoFaults, Time, async_trait};
 use polyqueue_memory::MemoryQueue;
 
 /// Keeps each case's broker until its leftovers are looked for: as with any other broker, a case may drop all its clients.
@@ -15,13 +15,13 @@ pub(crate) struct Memory(Mutex<HashMap<String, MemoryQueue>>);
 
 impl Memory {
     /// Two paused clocks cannot share a broker, so each namespace has its own.
-    fn options(env: &Env, mut options: ConnectOptions) -> ConnectOptions {
-        options.url = format!("memory://{}", env.namespace());
+    fn options(namespace: &Namespace, mut options: ConnectOptions) -> ConnectOptions {
+        options.url = format!("memory://{}", namespace.name());
         options
     }
 
-    fn open_here(env: &Env) -> Result<MemoryQueue> {
-        MemoryQueue::connect(&Self::options(env, ConnectOptions::new("").namespace(env.namespace())))
+    fn open_here(namespace: &Namespace) -> Result<MemoryQueue> {
+        MemoryQueue::connect(&Self::options(namespace, ConnectOptions::new("").namespace(namespace.name())))
     }
 }
 
@@ -31,11 +31,11 @@ impl Harness for Memory {
         "memory"
     }
 
-    async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-        if !self.0.lock().contains_key(env.namespace()) {
-            self.0.lock().insert(env.namespace().into(), Self::open_here(env)?);
+    async fn open(&self, namespace: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        if !self.0.lock().contains_key(namespace.name()) {
+            self.0.lock().insert(namespace.name().into(), Self::open_here(namespace)?);
         }
-        polyqueue_memory::PROVIDER.connect(Self::options(env, options)).await
+        polyqueue_memory::PROVIDER.connect(Self::options(namespace, options)).await
     }
 
     fn time(&self) -> Time {
@@ -50,24 +50,24 @@ impl Harness for Memory {
         Err(NoFaults::NotApplicable("the broker is not a process".into()))
     }
 
-    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+    async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
         let body = match raw {
             Garbage::BrokenField { body, .. } | Garbage::FutureVersion { body } => body,
             _ => Bytes::new(),
         };
-        Self::open_here(env)?.publish_unreadable(queue, body)
+        Self::open_here(namespace)?.publish_unreadable(queue, body)
     }
 
-    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-        let answers = Self::open_here(env)?.publish(&queue.into(), vec![Message::new(payload)]).await?;
+    async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()> {
+        let answers = Self::open_here(namespace)?.publish(&queue.into(), vec![Message::new(payload)]).await?;
         answers.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
         use polyqueue::Admin;
-        let left = Self::open_here(env)?.queues().await?;
+        let left = Self::open_here(namespace)?.queues().await?;
         if left.is_empty() {
-            self.0.lock().remove(env.namespace());
+            self.0.lock().remove(namespace.name());
         }
         Ok(left.iter().map(|spec| format!("queue {}", spec.name)).collect())
     }

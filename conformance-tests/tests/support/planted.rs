@@ -12,7 +12,8 @@ use polyqueue::{
     Receipt, Result, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::{
-    Bytes, ChildSpec, ConnectOptions, Env, Faults, Garbage, Harness, NoFaults, Stage, Time, async_trait, run,
+    Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Namespace, NoFaults, Stage, Time,
+    async_trait, run,
 };
 use tokio::time::sleep;
 
@@ -57,8 +58,8 @@ impl Harness for Planted {
         self.inner.name()
     }
 
-    async fn open(&self, env: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-        Ok(Arc::new(PlantedQueue { inner: self.inner.open(env, options).await?, plant: self.plant }))
+    async fn open(&self, namespace: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        Ok(Arc::new(PlantedQueue { inner: self.inner.open(namespace, options).await?, plant: self.plant }))
     }
 
     fn time(&self) -> Time {
@@ -89,16 +90,16 @@ impl Harness for Planted {
         self.inner.through(proxy)
     }
 
-    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
-        self.inner.garbage(env, queue, raw).await
+    async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
+        self.inner.garbage(namespace, queue, raw).await
     }
 
-    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-        self.inner.foreign(env, queue, payload).await
+    async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()> {
+        self.inner.foreign(namespace, queue, payload).await
     }
 
-    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
-        self.inner.leftovers(env).await
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        self.inner.leftovers(namespace).await
     }
 
     fn child(&self) -> Option<ChildSpec> {

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
-use polyqueue_conformance::{Bytes, Env, Garbage, Harness, Stage, async_trait};
+use polyqueue_conformance::{Bytes, Garbage, Harness, Namespace, Stage, async_trait};
 
 /// The private node, when there is one: it can say what lies on it.
 static NODE: OnceLock<Arc<RabbitBroker>> = OnceLock::new();
@@ -33,7 +33,13 @@ impl Rabbit {
         connection.create_channel().await.map_err(failed)
     }
 
-    async fn publish(&self, env: &Env, queue: &QueueName, headers: FieldTable, body: &[u8]) -> Result<()> {
+    async fn publish(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        headers: FieldTable,
+        body: &[u8],
+    ) -> Result<()> {
         let channel = self.channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         let mut properties = BasicProperties::default();
@@ -41,7 +47,7 @@ impl Rabbit {
             // The broker takes no priority for the lowest.
             properties = properties.with_headers(headers).with_priority(5);
         }
-        let name = format!("{}.q.{queue}", env.namespace());
+        let name = format!("{}.q.{queue}", namespace.name());
         let options = BasicPublishOptions::default();
         let sent = channel.basic_publish("".into(), name.into(), options, body, properties).await;
         sent.map_err(failed)?.await.map_err(failed).map(drop)
@@ -61,10 +67,10 @@ impl Rabbit {
     }
 
     /// The same where only AMQP can be asked: by the names that were declared.
-    async fn still_there(&self, env: &Env) -> Result<Vec<String>> {
+    async fn still_there(&self, namespace: &Namespace) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        for queue in env.declared_queues() {
-            for name in ["q", "dead"].map(|side| format!("{}.{side}.{queue}", env.namespace())) {
+        for queue in namespace.declared_queues() {
+            for name in ["q", "dead"].map(|side| format!("{}.{side}.{queue}", namespace.name())) {
                 let options = QueueDeclareOptions { passive: true, ..Default::default() };
                 let channel = self.channel().await?;
                 if channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.is_ok() {
@@ -98,7 +104,7 @@ impl Harness for Rabbit {
         "rabbitmq"
     }
 
-    async fn open(&self, _: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+    async fn open(&self, _: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         self.0.connect(&polyqueue_rabbitmq::PROVIDER, options).await
     }
 
@@ -116,37 +122,37 @@ impl Harness for Rabbit {
         Duration::from_millis(250)
     }
 
-    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+    async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
         let mut headers = FieldTable::default();
         match raw {
             Garbage::BrokenField { body, field, value } => {
                 let broken = AMQPValue::LongString(value.into());
                 headers.insert(FIELDS[field % FIELDS.len()].into(), broken);
-                self.publish(env, queue, headers, &body).await
+                self.publish(namespace, queue, headers, &body).await
             }
             Garbage::FutureVersion { body } => {
                 headers.insert("x-pq-v".into(), AMQPValue::LongLongInt(2));
-                self.publish(env, queue, headers, &body).await
+                self.publish(namespace, queue, headers, &body).await
             }
             // A message of AMQP always has a body, be it empty.
             _ => {
                 headers.insert("x-pq-v".into(), AMQPValue::LongString("none".into()));
-                self.publish(env, queue, headers, b"").await
+                self.publish(namespace, queue, headers, b"").await
             }
         }
     }
 
-    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-        self.publish(env, queue, FieldTable::default(), &payload).await
+    async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()> {
+        self.publish(namespace, queue, FieldTable::default(), &payload).await
     }
 
-    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
-        let catalogue = format!("{}.catalogue", env.namespace());
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        let catalogue = format!("{}.catalogue", namespace.name());
         let options = QueueDeleteOptions::default();
         self.channel().await?.queue_delete(catalogue.into(), options).await.map_err(failed)?;
         match NODE.get() {
-            Some(node) => Self::queues(node, env.namespace()).await,
-            None => self.still_there(env).await,
+            Some(node) => Self::queues(node, namespace.name()).await,
+            None => self.still_there(namespace).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
 use polyqueue_conformance::broker::{Broker, RedisBroker};
-use polyqueue_conformance::{Bytes, Env, Garbage, Harness, Stage, async_trait};
+use polyqueue_conformance::{Bytes, Garbage, Harness, Namespace, Stage, async_trait};
 
 pub(crate) struct Redis(Stage);
 
@@ -23,9 +23,9 @@ impl Redis {
     }
 
     /// Adds an entry to the lane of priority 5, as any client may.
-    async fn add(&self, env: &Env, queue: &QueueName, fields: &[(&str, &[u8])]) -> Result<()> {
+    async fn add(&self, namespace: &Namespace, queue: &QueueName, fields: &[(&str, &[u8])]) -> Result<()> {
         let mut command = redis::cmd("XADD");
-        command.arg(format!("{}:s:5", prefix(env, queue))).arg("*");
+        command.arg(format!("{}:s:5", prefix(namespace, queue))).arg("*");
         for (name, value) in fields {
             command.arg(name).arg(value);
         }
@@ -34,10 +34,10 @@ impl Redis {
 }
 
 /// What the keys of a queue begin with: docs/wire-format.md of the backend.
-fn prefix(env: &Env, queue: &QueueName) -> String {
+fn prefix(namespace: &Namespace, queue: &QueueName) -> String {
     let escaped =
         queue.as_str().replace('%', "%25").replace('{', "%7B").replace('}', "%7D").replace(':', "%3A");
-    format!("{}:{{{escaped}}}", env.namespace())
+    format!("{}:{{{escaped}}}", namespace.name())
 }
 
 fn failed(error: redis::RedisError) -> Error {
@@ -53,7 +53,7 @@ impl Harness for Redis {
         "redis"
     }
 
-    async fn open(&self, _: &Env, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+    async fn open(&self, _: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         self.0.connect(&polyqueue_redis::PROVIDER, options).await
     }
 
@@ -69,23 +69,25 @@ impl Harness for Redis {
         Duration::from_millis(50)
     }
 
-    async fn garbage(&self, env: &Env, queue: &QueueName, raw: Garbage) -> Result<()> {
+    async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
         match raw {
             Garbage::BrokenField { body, field, value } => {
                 let field = FIELDS[field % FIELDS.len()];
-                self.add(env, queue, &[("data", &body), (field, value.as_bytes())]).await
+                self.add(namespace, queue, &[("data", &body), (field, value.as_bytes())]).await
             }
-            Garbage::FutureVersion { body } => self.add(env, queue, &[("v", b"2"), ("data", &body)]).await,
-            _ => self.add(env, queue, &[("nobody", b"")]).await,
+            Garbage::FutureVersion { body } => {
+                self.add(namespace, queue, &[("v", b"2"), ("data", &body)]).await
+            }
+            _ => self.add(namespace, queue, &[("nobody", b"")]).await,
         }
     }
 
-    async fn foreign(&self, env: &Env, queue: &QueueName, payload: Bytes) -> Result<()> {
-        self.add(env, queue, &[("data", &payload)]).await
+    async fn foreign(&self, namespace: &Namespace, queue: &QueueName, payload: Bytes) -> Result<()> {
+        self.add(namespace, queue, &[("data", &payload)]).await
     }
 
-    async fn leftovers(&self, env: &Env) -> Result<Vec<String>> {
-        let ours = format!("{}:*", env.namespace());
+    async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        let ours = format!("{}:*", namespace.name());
         let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(&ours)).await?;
         let channels: Vec<String> = self.ask(redis::cmd("PUBSUB").arg("CHANNELS").arg(&ours)).await?;
         let shown = |what: &'static str| move |name: String| format!("{what} {name}");

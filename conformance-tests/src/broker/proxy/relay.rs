@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{Direction, Traffic};
+use super::traffic::{Direction, Traffic};
 
 const CHUNK: usize = 16 * 1024;
 

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::NAME;
-use crate::broker::{BrokerError, Result};
+use crate::broker::error::{BrokerError, Result};
+
+pub(super) const NAME: &str = "rabbitmq-server";
 
 /// What the node runs to answer; see there for the protocol.
 pub(super) const SCRIPT: &str = include_str!("console.erl");

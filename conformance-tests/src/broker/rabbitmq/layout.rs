@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{NAME, console};
-use crate::broker::{BrokerError, Result};
+use super::console::{self, NAME};
+use crate::broker::error::{BrokerError, Result};
 
 /// What the node runs first, to boot faster; see there.
 const PRELOAD: &str = include_str!("preload.erl");
