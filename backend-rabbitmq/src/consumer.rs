@@ -3,7 +3,6 @@
 mod desk;
 mod fetching;
 mod held;
-mod leases;
 mod ledger;
 mod line;
 mod moves;
@@ -13,7 +12,6 @@ mod settling;
 mod source;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +25,7 @@ use crate::core::Core;
 use crate::link::Link;
 use crate::publisher::lost;
 use desk::Desk;
-use leases::Begun;
+use polyqueue::backend::Begin;
 use pump::Job;
 
 /// What a consumer and its pump share.
@@ -62,7 +60,12 @@ impl RabbitConsumer {
         core.count(&subscription.queue, core.names.ready(&subscription.queue)).await?;
         let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
         let reader = Arc::new(Reader {
-            desk: Desk::new(subscription.queue.clone(), subscription.lease),
+            desk: Desk::new(
+                subscription.queue.clone(),
+                subscription.lease,
+                subscription.prefetch,
+                core.deadline,
+            ),
             link: core.consuming(subscription.lease),
             meter: core.meter.of(&subscription.queue),
             subscription,
@@ -73,31 +76,13 @@ impl RabbitConsumer {
         Ok(Self { reader, jobs })
     }
 
-    async fn take(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
-        let reader = &self.reader;
-        let place = Place { desk: &reader.desk, id: reader.desk.line_up(max, wait.is_zero()) };
-        if !wait.is_zero() {
-            if let Ok(served) = tokio::time::timeout(wait, place.served()).await {
-                return served;
-            }
-            if let Some(trouble) = reader.desk.trouble() {
-                return Err(trouble);
-            }
-            // What is on its way is ours to take: given back, it would stand behind its equals.
-            reader.desk.hurry(place.id);
-        }
-        tokio::time::timeout(reader.core.deadline, place.served()).await.unwrap_or_else(|_| {
-            let late = || Error::timeout("receive", reader.core.deadline, Certainty::Definite);
-            Err(reader.desk.trouble().unwrap_or_else(late))
-        })
-    }
-
     /// Hands a verdict to the pump, or says why there is nothing to do.
     fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Pending> {
         self.reader.core.limits.check_verdict(verdict)?;
         let (key, item, since) = match self.reader.desk.begin(receipt)? {
-            Begun::No(answer) => return Ok(Pending::Answered(answer)),
-            Begun::Yes(key, item, since) => (key, item, since),
+            (_, Begin::AlreadySettled) => return Ok(Pending::Answered(Settled::AlreadySettled)),
+            (_, Begin::LeaseLost) => return Ok(Pending::Answered(Settled::LeaseLost)),
+            (key, Begin::Ours(item, since)) => (key, item, since),
         };
         let (reply, replied) = oneshot::channel();
         let job = Job::Settle { key, item, since, verdict: verdict.clone(), reply };
@@ -121,24 +106,6 @@ impl Pending {
     }
 }
 
-/// A place in the line of receives, given up when it is dropped.
-struct Place<'a> {
-    desk: &'a Desk,
-    id: u64,
-}
-
-impl Place<'_> {
-    async fn served(&self) -> Result<Vec<Delivery>> {
-        poll_fn(|cx| self.desk.poll(self.id, cx)).await
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.desk.step_out(self.id);
-    }
-}
-
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
@@ -150,7 +117,7 @@ impl Consumer for RabbitConsumer {
         }
         tokio::select! {
             biased;
-            taken = self.take(max, wait) => match taken {
+            taken = self.reader.desk.receive(max, wait) => match taken {
                 Ok(none) if none.is_empty() => core.check_open().map(|()| none),
                 other => other,
             },

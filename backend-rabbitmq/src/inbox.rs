@@ -1,6 +1,5 @@
 //! Inboxes: an exclusive queue that goes with its reader, and replies that are kept nowhere else.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +9,15 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use parking_lot::Mutex;
+use polyqueue::backend::{ReplyBuffer, later, not_found_if_all};
 use polyqueue::{Error, Inbox, Message, Published, ReplyAddress, Result, async_trait};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use crate::core::Core;
 use crate::publisher::{Order, Stored};
-use crate::topics::found;
 use crate::wire::{Raw, decode};
 
-/// The most replies that wait for their reader, and their bytes; further ones are dropped.
-const MOST: usize = 10_000;
-const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How long to wait before an inbox that was lost is made again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the orderly end may take.
@@ -34,53 +29,20 @@ const TRANSIENT: u8 = 1;
 pub(crate) struct RabbitInbox {
     core: Arc<Core>,
     address: ReplyAddress,
-    tray: Arc<Tray>,
+    replies: Arc<ReplyBuffer<Message>>,
     _stop: oneshot::Sender<()>,
 }
 
-/// Replies that nobody has taken yet.
-#[derive(Default)]
-struct Tray {
-    replies: Mutex<Replies>,
-    came: Notify,
-}
-
-#[derive(Default)]
-struct Replies {
-    waiting: VecDeque<Message>,
-    bytes: usize,
-}
-
-impl Tray {
-    fn put(&self, delivery: Delivery) {
-        let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
-        let reply = match decode(&raw) {
-            Ok(decoded) => decoded.message,
-            Err(why) => return tracing::warn!(name: "rabbitmq.undecodable_reply", %why),
-        };
-        let mut replies = self.replies.lock();
-        if replies.waiting.len() >= MOST || replies.bytes >= MOST_BYTES {
-            return tracing::warn!(name: "rabbitmq.inbox_full", id = %reply.id(), "dropped a reply: nobody reads this inbox");
-        }
-        replies.bytes += reply.payload().len();
-        replies.waiting.push_back(reply);
-        drop(replies);
-        self.came.notify_one();
-    }
-
-    fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.replies.lock()).waiting.into()
-    }
-
-    async fn some(&self) -> Vec<Message> {
-        loop {
-            let came = self.came.notified();
-            let replies = self.take();
-            if !replies.is_empty() {
-                return replies;
-            }
-            came.await;
-        }
+/// Takes in one reply. What cannot be read, and what is too much, is dropped.
+fn take_in_one(buffer: &ReplyBuffer<Message>, delivery: Delivery) {
+    let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
+    let reply = match decode(&raw) {
+        Ok(decoded) => decoded.message,
+        Err(why) => return tracing::warn!(name: "rabbitmq.undecodable_reply", %why),
+    };
+    let bytes = reply.payload().len();
+    if let Err(reply) = buffer.push(reply, bytes) {
+        tracing::warn!(name: "rabbitmq.inbox_full", id = %reply.id(), "dropped a reply: nobody reads this inbox");
     }
 }
 
@@ -95,10 +57,10 @@ impl RabbitInbox {
         let address = ReplyAddress::new(core.names.inbox())?;
         let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
         let attached = attach(&core, &address).await?;
-        let tray = Arc::new(Tray::default());
+        let replies = Arc::<ReplyBuffer<Message>>::default();
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(keep(core.clone(), address.clone(), tray.clone(), attached, stopped, alive));
-        Ok(Self { core, address, tray, _stop: stop })
+        tokio::spawn(keep(core.clone(), address.clone(), replies.clone(), attached, stopped, alive));
+        Ok(Self { core, address, replies, _stop: stop })
     }
 }
 
@@ -118,7 +80,7 @@ async fn attach(core: &Core, address: &ReplyAddress) -> Result<Attached> {
 async fn keep(
     core: Arc<Core>,
     address: ReplyAddress,
-    tray: Arc<Tray>,
+    replies: Arc<ReplyBuffer<Message>>,
     first: Attached,
     mut stopped: oneshot::Receiver<()>,
     _alive: mpsc::Sender<()>,
@@ -127,7 +89,7 @@ async fn keep(
     loop {
         let work = async {
             match &mut attached {
-                Some(Attached { consumer, .. }) => take_in(consumer, &tray).await,
+                Some(Attached { consumer, .. }) => take_in(consumer, &replies).await,
                 None => {
                     tokio::time::sleep(AGAIN).await;
                     return attach(&core, &address).await.ok();
@@ -155,9 +117,9 @@ async fn keep(
     }
 }
 
-async fn take_in(consumer: &mut Consumer, tray: &Tray) {
+async fn take_in(consumer: &mut Consumer, replies: &ReplyBuffer<Message>) {
     while let Some(Ok(delivery)) = consumer.next().await {
-        tray.put(delivery);
+        take_in_one(replies, delivery);
     }
 }
 
@@ -173,7 +135,7 @@ impl Inbox for RabbitInbox {
         tokio::select! {
             biased;
             () = self.core.closed() => Err(Error::Closed),
-            came = timeout_at(Instant::now() + wait, self.tray.some()) => Ok(came.unwrap_or_default()),
+            came = self.replies.take(later(Instant::now(), wait)) => came,
         }
     }
 }
@@ -213,6 +175,6 @@ impl Core {
             Stored::Unroutable if !is_direct(to) => Err(Error::not_found(to)),
             Stored::Yes | Stored::Unroutable => Ok(Published::stored(message.id().clone())),
         };
-        found(answers.into_iter().zip(batch).map(result).collect())
+        not_found_if_all(answers.into_iter().zip(batch).map(result).collect())
     }
 }

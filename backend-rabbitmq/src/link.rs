@@ -9,6 +9,7 @@ use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use parking_lot::RwLock;
+use polyqueue::backend::Jitter;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -140,9 +141,9 @@ impl Link {
     }
 
     fn failed(&self, attempts: &mut Attempts, error: &Error) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << attempts.failures.min(8)).min(LONGEST_PAUSE);
+        let pause = Jitter::default().backoff(FIRST_PAUSE, LONGEST_PAUSE, attempts.failures);
         attempts.failures = attempts.failures.saturating_add(1);
-        attempts.not_before = Some(Instant::now() + pause.mul_f64(0.5 + dice() / 2.0));
+        attempts.not_before = Some(Instant::now() + pause);
         tracing::warn!(
             name: "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
             failures = attempts.failures, %error,
@@ -218,9 +219,4 @@ fn watch_errors(connection: &Connection) -> watch::Receiver<u64> {
         }
     });
     errors
-}
-
-/// A random number in [0, 1).
-fn dice() -> f64 {
-    (uuid::Uuid::new_v4().as_u128() as u32) as f64 / (f64::from(u32::MAX) + 1.0)
 }

@@ -11,8 +11,8 @@ use crate::bounds::Room;
 use crate::core::Core;
 use crate::publisher::{Order, Publisher, Stored, lost};
 use crate::records::Entry;
-use crate::topics::found;
 use crate::wire;
+use polyqueue::backend::{no_dedup_keys, not_found_if_all};
 
 /// What the broker is still to answer.
 type Answer = oneshot::Receiver<Result<Stored>>;
@@ -97,7 +97,7 @@ impl Core {
             Ok(()) => copier.publish(batch).await,
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         };
-        found(results)
+        not_found_if_all(results)
     }
 }
 
@@ -106,8 +106,7 @@ fn check_keys(to: &Destination, entries: &[Entry], batch: &[Message]) -> Result<
     let index = batch.iter().position(|message| message.dedup_key().is_some());
     match index {
         Some(index) if entries.iter().all(|entry| entry.spec.dedup.is_none()) => {
-            let allowed = format!("given, but {to} keeps no keys: declare the queue with dedup");
-            Err(Error::invalid("dedup key", allowed).at(index))
+            Err(no_dedup_keys(to).at(index))
         }
         _ => Ok(()),
     }

@@ -5,6 +5,7 @@ use std::sync::Weak;
 use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
+use polyqueue::backend::not_found_if_all;
 use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::Instant;
 
@@ -79,7 +80,7 @@ impl Core {
         for entry in entries {
             self.meter.of(entry.name()).published(stored);
         }
-        found(results)
+        not_found_if_all(results)
     }
 
     /// Whether any queue was ever bound: asked once a connection.
@@ -102,14 +103,6 @@ impl Core {
             Err(error) => Err(session.fault(&error)),
         }
     }
-}
-
-/// The outcome of a batch that had one destination: when it was not there for any message, that is the answer.
-pub(crate) fn found(mut results: Vec<Result<Published>>) -> Result<Vec<Result<Published>>> {
-    if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
-        return results.pop().map_or(Ok(Vec::new()), |result| result.map(|_| Vec::new()));
-    }
-    Ok(results)
 }
 
 /// Keeps the catalogue live until the connection ends.

@@ -25,11 +25,12 @@ const SENT_AGAIN: Duration = Duration::from_secs(10);
 impl Line {
     /// Does what the pending receives call for.
     pub(super) fn advance(&mut self) {
+        self.reader.desk.take_back();
         for (key, item) in self.reader.desk.clear_stale() {
             self.bury_stale(key, item);
         }
         if self.closed {
-            self.source.detach(Vec::new());
+            self.source.detach(0);
             return self.give_back();
         }
         if self.reader.subscription.prefetch > 0 { self.advance_push() } else { self.advance_pull() }
@@ -39,28 +40,31 @@ impl Line {
         if self.source.is_idle() && self.paused_until.is_none() {
             self.source.attach();
         }
-        if self.source.is_attached() && !self.source.is_asking() && self.reader.desk.demand().now {
-            self.source.ask(self.reader.desk.waiting());
+        if self.source.is_attached()
+            && !self.source.is_asking()
+            && let Some(demand) = self.reader.desk.pending.demand()
+            && demand.immediate
+        {
+            self.source.ask(demand.round);
         }
     }
 
     fn advance_pull(&mut self) {
-        let demand = self.reader.desk.demand();
-        if demand.wanted == 0 {
-            self.source.detach(Vec::new());
+        let Some(demand) = self.reader.desk.pending.demand() else {
+            self.source.detach(0);
             return self.give_back();
-        }
+        };
         if self.source.is_attached() {
-            if demand.now {
-                self.source.detach(self.reader.desk.waiting());
+            if demand.immediate {
+                self.source.detach(demand.round);
             } else {
-                self.reader.desk.all_are_asked();
+                self.asked = demand.round;
             }
         } else if self.source.is_idle() && self.refiling == 0 && self.paused_until.is_none() {
-            if self.empty && !demand.now && !demand.unasked {
+            if self.empty && !demand.immediate && demand.round <= self.asked {
                 self.source.attach();
             } else {
-                self.source.get(demand.wanted.max(self.sweep), self.reader.desk.waiting());
+                self.source.get(demand.messages.max(self.sweep), demand.round);
             }
         }
     }
@@ -88,7 +92,7 @@ impl Line {
             Came::Got(got, more, asked) => {
                 self.empty = got.is_empty();
                 if self.empty {
-                    self.reader.desk.found_nothing(&asked);
+                    self.found_nothing(asked);
                 }
                 let (came, before) = (got.len(), self.refiling);
                 self.take(got);
@@ -100,18 +104,23 @@ impl Line {
                 // First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody
                 // waits for.
                 if self.reader.subscription.prefetch == 0 {
-                    self.source.detach(Vec::new());
+                    self.source.detach(0);
                 }
                 self.take(deliveries);
             }
             Came::Detached(rest, asked) => {
                 if rest.is_empty() {
-                    self.reader.desk.found_nothing(&asked);
+                    self.found_nothing(asked);
                 }
                 self.take(rest);
             }
-            Came::AllSent(asked) => self.reader.desk.found_nothing(&asked),
+            Came::AllSent(asked) => self.found_nothing(asked),
         }
+    }
+
+    fn found_nothing(&mut self, asked: u64) {
+        self.asked = self.asked.max(asked);
+        self.reader.desk.pending.exhausted(asked, None);
     }
 
     /// Sorts what came: to be handed out, to be filed again, or to be buried.

@@ -1,13 +1,11 @@
-//! A message that a consumer has, and how far it is with it.
+//! A message that a consumer has.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use polyqueue::{Message, Priority};
+use polyqueue::Message;
 use tokio::time::Instant;
 
-use super::receipt::Key;
 use crate::expiry::Expiry;
 use crate::wire::Raw;
 
@@ -37,24 +35,4 @@ impl Item {
     pub(super) fn is_stale(&self) -> bool {
         self.stale_at.is_some_and(|at| at <= Instant::now())
     }
-}
-
-/// How far it is.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// Not handed out; no lease runs.
-    Stocked(Arc<Item>),
-    /// In somebody's hands until the lease ends.
-    Out { item: Arc<Item>, since: Instant, until: Instant },
-    /// A verdict is on its way to the broker.
-    Settling { item: Arc<Item>, since: Instant, until: Instant },
-    /// A verdict took effect; remembered until the lease would have ended.
-    Settled { until: Instant },
-}
-
-/// A message in stock: the highest priority first, then what the broker sent first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stock {
-    pub(super) priority: Priority,
-    pub(super) key: Reverse<Key>,
 }

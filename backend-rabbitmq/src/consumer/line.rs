@@ -56,6 +56,8 @@ pub(super) struct Line {
     pub(super) suspects: HashMap<MessageId, Instant>,
     /// The queue was empty when it was last asked.
     pub(super) empty: bool,
+    /// Up to which receive the broker was asked.
+    pub(super) asked: u64,
     pub(super) paused_until: Option<Instant>,
     pub(super) closing: Vec<oneshot::Sender<()>>,
     pub(super) closed: bool,
@@ -65,7 +67,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(reader: Arc<Reader>, session: Arc<Session>, channel: Channel, epoch: u64) -> Self {
         let source = Source::new(channel.clone(), reader.object());
-        let closed = reader.desk.is_closed();
+        let closed = reader.desk.pending.is_closed();
         Self {
             reader,
             session,
@@ -81,6 +83,7 @@ impl Line {
             sweep_left: 0,
             suspects: HashMap::new(),
             empty: false,
+            asked: 0,
             paused_until: None,
             closing: Vec::new(),
             closed,
@@ -102,7 +105,7 @@ impl Line {
                     return End::Done;
                 }
             }
-            let lease_end = self.reader.desk.next_end().filter(|_| self.moves.len() < MOVES);
+            let lease_end = self.reader.desk.leases.next_end().filter(|_| self.moves.len() < MOVES);
             let came = tokio::select! {
                 biased;
                 job = jobs.recv(), if self.ending.is_none() => {
@@ -131,7 +134,8 @@ impl Line {
                     self.paused_until = None;
                     Ok(())
                 }
-                () = self.reader.desk.bell.notified() => Ok(()),
+                () = self.reader.desk.pending.changed() => Ok(()),
+                () = self.reader.desk.leases.changed() => Ok(()),
                 () = core.closed(), if self.ending.is_none() => {
                     self.end();
                     Ok(())

@@ -62,9 +62,9 @@ pub(super) async fn run(
 
 /// The queue is gone. Whoever asks is told so, one question each; it may be declared again.
 async fn asked_again(reader: &Reader) {
-    reader.desk.refuse(&Error::not_found(reader.queue().clone()));
-    while reader.desk.demand().wanted == 0 {
-        reader.desk.bell.notified().await;
+    reader.desk.pending.fail(&Error::not_found(reader.queue().clone()));
+    while reader.desk.pending.demand().is_none() {
+        reader.desk.pending.changed().await;
     }
 }
 
@@ -73,12 +73,12 @@ async fn attach(reader: &Reader) -> (Arc<Session>, Channel) {
     loop {
         match try_attach(reader).await {
             Ok(attached) => {
-                reader.desk.set_trouble(None);
+                reader.desk.pending.set_trouble(None);
                 return attached;
             }
             Err(error) => {
                 let permanent = !error.is_transient();
-                reader.desk.set_trouble(Some(error));
+                reader.desk.pending.set_trouble(Some(error));
                 if permanent {
                     tokio::time::sleep(REFUSED).await;
                 }

@@ -32,6 +32,7 @@ impl Line {
                 self.closing.push(reply);
             }
             Job::Settle { key, reply, .. } if key.epoch != self.epoch => {
+                self.reader.desk.leases.lose(|lost| *lost == key);
                 let _ = reply.send(Ok(Settled::LeaseLost));
             }
             Job::Settle { key, item, since, verdict, reply } => {
@@ -49,7 +50,7 @@ impl Line {
     }
 
     pub(super) fn end_leases(&mut self) {
-        for (key, item) in self.reader.desk.ended(MOVES - self.moves.len().min(MOVES)) {
+        for (key, item) in self.reader.desk.leases.ended(MOVES - self.moves.len().min(MOVES)) {
             if key.epoch != self.epoch {
                 continue;
             }
@@ -77,7 +78,7 @@ impl Line {
         match (result, then) {
             (Ok(()), then) => self.acks.push((key, then)),
             (Err(error), Then::Answer { reply, .. }) => {
-                self.reader.desk.reopen(key);
+                self.reader.desk.leases.reopen(&key);
                 let _ = reply.send(Err(error));
             }
             (Err(error), Then::Refiled | Then::Moved) => {
@@ -131,7 +132,7 @@ impl Line {
                 Then::Answer { verdict, answer, since, reply } => {
                     let outcome = match &result {
                         Ok(()) => {
-                            self.reader.desk.settled(key);
+                            self.reader.desk.leases.finish(&key);
                             self.reader.meter.settled(&verdict, answer, since.elapsed());
                             Ok(answer)
                         }

@@ -19,29 +19,29 @@ pub(super) struct Source {
     queue: String,
     state: State,
     /// A question whether anything is on its way, beside a standing consumer.
-    asking: Option<(BoxFuture<'static, lapin::Result<()>>, Vec<u64>)>,
+    asking: Option<(BoxFuture<'static, lapin::Result<()>>, u64)>,
 }
 
 enum State {
     Idle,
-    Getting(BoxFuture<'static, lapin::Result<(Vec<Delivery>, usize)>>, Vec<u64>),
+    Getting(BoxFuture<'static, lapin::Result<(Vec<Delivery>, usize)>>, u64),
     Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
     Attached(Consumer),
-    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, Vec<u64>),
+    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, u64),
 }
 
 /// What happened.
 pub(super) enum Came {
     /// The answer to a question, how many more are ready, and on behalf of which receives it was asked.
-    Got(Vec<Delivery>, usize, Vec<u64>),
+    Got(Vec<Delivery>, usize, u64),
     /// A consumer stands.
     Attached,
     /// A consumer brought these.
     Sent(Vec<Delivery>),
     /// A consumer ended; these came before its end. For these receives it was asked whether anything would.
-    Detached(Vec<Delivery>, Vec<u64>),
+    Detached(Vec<Delivery>, u64),
     /// Whatever was on its way when these receives asked has come.
-    AllSent(Vec<u64>),
+    AllSent(u64),
 }
 
 impl Source {
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
-    pub(super) fn get(&mut self, max: usize, on_behalf: Vec<u64>) {
+    pub(super) fn get(&mut self, max: usize, on_behalf: u64) {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
         self.state = State::Getting(get(channel, queue, max).boxed(), on_behalf);
     }
@@ -79,7 +79,7 @@ impl Source {
 
     /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then. If
     /// nothing comes, nothing was ready when these receives asked.
-    pub(super) fn detach(&mut self, on_behalf: Vec<u64>) {
+    pub(super) fn detach(&mut self, on_behalf: u64) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
                 let mut request = detach(self.channel.clone(), consumer).boxed();
@@ -94,7 +94,7 @@ impl Source {
     }
 
     /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
-    pub(super) fn ask(&mut self, on_behalf: Vec<u64>) {
+    pub(super) fn ask(&mut self, on_behalf: u64) {
         let question = barrier(self.channel.clone(), self.queue.clone()).map_ok(drop);
         self.asking = Some((question.boxed(), on_behalf));
     }
@@ -106,16 +106,14 @@ impl Source {
             biased;
             came = step(state) => came,
             answer = answered(asking) => {
-                let on_behalf = asking.take().map(|(_, ids)| ids).unwrap_or_default();
+                let on_behalf = asking.take().map(|(_, round)| round).unwrap_or_default();
                 answer.map(|()| Came::AllSent(on_behalf))
             }
         }
     }
 }
 
-async fn answered(
-    asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, Vec<u64>)>,
-) -> lapin::Result<()> {
+async fn answered(asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, u64)>) -> lapin::Result<()> {
     match asking {
         Some((question, _)) => question.await,
         None => std::future::pending().await,
@@ -142,7 +140,7 @@ async fn step(state: &mut State) -> lapin::Result<Came> {
             let (sent, ended) = taken(consumer).await?;
             if ended {
                 *state = State::Idle;
-                return Ok(Came::Detached(sent, Vec::new()));
+                return Ok(Came::Detached(sent, 0));
             }
             Ok(Came::Sent(sent))
         }
@@ -219,7 +217,7 @@ mod tests {
         assert_eq!(sent[0].data, b"first");
 
         // Nobody polls the source before the ack is on its way, nor before the queue has dealt with the ack.
-        source.detach(Vec::new());
+        source.detach(0);
         channel.basic_ack(sent[0].delivery_tag, BasicAckOptions::default()).await.unwrap();
         barrier(channel.clone(), "q".into()).await.unwrap();
         let Came::Detached(rest, _) = source.next().await.unwrap() else { panic!("it goes on") };
