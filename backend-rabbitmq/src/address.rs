@@ -3,14 +3,16 @@
 use lapin::uri::AMQPUri;
 use polyqueue::{Error, Result, redacted};
 
-use crate::PROVIDER_NAME;
-use crate::kind::Kind;
+use crate::queue_type::classic::QueueType;
+
+/// What this backend is called.
+pub(crate) const NAME: &str = "rabbitmq";
 
 /// A broker's address, with what its URL says beyond AMQP's own.
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(crate) uri: AMQPUri,
-    pub(crate) kind: Kind,
+    pub(crate) kind: QueueType,
     shown: String,
 }
 
@@ -24,7 +26,7 @@ impl Address {
             "amqp" => {}
             "amqps" => {
                 let what = "amqps: it is built without TLS; use amqp over a network that is yours";
-                return Err(Error::unsupported(PROVIDER_NAME, what));
+                return Err(Error::unsupported(NAME, what));
             }
             other => return Err(invalid(&format!("scheme {other:?}: allowed is amqp"))),
         }
@@ -49,11 +51,11 @@ fn bare(mut url: url::Url) -> String {
     url.to_string()
 }
 
-fn read_query(url: &url::Url) -> Result<Kind> {
-    let mut kind = Kind::default();
+fn read_query(url: &url::Url) -> Result<QueueType> {
+    let mut kind = QueueType::default();
     for (key, value) in url.query_pairs() {
         match &*key {
-            "queue_type" => kind = Kind::choose(&value)?,
+            "queue_type" => kind = QueueType::choose(&value)?,
             other => {
                 let allowed = format!("{other:?} given, allowed is queue_type");
                 return Err(Error::invalid("URL option", allowed));

@@ -2,6 +2,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> polyqueue::Result<()> {
+
 //! use polyqueue::{ConnectOptions, QueueName};
 //!
 //! let options = ConnectOptions::new("amqp://guest:guest@127.0.0.1:5672/%2f");
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
-//! a cascade of waiting queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
+//! delay queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
 //! `docs/wire-format.md`, so that programs in other languages can take part.
 //!
 //! The URL may end in `?queue_type=auto` (the default) or `?queue_type=classic`, which mean the same today.
@@ -37,46 +38,26 @@
 //! that target off where payloads must not be logged.
 
 mod address;
-mod ask;
-mod birth;
-mod bounds;
-mod cascade;
-mod catalogue;
-mod consumer;
-mod core;
+mod admin;
+mod connection;
+mod consume;
 mod dead;
-mod expiry;
-mod fault;
 mod inbox;
-mod keys;
-mod kind;
-mod link;
-mod names;
-mod publisher;
-mod purge;
+mod publish;
 mod queue;
-mod records;
-mod retention;
-mod routes;
-mod topics;
+mod queue_type;
+mod settle;
 mod topology;
-mod unrouted;
 mod wire;
 
 use std::sync::Arc;
 
+use address::NAME;
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
-const PROVIDER_NAME: &str = "rabbitmq";
-
 /// RabbitMQ, for URLs that begin with `amqp://`; the URL stands in `RABBITMQ_URL`.
-pub const PROVIDER: Provider = Provider::new(
-    PROVIDER_NAME,
-    &["amqp", "amqps"],
-    "RABBITMQ_URL",
-    "amqp://guest:guest@127.0.0.1:5672/%2f",
-    connect,
-);
+pub const PROVIDER: Provider =
+    Provider::new(NAME, &["amqp", "amqps"], "RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2f", connect);
 
 fn connect(options: ConnectOptions) -> Connecting {
     Box::pin(async move { Ok(Arc::new(queue::RabbitQueue::connect(options).await?) as Arc<dyn Queue>) })

@@ -12,12 +12,12 @@ use polyqueue::{
 };
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::PROVIDER_NAME;
-use crate::bounds;
-use crate::consumer::RabbitConsumer;
-use crate::core::Core;
-use crate::inbox::RabbitInbox;
-use crate::publisher::{Order, Stored, lost};
+use crate::address::NAME;
+use crate::connection::handle::Core;
+use crate::connection::publisher::{Confirm, PublishRequest, lost};
+use crate::consume::consumer::RabbitConsumer;
+use crate::inbox::reader::RabbitInbox;
+use crate::publish::backpressure;
 
 /// Acks of a classic queue that are younger may be undone by a crash of the broker. 250 ms at rest; an ack of 730 ms was
 /// undone on an overloaded machine.
@@ -35,24 +35,24 @@ impl RabbitQueue {
         Ok(Self { core: Core::connect(options).await? })
     }
 
-    /// The orders of a batch.
-    async fn orders(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<Order>> {
+    /// The requests of a batch.
+    async fn requests(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<PublishRequest>> {
         let core = &self.core;
         let delays: Vec<Duration> =
             batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
         let mut address = Arc::from("");
         if !delays.is_empty() {
             address = core.address(queue).await?;
-            core.ensure_cascade(&delays).await?;
+            core.ensure_delay_queues(&delays).await?;
         }
         let now = core.now();
-        let mut orders = Vec::with_capacity(batch.len());
+        let mut requests = Vec::with_capacity(batch.len());
         for message in batch {
             let properties = core.properties(message, now);
             let body = message.payload().clone();
-            orders.push(core.order(queue, &address, message.delay(), properties, body).await?);
+            requests.push(core.request(queue, &address, message.delay(), properties, body).await?);
         }
-        Ok(orders)
+        Ok(requests)
     }
 
     async fn dispatch(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -78,11 +78,12 @@ impl RabbitQueue {
     ) -> Result<Vec<Result<Published>>> {
         let core = &self.core;
         let late = |certainty| Error::timeout("publish", core.deadline, certainty);
-        let prepare = async { Ok::<_, Error>((self.orders(queue, &batch).await?, core.publisher().await?)) };
-        let (orders, publisher) =
+        let prepare =
+            async { Ok::<_, Error>((self.requests(queue, &batch).await?, core.publisher().await?)) };
+        let (requests, publisher) =
             timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
         core.check_open()?;
-        let answers: Vec<_> = orders.into_iter().map(|order| publisher.publish(order)).collect();
+        let answers: Vec<_> = requests.into_iter().map(|request| publisher.publish(request)).collect();
         let mut too_late = pin!(sleep_until(by));
         let mut results = Vec::with_capacity(batch.len());
         let mut stored = 0;
@@ -93,11 +94,11 @@ impl RabbitQueue {
                 () = &mut too_late => Err(late(Certainty::Unknown)),
             };
             results.push(match answer {
-                Ok(Stored::Yes) => {
+                Ok(Confirm::Stored) => {
                     stored += 1;
                     Ok(Published::stored(message.id().clone()))
                 }
-                Ok(Stored::Unroutable) => Err(Error::not_found(queue.clone())),
+                Ok(Confirm::Unroutable) => Err(Error::not_found(queue.clone())),
                 Err(error) => Err(error),
             });
         }
@@ -115,12 +116,12 @@ impl RabbitQueue {
 #[async_trait]
 impl Queue for RabbitQueue {
     fn info(&self) -> Info {
-        Info::new(PROVIDER_NAME).durable_and_shared().with_ack_window(ACK_WINDOW)
+        Info::new(NAME).durable_and_shared().with_ack_window(ACK_WINDOW)
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.core.limits.check_spec(spec)?;
-        bounds::check(spec)?;
+        backpressure::check(spec)?;
         self.core.bounded("declare", self.core.declare(spec)).await
     }
 
@@ -181,7 +182,7 @@ impl Admin for RabbitQueue {
         self.core.check_open()?;
         self.core.limits.check_reschedule(to)?;
         let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
-        Err(Error::unsupported(PROVIDER_NAME, what))
+        Err(Error::unsupported(NAME, what))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -224,16 +225,16 @@ impl Admin for RabbitQueue {
         let by = Instant::now() + HEALTH;
         match timeout(HEALTH, self.core.probe(by)).await {
             Ok(Ok(())) => match self.core.stranded() {
-                0 => Health::good(PROVIDER_NAME),
+                0 => Health::good(NAME),
                 n => Health {
                     detail: format!(
                         "{n} delayed messages lie in polyqueue.unrouted: nobody knows their queue"
                     ),
-                    ..Health::good(PROVIDER_NAME)
+                    ..Health::good(NAME)
                 },
             },
-            Ok(Err(error)) => Health::bad(PROVIDER_NAME, error.to_string()),
-            Err(_) => Health::bad(PROVIDER_NAME, format!("{}: no answer within a second", self.core.address)),
+            Ok(Err(error)) => Health::bad(NAME, error.to_string()),
+            Err(_) => Health::bad(NAME, format!("{}: no answer within a second", self.core.address)),
         }
     }
 }

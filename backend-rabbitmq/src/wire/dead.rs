@@ -5,10 +5,12 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName, cut_error};
 
-use super::copy::{base, headers};
-use super::decode::{Decoded, Hash};
-use super::terms::{buried, buried_at};
-use super::{Lives, Raw, as_number, as_text, decode, entry, key, number, text};
+use super::decode::Decoded;
+use super::decode::{AttemptHistory, decode};
+use super::hash::Hash;
+use super::properties::{Raw, as_number, as_text, entry, key, number, text};
+use super::republish::{base, headers};
+use super::terms::{buried, died_at};
 
 /// The error text of what died by its time to live.
 pub(crate) const EXPIRED: &str = "expired";
@@ -25,7 +27,7 @@ pub(crate) struct Death {
 }
 
 /// The properties of the dead letter.
-pub(crate) fn bury(raw: &Raw, death: Death) -> BasicProperties {
+pub(crate) fn dead_letter(raw: &Raw, death: Death) -> BasicProperties {
     let mut record = FieldTable::default();
     record.insert("id".into(), text(uuid::Uuid::now_v7().simple().to_string()));
     record.insert("reason".into(), text(death.reason.as_str()));
@@ -41,9 +43,11 @@ pub(crate) fn bury(raw: &Raw, death: Death) -> BasicProperties {
 }
 
 /// A dead letter as it lies in its queue, with what a redrive needs.
-pub(crate) fn exhume(queue: &QueueName, raw: &Raw) -> (DeadLetter, Lives) {
+pub(crate) fn read_dead_letter(queue: &QueueName, raw: &Raw) -> (DeadLetter, AttemptHistory) {
     let decoded = decode(raw);
-    let lives = decoded.as_ref().map_or(Lives { attempt: 1, ..Lives::default() }, |decoded| decoded.lives);
+    let lives = decoded
+        .as_ref()
+        .map_or(AttemptHistory { attempt: 1, ..AttemptHistory::default() }, |decoded| decoded.lives);
     let record = match raw.properties.headers().as_ref().and_then(|headers| entry(headers, key::DEAD)) {
         Some(AMQPValue::FieldTable(record)) => Some(record),
         _ => None,
@@ -86,7 +90,7 @@ fn ours(record: &FieldTable) -> (DeadId, Death) {
 
 /// A death that the broker noticed, in the second that it names: at the end of the time to live, when that lies in it.
 fn brokers(record: &FieldTable, decoded: &Decoded) -> (DeadId, Death) {
-    let second = buried_at(record).unwrap_or_default();
+    let second = died_at(record).unwrap_or_default();
     let end = decoded.expiry.and_then(|expiry| expiry.at).unwrap_or(second).clamp(second, second + 999);
     let mut id = Hash::new();
     id.add(decoded.message.id().as_str().as_bytes());
@@ -105,7 +109,7 @@ fn brokers(record: &FieldTable, decoded: &Decoded) -> (DeadId, Death) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode;
+    use super::super::encode::encode;
     use super::*;
     use bytes::Bytes;
     use polyqueue::Message;
@@ -124,8 +128,9 @@ mod tests {
     fn the_record_tells_all_and_the_message_is_untouched() {
         let message = Message::new("b").with_header("x-death", "mine");
         let raw = Raw { properties: encode(&message, 5), body: Bytes::from_static(b"b") };
-        let dead = Raw { properties: bury(&raw, death(DeadReason::MaxAttempts)), body: raw.body.clone() };
-        let (letter, _) = exhume(&QueueName::from_static("q"), &dead);
+        let dead =
+            Raw { properties: dead_letter(&raw, death(DeadReason::MaxAttempts)), body: raw.body.clone() };
+        let (letter, _) = read_dead_letter(&QueueName::from_static("q"), &dead);
         assert_eq!(letter.message().unwrap().headers(), message.headers());
         assert_eq!((letter.reason, letter.attempts, letter.total_attempts), (DeadReason::MaxAttempts, 3, 3));
         assert_eq!((letter.error.as_str(), letter.consumer.as_deref()), ("boom", Some("c")));
@@ -139,8 +144,9 @@ mod tests {
         table.insert(key::VERSION.into(), number(99));
         let raw =
             Raw { properties: BasicProperties::default().with_headers(table), body: vec![0, 255].into() };
-        let dead = Raw { properties: bury(&raw, death(DeadReason::Undecodable)), body: raw.body.clone() };
-        let (letter, _) = exhume(&QueueName::from_static("q"), &dead);
+        let dead =
+            Raw { properties: dead_letter(&raw, death(DeadReason::Undecodable)), body: raw.body.clone() };
+        let (letter, _) = read_dead_letter(&QueueName::from_static("q"), &dead);
         assert_eq!(letter.body, DeadBody::Raw(raw.body));
         assert_eq!(letter.reason, DeadReason::Undecodable);
     }
@@ -150,7 +156,7 @@ mod tests {
         let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
         let message =
             Message::new("b").with_ttl(std::time::Duration::from_millis(1500)).with_published_at(now);
-        let sent = super::super::with_terms(encode(&message, now.timestamp_millis()), &message, now);
+        let sent = super::super::terms::with_terms(encode(&message, now.timestamp_millis()), &message, now);
         let mut death = FieldTable::default();
         death.insert("reason".into(), text("expired"));
         death.insert("queue".into(), text("polyqueue.q.q"));
@@ -159,13 +165,13 @@ mod tests {
         headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into()));
         headers.insert(key::ATTEMPT.into(), number(3));
         let raw = Raw { properties: sent.with_headers(headers), body: Bytes::from_static(b"b") };
-        let (letter, _) = exhume(&QueueName::from_static("q"), &raw);
+        let (letter, _) = read_dead_letter(&QueueName::from_static("q"), &raw);
         assert_eq!(
             (letter.reason, letter.error.as_str(), letter.attempts),
             (DeadReason::Expired, EXPIRED, 2)
         );
         assert_eq!(letter.died_at.timestamp_millis(), 1_700_000_001_623);
         assert_eq!(letter.message().unwrap().ttl(), message.ttl());
-        assert_eq!(exhume(&QueueName::from_static("q"), &raw).0.id, letter.id);
+        assert_eq!(read_dead_letter(&QueueName::from_static("q"), &raw).0.id, letter.id);
     }
 }

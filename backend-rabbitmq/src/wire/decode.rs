@@ -10,22 +10,23 @@ use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddre
 
 use tokio::time::Instant;
 
+use super::expiry::Expiry;
+use super::headers;
+use super::properties::{BORN, Raw, VERSION, as_number, as_text, born, key, table};
 use super::terms::expiration;
-use super::{BORN, Raw, VERSION, as_number, as_text, born, headers, key, table};
-use crate::expiry::Expiry;
 
 /// A message and what we count about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoded {
     pub(crate) message: Message,
-    pub(crate) lives: Lives,
+    pub(crate) lives: AttemptHistory,
     /// Its time to live, when it has one.
     pub(crate) expiry: Option<Expiry>,
 }
 
 /// What we count about a message, beside its envelope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lives {
+pub(crate) struct AttemptHistory {
     /// The attempt that this copy is for.
     pub(crate) attempt: u32,
     /// How often it was redriven.
@@ -76,12 +77,13 @@ struct Ours {
     ttl: Option<Duration>,
     expires: Option<i64>,
     dedup_key: Option<String>,
-    lives: Lives,
+    lives: AttemptHistory,
 }
 
 impl Ours {
     fn read(properties: &BasicProperties) -> Result<Self, String> {
-        let mut ours = Self { lives: Lives { attempt: 1, ..Lives::default() }, ..Self::default() };
+        let mut ours =
+            Self { lives: AttemptHistory { attempt: 1, ..AttemptHistory::default() }, ..Self::default() };
         for (key, value) in table(properties) {
             ours.take(key, value).ok_or_else(|| unreadable(key))?;
         }
@@ -159,7 +161,7 @@ fn id(raw: &Raw) -> MessageId {
 }
 
 fn made_of(raw: &Raw) -> MessageId {
-    let mut hash = Hash::new();
+    let mut hash = super::hash::Hash::new();
     hash.add(&raw.body);
     let properties = &raw.properties;
     for text in [properties.message_id(), properties.kind(), properties.correlation_id(), properties.app_id()]
@@ -170,24 +172,10 @@ fn made_of(raw: &Raw) -> MessageId {
     MessageId::new(format!("foreign-{:032x}", hash.0)).unwrap_or_else(|_| MessageId::random())
 }
 
-/// FNV-1a of 128 bits: the same in every release and every language.
-pub(crate) struct Hash(pub(crate) u128);
-
-impl Hash {
-    pub(crate) fn new() -> Self {
-        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
-    }
-
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        for byte in (bytes.len() as u64).to_be_bytes().iter().chain(bytes) {
-            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{encode, number, text};
+    use super::super::encode::encode;
+    use super::super::properties::{number, text};
     use super::*;
     use bytes::Bytes;
     use lapin::types::FieldTable;
@@ -215,7 +203,7 @@ mod tests {
             .with_published_at(DateTime::from_timestamp_millis(1_700_000_000_123).unwrap());
         let decoded = decode(&raw(encode(&message, 1_700_000_000_123))).unwrap();
         assert_eq!(decoded.message, message);
-        assert_eq!(decoded.lives, Lives { attempt: 1, redriven: 0, former: 0 });
+        assert_eq!(decoded.lives, AttemptHistory { attempt: 1, redriven: 0, former: 0 });
     }
 
     #[test]

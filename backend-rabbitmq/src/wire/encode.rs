@@ -4,7 +4,8 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::Message;
 
-use super::{BORN, born, headers, key, number, text};
+use super::headers;
+use super::properties::{BORN, born, key, number, text};
 
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 
-use super::{OURS, as_text, is_brokers, key, text};
+use super::properties::{OURS, as_text, is_brokers, key, text};
 
 /// The longest key that AMQP clients agree on.
 const LONGEST_KEY: usize = 127;
@@ -72,7 +72,7 @@ fn shown(value: &AMQPValue) -> Option<String> {
         AMQPValue::Double(value) => Some(value.to_string()),
         other => as_text(other)
             .map(str::to_owned)
-            .or_else(|| super::as_number(other).map(|number| number.to_string())),
+            .or_else(|| super::properties::as_number(other).map(|number| number.to_string())),
     }
 }
 

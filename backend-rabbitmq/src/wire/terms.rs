@@ -7,10 +7,10 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::Message;
 
-use super::{as_number, as_text, entry, key, number, table, text};
+use super::properties::{as_number, as_text, entry, key, number, table, text};
 
 /// The properties with what the message asks for. The broker itself looks after the time to live of what goes straight to
-/// its queue; what waits in the cascade must not expire there, so its readers compare the time that is written on it.
+/// its queue; what waits in a delay queue must not expire there, so its readers compare the time that is written on it.
 pub(crate) fn with_terms(
     mut properties: BasicProperties,
     message: &Message,
@@ -88,15 +88,16 @@ pub(crate) fn end(properties: &BasicProperties) -> Option<i64> {
 }
 
 /// When the broker filed a dead letter, in whole seconds, as milliseconds since 1970.
-pub(super) fn buried_at(death: &FieldTable) -> Option<i64> {
+pub(super) fn died_at(death: &FieldTable) -> Option<i64> {
     Some(entry(death, "time").and_then(as_number)?.saturating_mul(1000))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{decode, encode};
+    use super::super::decode::decode;
+    use super::super::encode::encode;
     use super::*;
-    use crate::wire::Raw;
+    use crate::wire::properties::Raw;
     use polyqueue::ReplyAddress;
 
     #[test]
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_expires_in_the_cascade() {
+    fn nothing_expires_in_a_delay_queue() {
         let message = Message::new("b").with_ttl(Duration::from_secs(2)).with_delay(Duration::from_secs(1));
         let properties = with_terms(encode(&message, 0), &message, DateTime::UNIX_EPOCH);
         assert_eq!(properties.expiration(), &None);

@@ -1,0 +1,3 @@
+//! Counts, purges, health.
+
+pub(crate) mod purge;

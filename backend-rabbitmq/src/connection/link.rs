@@ -1,0 +1,222 @@
+//! A connection that comes back: one purpose, one generation after another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use parking_lot::RwLock;
+use polyqueue::backend::Jitter;
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::address::Address;
+use crate::address::NAME;
+use crate::connection::fault::fault;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const FRAME_MAX: u32 = 128 * 1024;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// One living connection to the broker.
+pub(crate) struct Session {
+    connection: Connection,
+    /// Counts the connections of this process: objects are declared, and channels valid, within one.
+    pub(crate) generation: u64,
+    address: Address,
+    errors: watch::Receiver<u64>,
+}
+
+impl Session {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Whether the broker refuses publishes for now: an alarm.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Changes whenever the connection or one of its channels fails.
+    pub(crate) fn errors(&self) -> watch::Receiver<u64> {
+        self.errors.clone()
+    }
+
+    /// A fresh channel; it ends when it is dropped.
+    pub(crate) async fn channel(&self) -> Result<Channel> {
+        self.connection.create_channel().await.map_err(|e| self.fault(&e))
+    }
+
+    /// An error before anything took effect.
+    pub(crate) fn fault(&self, error: &lapin::Error) -> Error {
+        fault(&self.address, Certainty::Definite, error)
+    }
+}
+
+/// Connects when somebody needs it, and again after a loss, pausing longer and longer, with jitter.
+pub(crate) struct Link {
+    address: Address,
+    purpose: &'static str,
+    heartbeat: u16,
+    current: RwLock<Option<Arc<Session>>>,
+    attempts: Mutex<Attempts>,
+    last_error: RwLock<Option<Error>>,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Link {
+    /// A link that is not connected yet; `heartbeat` in seconds.
+    pub(crate) fn new(address: Address, purpose: &'static str, heartbeat: u16) -> Self {
+        Self {
+            address,
+            purpose,
+            heartbeat,
+            current: RwLock::default(),
+            attempts: Mutex::default(),
+            last_error: RwLock::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The living connection, when there is one.
+    pub(crate) fn live(&self) -> Option<Arc<Session>> {
+        self.current.read().clone().filter(|session| session.is_alive())
+    }
+
+    /// A living connection; made now, by `until`, when there is none.
+    pub(crate) async fn session(&self, until: Instant) -> Result<Arc<Session>> {
+        if let Some(session) = self.live() {
+            return Ok(session);
+        }
+        let Ok(mut attempts) = timeout_at(until, self.attempts.lock()).await else {
+            return Err(self.why_not());
+        };
+        loop {
+            if self.closed.load(Relaxed) {
+                return Err(Error::Closed);
+            }
+            if let Some(session) = self.live() {
+                return Ok(session);
+            }
+            if let Some(at) = attempts.not_before {
+                if at >= until {
+                    sleep_until(until).await;
+                    return Err(self.why_not());
+                }
+                sleep_until(at).await;
+            }
+            match self.connect(until).await {
+                Ok(session) => {
+                    *attempts = Attempts::default();
+                    *self.last_error.write() = None;
+                    *self.current.write() = Some(session.clone());
+                    return Ok(session);
+                }
+                Err(error) => {
+                    self.failed(&mut attempts, &error);
+                    if !error.is_transient() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One attempt, for the opening of a handle: an address that is wrong is said at once.
+    pub(crate) async fn open(&self, until: Instant) -> Result<Arc<Session>> {
+        let session = self.connect(until).await?;
+        *self.current.write() = Some(session.clone());
+        Ok(session)
+    }
+
+    fn failed(&self, attempts: &mut Attempts, error: &Error) {
+        let pause = Jitter::default().backoff(FIRST_PAUSE, LONGEST_PAUSE, attempts.failures);
+        attempts.failures = attempts.failures.saturating_add(1);
+        attempts.not_before = Some(Instant::now() + pause);
+        tracing::warn!(
+            name: "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
+            failures = attempts.failures, %error,
+        );
+        *self.last_error.write() = Some(error.clone());
+    }
+
+    fn why_not(&self) -> Error {
+        self.last_error.read().clone().unwrap_or_else(|| {
+            let said = format!("{}: no connection yet", self.address);
+            Error::unavailable(NAME, Certainty::Definite, said)
+        })
+    }
+
+    async fn connect(&self, until: Instant) -> Result<Arc<Session>> {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        let by = until.min(Instant::now() + HANDSHAKE);
+        // A task of its own: a handshake that is dropped half-way would never be cleaned up.
+        let dialled = tokio::spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
+        let connection = match timeout_at(by, dialled).await {
+            Ok(Ok(connection)) => connection.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
+            Ok(Err(_)) | Err(_) => {
+                let said = format!("{}: no answer to the connection's handshake", self.address);
+                return Err(Error::unavailable(NAME, Certainty::Definite, said));
+            }
+        };
+        let generation = GENERATION.fetch_add(1, Relaxed);
+        tracing::debug!(name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
+        let errors = watch_errors(&connection);
+        Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
+    }
+
+    /// Ends the connection for good.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.closed.store(true, Relaxed);
+        let session = self.current.write().take();
+        if let Some(session) = session.filter(|session| session.is_alive()) {
+            let _ = timeout(within, session.connection.close(200, "closed".into())).await;
+        }
+    }
+}
+
+async fn dial(
+    mut uri: AMQPUri,
+    heartbeat: u16,
+    purpose: &'static str,
+    by: Instant,
+) -> lapin::Result<Connection> {
+    uri.query.heartbeat = Some(heartbeat);
+    // What the broker offers, too; said first, the client need not clear its buffers a second time.
+    uri.query.frame_max = Some(FRAME_MAX);
+    let properties =
+        ConnectionProperties::default().with_connection_name(format!("polyqueue {purpose}").into());
+    let runtime = lapin::runtime::default_runtime()?;
+    // The client's own dialling has no end: it runs in a thread that outlives a dropped future.
+    let stream = async move |uri: AMQPUri, runtime| {
+        let tls = OwnedTLSConfig::default();
+        let dialled = timeout_at(by, uri.connect_with_config_async(tls.as_ref(), &runtime)).await;
+        Ok(dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
+    };
+    Connection::connector(uri, runtime, stream, properties).await
+}
+
+/// Counts the connection's errors, by a task that ends with it.
+fn watch_errors(connection: &Connection) -> watch::Receiver<u64> {
+    let mut events = connection.events_listener().boxed();
+    let (count, errors) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if matches!(event, lapin::Event::Error(_)) {
+                count.send_modify(|errors| *errors += 1);
+            }
+        }
+    });
+    errors
+}

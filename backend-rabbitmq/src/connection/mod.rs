@@ -1,0 +1,8 @@
+//! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and questions to the broker.
+
+pub(crate) mod confirms;
+pub(crate) mod fault;
+pub(crate) mod handle;
+pub(crate) mod link;
+pub(crate) mod publisher;
+pub(crate) mod queries;

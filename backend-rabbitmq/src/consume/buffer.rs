@@ -1,0 +1,154 @@
+//! Where the task lays down what it fetched, and pending receives take it, the oldest first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use polyqueue::backend::{Begin, CloseReason, LeaseTable, PendingReceives, ReceiptTimes, later};
+use polyqueue::{Certainty, Delivery, Extended, Priority, QueueName, Receipt, Result};
+use tokio::time::Instant;
+
+use crate::settle::fetched::Fetched;
+use crate::settle::receipt::Key;
+
+/// A message and its name on the channel.
+pub(crate) type Tagged = (Key, Arc<Fetched>);
+
+/// Shared by a consumer and its task.
+pub(crate) struct HandOut {
+    queue: QueueName,
+    nonce: String,
+    lease: Duration,
+    epoch: Instant,
+    pub(crate) pending: PendingReceives<Tagged>,
+    pub(crate) leases: LeaseTable<Key, Arc<Fetched>>,
+    buffer: Mutex<Ready>,
+}
+
+#[derive(Default)]
+struct Ready {
+    /// The highest priority first, then what the broker sent first.
+    stock: BTreeMap<(Reverse<Priority>, Key), Arc<Fetched>>,
+    /// What was in stock until it might not be handed out any more.
+    stale: Vec<Tagged>,
+}
+
+impl HandOut {
+    pub(crate) fn new(queue: QueueName, lease: Duration, prefetch: usize, deadline: Duration) -> Self {
+        Self {
+            queue,
+            nonce: uuid::Uuid::new_v4().simple().to_string(),
+            lease,
+            epoch: Instant::now(),
+            pending: PendingReceives::new(deadline, Certainty::Definite),
+            leases: LeaseTable::new(prefetch),
+            buffer: Mutex::default(),
+        }
+    }
+
+    pub(crate) async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let receive = self.pending.receive(max, wait);
+        self.deal();
+        Ok(self.hand_out(receive.await?))
+    }
+
+    /// Their leases begin here, in the poll that returns them.
+    fn hand_out(&self, fetched: Vec<Tagged>) -> Vec<Delivery> {
+        let handed = Instant::now();
+        let until = later(handed, self.lease);
+        let times = ReceiptTimes { handed, until };
+        let deliver = |(key, item): &Tagged| Delivery {
+            queue: self.queue.clone(),
+            message: item.message.clone(),
+            attempt: item.attempt,
+            receipt: key.receipt(&self.nonce, times, self.epoch),
+            lease_until: until,
+        };
+        let deliveries = fetched.iter().map(deliver).collect();
+        self.leases.hand_out(handed, fetched.into_iter().map(|(key, item)| (key, item, until)));
+        deliveries
+    }
+
+    /// Takes a message for a verdict.
+    pub(crate) fn begin(&self, receipt: &Receipt) -> Result<(Key, Begin<Arc<Fetched>>)> {
+        let (key, times, ours) = Key::read(receipt, &self.nonce, self.epoch)?;
+        Ok((key, if ours { self.leases.begin(&key, times.until) } else { Begin::LeaseLost }))
+    }
+
+    /// A new full lease.
+    pub(crate) fn extend(&self, receipt: &Receipt) -> Result<Extended> {
+        let (key, _, ours) = Key::read(receipt, &self.nonce, self.epoch)?;
+        let until = later(Instant::now(), self.lease);
+        Ok(if ours { self.leases.extend(&key, until) } else { Extended::LeaseLost })
+    }
+
+    /// Lays down messages, highest priority first, and deals them out.
+    pub(crate) fn lay_down(&self, fetched: Vec<Tagged>) {
+        self.buffer.lock().restock(fetched);
+        self.deal();
+    }
+
+    /// What dropped receives were given goes to the next, or back to the broker.
+    pub(crate) fn take_back(&self) {
+        let returned = self.pending.returned();
+        if !returned.is_empty() {
+            self.lay_down(returned);
+        }
+    }
+
+    /// Takes off what nobody waits for.
+    pub(crate) fn clear_stock(&self) -> Vec<Tagged> {
+        let stock = std::mem::take(&mut self.buffer.lock().stock);
+        stock.into_iter().map(|((_, key), item)| (key, item)).collect()
+    }
+
+    /// Takes off what may not be handed out any more.
+    pub(crate) fn clear_stale(&self) -> Vec<Tagged> {
+        std::mem::take(&mut self.buffer.lock().stale)
+    }
+
+    /// No more receives: those who wait get nothing.
+    pub(crate) fn close(&self) {
+        self.pending.close(CloseReason::Consumer);
+    }
+
+    /// The channels up to this one are gone, with all that came by them.
+    pub(crate) fn lose(&self, epoch: u64) {
+        self.buffer.lock().stock.retain(|(_, key), _| key.epoch > epoch);
+        self.pending.retain(|(key, _)| key.epoch > epoch);
+        self.leases.lose(|key| key.epoch <= epoch);
+    }
+
+    /// The oldest pending receive takes as much as it may, then the next.
+    fn deal(&self) {
+        let mut buffer = self.buffer.lock();
+        while let Some(demand) = self.pending.demand() {
+            let fetched = buffer.pop(demand.messages);
+            if fetched.is_empty() {
+                return;
+            }
+            let rest = self.pending.offer(fetched);
+            buffer.restock(rest);
+        }
+    }
+}
+
+impl Ready {
+    fn restock(&mut self, fetched: Vec<Tagged>) {
+        let placed = |(key, item): Tagged| ((Reverse(item.message.priority()), key), item);
+        self.stock.extend(fetched.into_iter().map(placed));
+    }
+
+    fn pop(&mut self, max: usize) -> Vec<Tagged> {
+        let mut fetched = Vec::new();
+        while fetched.len() < max
+            && let Some(((_, key), item)) = self.stock.pop_first()
+        {
+            let to = if item.is_stale() { &mut self.stale } else { &mut fetched };
+            to.push((key, item));
+        }
+        fetched
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading one queue: receives wait, one task does the work.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{
+    Certainty, Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict,
+    async_trait,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::connection::handle::Core;
+use crate::connection::publisher::lost;
+use crate::consume::buffer::HandOut;
+use crate::consume::state::ConsumerState;
+use crate::consume::task::Job;
+use polyqueue::backend::Begin;
+
+/// A consumer of one queue. Its task ends with it.
+pub(crate) struct RabbitConsumer {
+    reader: Arc<ConsumerState>,
+    jobs: mpsc::UnboundedSender<Job>,
+}
+
+impl RabbitConsumer {
+    /// Begins to read; the queue exists.
+    pub(crate) async fn begin(core: Arc<Core>, subscription: Subscription) -> Result<Self> {
+        core.address(&subscription.queue).await?;
+        core.count(&subscription.queue, core.names.ready(&subscription.queue)).await?;
+        let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
+        let reader = Arc::new(ConsumerState {
+            hand_out: HandOut::new(
+                subscription.queue.clone(),
+                subscription.lease,
+                subscription.prefetch,
+                core.deadline,
+            ),
+            link: core.consuming(subscription.lease),
+            meter: core.meter.of(&subscription.queue),
+            subscription,
+            core,
+        });
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        tokio::spawn(crate::consume::task::run(reader.clone(), inbox, alive));
+        Ok(Self { reader, jobs })
+    }
+
+    /// Hands a verdict to the task, or says why there is nothing to do.
+    fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Pending> {
+        self.reader.core.limits.check_verdict(verdict)?;
+        let (key, item, since) = match self.reader.hand_out.begin(receipt)? {
+            (_, Begin::AlreadySettled) => return Ok(Pending::Answered(Settled::AlreadySettled)),
+            (_, Begin::LeaseLost) => return Ok(Pending::Answered(Settled::LeaseLost)),
+            (key, Begin::Ours(item, since)) => (key, item, since),
+        };
+        let (reply, replied) = oneshot::channel();
+        let job = Job::Settle { key, item, since, verdict: verdict.clone(), reply };
+        self.jobs.send(job).map_err(|_| lost())?;
+        Ok(Pending::Waiting(replied))
+    }
+}
+
+/// A verdict on its way.
+enum Pending {
+    Answered(Settled),
+    Waiting(oneshot::Receiver<Result<Settled>>),
+}
+
+impl Pending {
+    async fn answer(self) -> Result<Settled> {
+        match self {
+            Self::Answered(answer) => Ok(answer),
+            Self::Waiting(replied) => replied.await.unwrap_or_else(|_| Err(lost())),
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for RabbitConsumer {
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let core = &self.reader.core;
+        core.check_open()?;
+        core.limits.check_wait(wait)?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        tokio::select! {
+            biased;
+            taken = self.reader.hand_out.receive(max, wait) => match taken {
+                Ok(none) if none.is_empty() => core.check_open().map(|()| none),
+                other => other,
+            },
+            () = core.closed() => Err(Error::Closed),
+        }
+    }
+
+    async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        let core = &self.reader.core;
+        core.check_open()?;
+        let pending: Vec<Result<Pending>> =
+            verdicts.iter().map(|(receipt, verdict)| self.submit(receipt, verdict)).collect();
+        let by = core.until();
+        let mut answers = Vec::with_capacity(pending.len());
+        for item in pending {
+            answers.push(match item {
+                Err(error) => Err(error),
+                Ok(pending) => tokio::time::timeout_at(by, pending.answer())
+                    .await
+                    .unwrap_or_else(|_| Err(Error::timeout("settle", core.deadline, Certainty::Unknown))),
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
+        self.reader.core.check_open()?;
+        Ok(receipts.iter().map(|receipt| self.reader.hand_out.extend(receipt)).collect())
+    }
+
+    async fn close(&self) -> Result<()> {
+        let core = &self.reader.core;
+        self.reader.hand_out.close();
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).is_ok() {
+            let _ = tokio::time::timeout(core.deadline, closed).await;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RabbitConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subscription = &self.reader.subscription;
+        f.debug_struct("RabbitConsumer")
+            .field("queue", &subscription.queue)
+            .field("consumer", &subscription.consumer)
+            .finish_non_exhaustive()
+    }
+}

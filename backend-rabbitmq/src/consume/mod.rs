@@ -1,0 +1,9 @@
+//! Reading one queue: pending receives, the task that owns the channel, what is done with each delivery, leases.
+
+pub(crate) mod buffer;
+pub(crate) mod channel_loop;
+pub(crate) mod consumer;
+pub(crate) mod source;
+pub(crate) mod state;
+pub(crate) mod task;
+pub(crate) mod triage;

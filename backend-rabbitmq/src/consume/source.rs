@@ -1,0 +1,226 @@
+//! How messages come from the broker to one channel: asked for (pull), or sent (push).
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::StreamExt;
+use futures_util::{FutureExt, TryFutureExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+
+use crate::connection::queries::{fence, get};
+
+/// How many that a consumer has brought are taken up at once.
+const TOGETHER: usize = 64;
+
+/// The broker's queue, seen through one channel.
+pub(crate) struct Source {
+    channel: Channel,
+    queue: String,
+    state: State,
+    /// A question whether anything is on its way, beside a standing consumer.
+    asking: Option<(BoxFuture<'static, lapin::Result<()>>, u64)>,
+}
+
+enum State {
+    Idle,
+    Getting(BoxFuture<'static, lapin::Result<(Vec<Delivery>, usize)>>, u64),
+    Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
+    Attached(Consumer),
+    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, u64),
+}
+
+/// What happened.
+pub(crate) enum SourceEvent {
+    /// The answer to a question, how many more are ready, and on behalf of which receives it was asked.
+    Got(Vec<Delivery>, usize, u64),
+    /// A consumer stands.
+    Attached,
+    /// A consumer brought these.
+    Sent(Vec<Delivery>),
+    /// A consumer ended; these came before its end. For these receives it was asked whether anything would.
+    Detached(Vec<Delivery>, u64),
+    /// Whatever was on its way when these receives asked has come.
+    AllSent(u64),
+}
+
+impl Source {
+    pub(crate) fn new(channel: Channel, queue: String) -> Self {
+        Self { channel, queue, state: State::Idle, asking: None }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
+    pub(crate) fn get(&mut self, max: usize, on_behalf: u64) {
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        self.state = State::Getting(get(channel, queue, max).boxed(), on_behalf);
+    }
+
+    /// Begins a standing consumer.
+    pub(crate) fn attach(&mut self) {
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        let consume = async move {
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+        };
+        self.state = State::Attaching(consume.boxed());
+    }
+
+    /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then. If
+    /// nothing comes, nothing was ready when these receives asked.
+    pub(crate) fn detach(&mut self, on_behalf: u64) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Attached(consumer) => {
+                let mut request = detach(self.channel.clone(), consumer).boxed();
+                // The request must be on its way before any later ack, which would make room for one more message.
+                if let Some(done) = (&mut request).now_or_never() {
+                    request = std::future::ready(done).boxed();
+                }
+                self.state = State::Detaching(request, on_behalf);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
+    pub(crate) fn ask(&mut self, on_behalf: u64) {
+        let question = fence(self.channel.clone(), self.queue.clone()).map_ok(drop);
+        self.asking = Some((question.boxed(), on_behalf));
+    }
+
+    /// What happens next. May be dropped and called again; nothing is lost.
+    pub(crate) async fn next(&mut self) -> lapin::Result<SourceEvent> {
+        let Self { state, asking, .. } = self;
+        tokio::select! {
+            biased;
+            came = step(state) => came,
+            answer = answered(asking) => {
+                let on_behalf = asking.take().map(|(_, round)| round).unwrap_or_default();
+                answer.map(|()| SourceEvent::AllSent(on_behalf))
+            }
+        }
+    }
+}
+
+async fn answered(asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, u64)>) -> lapin::Result<()> {
+    match asking {
+        Some((question, _)) => question.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn step(state: &mut State) -> lapin::Result<SourceEvent> {
+    match state {
+        State::Idle => std::future::pending().await,
+        State::Getting(question, _) => {
+            let got = question.await;
+            match std::mem::replace(state, State::Idle) {
+                State::Getting(_, on_behalf) => got.map(|(got, more)| SourceEvent::Got(got, more, on_behalf)),
+                _ => unreachable!("the state is ours while we wait"),
+            }
+        }
+        State::Attaching(request) => {
+            let consumer = request.await;
+            *state = State::Idle;
+            *state = State::Attached(consumer?);
+            Ok(SourceEvent::Attached)
+        }
+        State::Attached(consumer) => {
+            let (sent, ended) = taken(consumer).await?;
+            if ended {
+                *state = State::Idle;
+                return Ok(SourceEvent::Detached(sent, 0));
+            }
+            Ok(SourceEvent::Sent(sent))
+        }
+        State::Detaching(request, _) => {
+            let rest = request.await;
+            match std::mem::replace(state, State::Idle) {
+                State::Detaching(_, on_behalf) => Ok(SourceEvent::Detached(rest?, on_behalf)),
+                _ => unreachable!("the state is ours while we wait"),
+            }
+        }
+    }
+}
+
+/// The next deliveries, and whether the broker has ended the consumer.
+async fn taken(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> {
+    let mut sent = Vec::new();
+    let mut next = consumer.next().await;
+    loop {
+        match next {
+            Some(delivery) => sent.push(delivery?),
+            None => return Ok((sent, true)),
+        }
+        match consumer.next().now_or_never() {
+            Some(more) if sent.len() < TOGETHER => next = more,
+            Some(more) => {
+                let ended = more.is_none();
+                sent.extend(more.transpose()?);
+                return Ok((sent, ended));
+            }
+            None => return Ok((sent, false)),
+        }
+    }
+}
+
+async fn detach(channel: Channel, mut consumer: Consumer) -> lapin::Result<Vec<Delivery>> {
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    let mut rest = Vec::new();
+    while let Some(delivery) = consumer.next().await {
+        rest.push(delivery?);
+    }
+    Ok(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
+    use lapin::{BasicProperties, Connection, ConnectionProperties};
+    use polyqueue_conformance::broker::{Broker, RabbitBroker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ack_after_the_end_of_a_consumer_brings_no_more() {
+        let broker = RabbitBroker::start().await.unwrap();
+        let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel
+            .queue_declare("q".into(), QueueDeclareOptions::default(), FieldTable::default())
+            .await
+            .unwrap();
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        for body in [b"first", b"later"] {
+            let options = BasicPublishOptions::default();
+            channel
+                .basic_publish("".into(), "q".into(), options, body, BasicProperties::default())
+                .await
+                .unwrap();
+        }
+
+        let mut source = Source::new(channel.clone(), "q".into());
+        source.attach();
+        assert!(matches!(source.next().await.unwrap(), SourceEvent::Attached));
+        let SourceEvent::Sent(sent) = source.next().await.unwrap() else { panic!("nothing was sent") };
+        assert_eq!(sent[0].data, b"first");
+
+        // Nobody polls the source before the ack is on its way, nor before the queue has dealt with the ack.
+        source.detach(0);
+        channel.basic_ack(sent[0].delivery_tag, BasicAckOptions::default()).await.unwrap();
+        fence(channel.clone(), "q".into()).await.unwrap();
+        let SourceEvent::Detached(rest, _) = source.next().await.unwrap() else { panic!("it goes on") };
+        assert!(rest.is_empty(), "the ack overtook the end: {rest:?}");
+    }
+}

@@ -1,0 +1,376 @@
+//! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
+
+use chrono::{DateTime, Utc};
+use lapin::BasicProperties;
+use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::NAME;
+use crate::connection::handle::Core;
+use crate::connection::publisher::{Confirm, PublishRequest, Publisher, lost};
+use crate::publish::backpressure::EntryPermit;
+use crate::topology::records::CatalogueEntry;
+use crate::wire::encode;
+use crate::wire::terms;
+use polyqueue::backend::{no_dedup_keys, not_found_if_all};
+
+/// What the broker is still to answer.
+type Answer = oneshot::Receiver<Result<Confirm>>;
+
+impl Core {
+    /// A call that ends by then, and has done nothing when it ends so.
+    pub(crate) async fn in_time<T>(
+        &self,
+        what: &'static str,
+        by: Instant,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let late = |_| Err(Error::timeout(what, self.deadline, Certainty::Definite));
+        timeout_at(by, call).await.unwrap_or_else(late)
+    }
+
+    /// The properties of a message that is published now.
+    pub(crate) fn properties(&self, message: &Message, now: DateTime<Utc>) -> BasicProperties {
+        let published = message.published_at().unwrap_or(now).timestamp_millis();
+        terms::with_terms(encode::encode(message, published), message, now)
+    }
+
+    /// Sends requests and waits for all answers.
+    pub(crate) async fn send(
+        &self,
+        requests: Vec<PublishRequest>,
+        by: Instant,
+    ) -> Result<Vec<Result<Confirm>>> {
+        let publisher = self.in_time("publish", by, self.publisher()).await?;
+        self.check_open()?;
+        let sent: Vec<Answer> = requests.into_iter().map(|request| publisher.publish(request)).collect();
+        let mut answers = Vec::with_capacity(sent.len());
+        for answer in sent {
+            answers.push(self.answered(answer, by).await);
+        }
+        Ok(answers)
+    }
+
+    async fn answered(&self, answer: Answer, by: Instant) -> Result<Confirm> {
+        match timeout_at(by, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(lost()),
+            Err(_) => Err(Error::timeout("publish", self.deadline, Certainty::Unknown)),
+        }
+    }
+
+    /// The queue, when publishing this batch to it needs care.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there.
+    pub(crate) async fn careful(
+        &self,
+        queue: &QueueName,
+        batch: &[Message],
+    ) -> Result<Option<CatalogueEntry>> {
+        self.check_exists(queue).await?;
+        let has_key = batch.iter().any(|message| message.dedup_key().is_some());
+        if has_key {
+            self.read_catalogue(false).await?;
+        }
+        Ok(self.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
+    }
+
+    /// Publishes one copy of each message to each of these queues, with all that they are declared to do.
+    ///
+    /// # Errors
+    /// `NotFound` when there are none, `Invalid` for a dedup key when none of them keeps keys.
+    pub(crate) async fn publish_copies(
+        &self,
+        to: &Destination,
+        entries: &[CatalogueEntry],
+        batch: &[Message],
+        by: Instant,
+    ) -> Result<Vec<Result<Published>>> {
+        if entries.is_empty() {
+            return Err(Error::not_found(to.clone()));
+        }
+        check_keys(to, entries, batch)?;
+        let delays: Vec<_> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
+        let publisher = async {
+            if !delays.is_empty() {
+                self.ensure_delay_queues(&delays).await?;
+            }
+            self.publisher().await
+        };
+        let publisher = self.in_time("publish", by, publisher).await?;
+        self.check_open()?;
+        let mut copier = FanOut { core: self, publisher, to, entries, by, rooms: Vec::new() };
+        let results = match copier.enter(batch).await {
+            Ok(()) => copier.publish(batch).await,
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+        };
+        not_found_if_all(results)
+    }
+}
+
+/// A key means nothing to a queue that keeps none.
+fn check_keys(to: &Destination, entries: &[CatalogueEntry], batch: &[Message]) -> Result<()> {
+    let index = batch.iter().position(|message| message.dedup_key().is_some());
+    match index {
+        Some(index) if entries.iter().all(|entry| entry.spec.dedup.is_none()) => {
+            Err(no_dedup_keys(to).at(index))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One batch on its way to its queues.
+struct FanOut<'a> {
+    core: &'a Core,
+    publisher: Publisher,
+    to: &'a Destination,
+    entries: &'a [CatalogueEntry],
+    by: Instant,
+    /// For each queue, when it has a bound that counts for this batch.
+    rooms: Vec<Option<EntryPermit>>,
+}
+
+/// What one queue is asked.
+enum Claimed {
+    /// It is to have a copy.
+    Wanted,
+    /// It has this message already.
+    Held(MessageId),
+}
+
+/// One copy on its way.
+enum Copy {
+    Sent(Answer),
+    Duplicate(MessageId),
+}
+
+/// What became of a copy.
+enum Outcome {
+    Stored,
+    Duplicate(MessageId),
+    Gone,
+    Failed(Error),
+}
+
+impl FanOut<'_> {
+    /// Waits for one's turn where a bound counts.
+    async fn enter(&mut self, batch: &[Message]) -> Result<()> {
+        let counts = batch.iter().any(|message| message.delay().is_zero());
+        for entry in self.entries {
+            let room = if counts { self.core.enter(entry, self.by).await } else { Ok(None) };
+            if room.is_err() {
+                self.core.meter.of(entry.name()).refused(batch.len() as u64);
+            }
+            self.rooms.push(room?);
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, batch: &[Message]) -> Vec<Result<Published>> {
+        let one_by_one = self.rooms.iter().any(Option::is_some);
+        let mut results = Vec::with_capacity(batch.len());
+        let mut sent = Vec::with_capacity(batch.len());
+        for message in batch {
+            let begun = self.begin(message).await;
+            if one_by_one {
+                results.push(self.finish(message, begun).await);
+            } else {
+                sent.push((message, begun));
+            }
+        }
+        for (message, begun) in sent {
+            results.push(self.finish(message, begun).await);
+        }
+        results
+    }
+
+    /// Claims, finds room, and sends. After an error nothing was sent.
+    async fn begin(&mut self, message: &Message) -> Result<Vec<Copy>> {
+        let mut claims = Vec::with_capacity(self.entries.len());
+        let ready = async {
+            self.claim_all(message, &mut claims).await?;
+            self.make_room(message, &claims).await?;
+            self.requests(message, &claims).await
+        };
+        match ready.await {
+            Ok(requests) => Ok(requests
+                .into_iter()
+                .map(|request| match request {
+                    Ok(request) => Copy::Sent(self.publisher.publish(request)),
+                    Err(first) => Copy::Duplicate(first),
+                })
+                .collect()),
+            Err(error) => {
+                if let Error::NotFound(_) = error {
+                    self.entries.iter().for_each(|entry| self.forget(entry));
+                }
+                self.release(message, &claims).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn claim_all(&self, message: &Message, claims: &mut Vec<Claimed>) -> Result<()> {
+        for entry in self.entries {
+            let held = match (entry.spec.dedup, message.dedup_key()) {
+                (Some(dedup), Some(key)) => {
+                    let claim = self.core.claim(entry, dedup, message, key);
+                    self.core.in_time("publish", self.by, claim).await?
+                }
+                _ => None,
+            };
+            claims.push(held.map_or(Claimed::Wanted, Claimed::Held));
+        }
+        Ok(())
+    }
+
+    async fn make_room(&mut self, message: &Message, claims: &[Claimed]) -> Result<()> {
+        if !message.delay().is_zero() {
+            return Ok(());
+        }
+        let wanted = |index: usize| matches!(claims.get(index), Some(Claimed::Wanted));
+        for (index, (entry, room)) in self.entries.iter().zip(&mut self.rooms).enumerate() {
+            if let Some(room) = room.as_mut().filter(|_| wanted(index))
+                && let Err(error) = self.core.make_room(entry, room, self.by).await
+            {
+                self.core.meter.of(entry.name()).refused(1);
+                return Err(error);
+            }
+        }
+        for (index, room) in self.rooms.iter_mut().enumerate() {
+            if let Some(room) = room.as_mut().filter(|_| wanted(index)) {
+                room.take();
+            }
+        }
+        Ok(())
+    }
+
+    async fn requests(
+        &self,
+        message: &Message,
+        claims: &[Claimed],
+    ) -> Result<Vec<std::result::Result<PublishRequest, MessageId>>> {
+        let now = self.core.now();
+        let mut requests = Vec::with_capacity(claims.len());
+        for (entry, claim) in self.entries.iter().zip(claims) {
+            if let Claimed::Held(first) = claim {
+                requests.push(Err(first.clone()));
+                continue;
+            }
+            let (properties, body) = (self.core.properties(message, now), message.payload().clone());
+            let request = self.core.request(entry.name(), &entry.address, message.delay(), properties, body);
+            requests.push(Ok(self.core.in_time("publish", self.by, request).await?));
+        }
+        Ok(requests)
+    }
+
+    /// Gives back what was claimed for a message that was not sent.
+    async fn release(&self, message: &Message, claims: &[Claimed]) {
+        for (entry, claim) in self.entries.iter().zip(claims) {
+            if matches!(claim, Claimed::Wanted) {
+                self.core.release_key_of(entry, message).await;
+            }
+        }
+    }
+
+    async fn finish(&self, message: &Message, begun: Result<Vec<Copy>>) -> Result<Published> {
+        let mut outcomes = Vec::with_capacity(self.entries.len());
+        for (copy, entry) in begun?.into_iter().zip(self.entries) {
+            outcomes.push(self.outcome(message, entry, copy).await);
+        }
+        summed(self.to, message, outcomes)
+    }
+
+    /// The next publish is to ask whether the queue is there.
+    fn forget(&self, entry: &CatalogueEntry) {
+        self.publisher.forget(&self.core.names.ready(entry.name()));
+    }
+
+    async fn outcome(&self, message: &Message, entry: &CatalogueEntry, copy: Copy) -> Outcome {
+        let meter = self.core.meter.of(entry.name());
+        let outcome = match copy {
+            Copy::Duplicate(first) => {
+                meter.published(1);
+                meter.duplicates(1);
+                return Outcome::Duplicate(first);
+            }
+            Copy::Sent(answer) => match self.core.answered(answer, self.by).await {
+                Ok(Confirm::Stored) => {
+                    meter.published(1);
+                    return Outcome::Stored;
+                }
+                Ok(Confirm::Unroutable) => Outcome::Gone,
+                Err(error) => Outcome::Failed(error),
+            },
+        };
+        self.forget(entry);
+        let is_definite = match &outcome {
+            Outcome::Failed(error) => error.certainty() == Certainty::Definite,
+            _ => true,
+        };
+        if is_definite {
+            self.core.release_key_of(entry, message).await;
+        }
+        outcome
+    }
+}
+
+/// What became of a message by what became of its copies.
+fn summed(to: &Destination, message: &Message, outcomes: Vec<Outcome>) -> Result<Published> {
+    let (mut stored, mut first, mut failed) = (false, None, None);
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Stored => stored = true,
+            Outcome::Duplicate(id) => first = first.or(Some(id)),
+            Outcome::Gone => {}
+            Outcome::Failed(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match (failed, first) {
+        (Some(error), _) if stored => Err(unknown(error)),
+        (Some(error), _) => Err(error),
+        (None, _) if stored => Ok(Published::stored(message.id().clone())),
+        (None, Some(first)) => Ok(Published::duplicate(message.id().clone(), first)),
+        (None, None) => Err(Error::not_found(to.clone())),
+    }
+}
+
+/// The same error, where some copies are stored and others are not.
+fn unknown(error: Error) -> Error {
+    match error.certainty() {
+        Certainty::Unknown => error,
+        Certainty::Definite => Error::unavailable(NAME, Certainty::Unknown, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polyqueue::RoutingKey;
+
+    fn sum(outcomes: Vec<Outcome>) -> Result<Published> {
+        let to = RoutingKey::new("t").unwrap().into();
+        summed(&to, &Message::new("").with_id(MessageId::new("own").unwrap()), outcomes)
+    }
+
+    fn duplicate() -> Outcome {
+        Outcome::Duplicate(MessageId::new("first").unwrap())
+    }
+
+    #[test]
+    fn a_message_is_a_duplicate_only_where_all_queues_had_it() {
+        assert_eq!(sum(vec![duplicate(), Outcome::Stored]).unwrap().duplicate_of, None);
+        let all = sum(vec![duplicate(), Outcome::Gone]).unwrap();
+        assert_eq!(all.duplicate_of.unwrap().as_str(), "first");
+        assert!(matches!(sum(vec![Outcome::Gone]), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn what_is_stored_in_part_is_not_a_definite_failure() {
+        let failed = || Outcome::Failed(Error::Closed);
+        assert_eq!(sum(vec![failed(), Outcome::Stored]).unwrap_err().certainty(), Certainty::Unknown);
+        assert_eq!(sum(vec![failed(), Outcome::Gone]).unwrap_err().certainty(), Certainty::Definite);
+    }
+}

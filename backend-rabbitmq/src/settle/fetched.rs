@@ -1,0 +1,38 @@
+//! A message that a consumer has.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use polyqueue::Message;
+use tokio::time::Instant;
+
+use crate::wire::expiry::Expiry;
+use crate::wire::properties::Raw;
+
+/// A message that can be handed out: what it says and what is needed to publish it again.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) raw: Raw,
+    pub(crate) message: Message,
+    pub(crate) attempt: u32,
+    /// The last attempt that it may have.
+    pub(crate) max_attempts: u32,
+    /// Its time to live, when it has one.
+    pub(crate) expiry: Option<Expiry>,
+    /// From when on it may not be handed out.
+    pub(crate) stale_at: Option<Instant>,
+    /// Its queue's address: tells a queue from a later one of its name.
+    pub(crate) address: Option<Arc<str>>,
+}
+
+impl Fetched {
+    /// Whether its time to live is over by this client's clock.
+    pub(crate) fn is_over(&self, now: DateTime<Utc>) -> bool {
+        self.expiry.is_some_and(|expiry| expiry.is_over(now))
+    }
+
+    /// Whether it may not be handed out.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale_at.is_some_and(|at| at <= Instant::now())
+    }
+}

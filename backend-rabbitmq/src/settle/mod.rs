@@ -1,0 +1,7 @@
+//! How a message leaves: receipts, verdicts, what is published in its place, acks.
+
+pub(crate) mod acks;
+pub(crate) mod fetched;
+pub(crate) mod receipt;
+pub(crate) mod republish;
+pub(crate) mod unacked;

@@ -1,0 +1,161 @@
+//! What is published in place of a delivery before it is acked: the next copy, or a dead letter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{DeadReason, Error, Result, Settled, Verdict};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::consume::state::ConsumerState;
+use crate::settle::fetched::Fetched;
+use crate::settle::receipt::Key;
+use crate::wire::dead;
+use crate::wire::dead::{Death, EXPIRED};
+use crate::wire::properties::Raw;
+use crate::wire::republish;
+use crate::wire::terms;
+
+/// What follows when the broker has what was published, and again when it has the ack.
+#[derive(Debug)]
+pub(crate) enum AfterAck {
+    /// A verdict is answered.
+    Answer { verdict: Verdict, answer: Settled, since: Instant, reply: oneshot::Sender<Result<Settled>> },
+    /// A message that came back was filed again.
+    Recovered,
+    /// A message was moved that nobody asked about.
+    Nothing,
+}
+
+/// A delivery whose replacement has been published, or not.
+pub(crate) struct Republished {
+    pub(crate) key: Key,
+    pub(crate) then: AfterAck,
+    pub(crate) result: Result<()>,
+}
+
+impl ConsumerState {
+    /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
+    pub(crate) async fn apply(&self, item: Arc<Fetched>, verdict: &Verdict, over: bool) -> Result<()> {
+        match verdict {
+            _ if self.is_gone(&item) => Ok(()),
+            Verdict::Ack => {
+                self.release_key(&item).await;
+                Ok(())
+            }
+            Verdict::Retry { .. } if over => self.dead_letter_expired(&item, item.attempt).await,
+            Verdict::Release { .. } if over => self.dead_letter_expired(&item, item.attempt - 1).await,
+            Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
+                self.dead_letter_fetched(&item, self.death(DeadReason::MaxAttempts, error, item.attempt))
+                    .await
+            }
+            Verdict::Retry { after, error } => self.file(&item, item.attempt + 1, *after, Some(error)).await,
+            Verdict::Release { after } => self.file(&item, item.attempt, *after, None).await,
+            Verdict::DeadLetter { reason, error } => {
+                self.dead_letter_fetched(&item, self.death((*reason).into(), error, item.attempt)).await
+            }
+        }
+    }
+
+    /// What a lease's end makes of a message.
+    pub(crate) async fn expire(&self, item: Arc<Fetched>) -> Result<()> {
+        if self.is_gone(&item) {
+            return Ok(());
+        }
+        if item.is_over(self.core.now()) {
+            return self.dead_letter_expired(&item, item.attempt).await;
+        }
+        if item.attempt < item.max_attempts {
+            return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
+        }
+        let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
+        self.dead_letter_fetched(&item, death).await
+    }
+
+    /// The death of a message that was in hand when its time to live ended.
+    async fn dead_letter_expired(&self, item: &Fetched, attempts: u32) -> Result<()> {
+        self.dead_letter_fetched(item, self.death(DeadReason::Expired, EXPIRED, attempts)).await
+    }
+
+    /// Publishes the dead letter of a message.
+    pub(crate) async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<()> {
+        self.dead_letter(&item.raw, death).await?;
+        self.release_key(item).await;
+        Ok(())
+    }
+
+    /// Frees the message's dedup key, when it has one.
+    async fn release_key(&self, item: &Fetched) {
+        if item.message.dedup_key().is_some()
+            && let Some(entry) = self.core.catalogue.entry(self.queue())
+            && item.address.as_ref() == Some(&entry.address)
+        {
+            self.core.release_key_of(&entry, &item.message).await;
+        }
+    }
+
+    /// Whether something is to be done before a message is acked.
+    pub(crate) fn is_simple(&self, item: &Fetched) -> bool {
+        !self.core.is_freed_by_ack(self.queue(), &item.message)
+    }
+
+    /// Publishes the message again, for `attempt`.
+    pub(crate) async fn file(
+        &self,
+        item: &Fetched,
+        attempt: u32,
+        after: Duration,
+        error: Option<&str>,
+    ) -> Result<()> {
+        let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
+        let mut properties = republish::republished(&item.raw, &item.message, attempt, error.as_deref());
+        if let Some(expiry) = &item.expiry {
+            let now = self.core.now();
+            let left = Some(expiry.left(now)).filter(|_| after.is_zero());
+            properties = terms::expiring(properties, expiry.ttl, expiry.end(now), left);
+        }
+        let body = item.raw.body.clone();
+        let mut address = item.address.clone().unwrap_or_default();
+        if !after.is_zero() {
+            address = self.core.address(self.queue()).await?;
+        }
+        let request = self.core.request(self.queue(), &address, after, properties, body).await?;
+        self.store(request).await
+    }
+
+    /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
+    pub(crate) fn is_gone(&self, item: &Fetched) -> bool {
+        item.address.as_ref().is_some_and(|address| self.core.catalogue.was_deleted_here(address))
+    }
+
+    /// Publishes a dead letter.
+    pub(crate) async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
+        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue(), reason = %death.reason);
+        self.store(PublishRequest {
+            exchange: String::new(),
+            key: self.core.names.dead(self.queue()),
+            properties: dead::dead_letter(raw, death),
+            body: raw.body.clone(),
+        })
+        .await?;
+        self.core.retain_after_death(self.queue()).await;
+        Ok(())
+    }
+
+    /// A death in this consumer's hands.
+    pub(crate) fn death(&self, reason: DeadReason, error: &str, attempts: u32) -> Death {
+        let consumer = Some(self.subscription.consumer.clone());
+        Death { reason, error: error.to_owned(), attempts, consumer, at: self.core.now() }
+    }
+
+    async fn store(&self, request: PublishRequest) -> Result<()> {
+        let stored = tokio::time::timeout(self.core.deadline, self.core.store(request)).await;
+        match stored {
+            Ok(Ok(Confirm::Stored)) => Ok(()),
+            Ok(Ok(Confirm::Unroutable)) => Err(Error::not_found(self.queue().clone())),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::timeout("publish", self.core.deadline, polyqueue::Certainty::Unknown)),
+        }
+    }
+}

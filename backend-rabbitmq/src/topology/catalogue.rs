@@ -1,0 +1,291 @@
+//! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, ExchangeKind};
+use parking_lot::Mutex;
+use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::address::NAME;
+use crate::connection::fault::{is_missing, is_not_yet};
+use crate::connection::link::Session;
+use crate::connection::publisher::PublishRequest;
+use crate::topology::records::{AddressOwner, CatalogueEntry, KnownQueues, Record};
+
+/// How many records are under way at a time.
+const WINDOW: u16 = 500;
+/// How long a stream that has records may show none.
+const EMPTY: Duration = Duration::from_secs(5);
+/// How long to wait before a stream that shows nothing is looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Where a stream holds more than this, its oldest whole segments go.
+const MAX_BYTES: i64 = 20 * 1024 * 1024;
+
+/// The stream of one namespace, as far as this handle has read it.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    stream: String,
+    known: Mutex<KnownQueues>,
+    /// One reader at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// A follower reads every record as it is written.
+    live: AtomicBool,
+}
+
+impl Catalogue {
+    pub(crate) fn new(stream: String) -> Self {
+        Self {
+            stream,
+            known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            live: AtomicBool::new(false),
+        }
+    }
+
+    /// All queues, by name.
+    pub(crate) fn queues(&self) -> Vec<QueueSpec> {
+        self.known.lock().queues.values().map(|entry| (*entry.spec).clone()).collect()
+    }
+
+    /// A queue, as far as it was read.
+    pub(crate) fn entry(&self, queue: &QueueName) -> Option<CatalogueEntry> {
+        self.known.lock().queues.get(queue.as_str()).cloned()
+    }
+
+    /// The address of a queue, as far as it was read.
+    pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.known.lock().queues.get(queue.as_str()).map(|entry| entry.address.clone())
+    }
+
+    /// The queues that a message to this topic is for, by name.
+    pub(crate) fn matching(&self, key: &RoutingKey) -> Vec<CatalogueEntry> {
+        let known = self.known.lock();
+        known.queues.values().filter(|entry| entry.is_bound_to(key)).cloned().collect()
+    }
+
+    /// Whose an address is, as far as it was read.
+    pub(crate) fn whose(&self, address: &str) -> AddressOwner {
+        self.known.lock().whose(address)
+    }
+
+    /// Acts by a record before it is read.
+    pub(crate) fn apply(&self, record: Record) {
+        self.known.lock().apply(record);
+    }
+
+    /// Whether no record was ever read.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.known.lock().next == 0
+    }
+
+    /// Whether a follower reads every record as it is written.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Relaxed)
+    }
+
+    /// Whether it was read within this time.
+    pub(crate) fn is_fresh(&self, within: Duration) -> bool {
+        self.known.lock().read_at.is_some_and(|at| at.elapsed() < within)
+    }
+
+    /// Remembers that this handle deletes the queue at this address.
+    pub(crate) fn delete_here(&self, address: Arc<str>) {
+        self.known.lock().deleted_here.insert(address);
+    }
+
+    /// Whether this handle deleted the queue at this address: what was in hand then has gone with it.
+    pub(crate) fn was_deleted_here(&self, address: &str) -> bool {
+        self.known.lock().deleted_here.contains(address)
+    }
+
+    /// A request that appends a record.
+    pub(crate) fn request(&self, record: &Record) -> PublishRequest {
+        let body = serde_json::to_vec(record).unwrap_or_default().into();
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        PublishRequest { exchange: String::new(), key: self.stream.clone(), properties, body }
+    }
+
+    /// The stream's name, and that of the exchange which says that the stream can be read.
+    pub(crate) fn name(&self) -> &str {
+        &self.stream
+    }
+
+    /// Whether the stream can be read: it is there, and its first record, too.
+    pub(crate) async fn exists(&self, session: &Session) -> Result<bool> {
+        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+        let channel = session.channel().await?;
+        let name = self.stream.as_str().into();
+        match channel.exchange_declare(name, ExchangeKind::Fanout, options, FieldTable::default()).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(session.fault(&error)),
+        }
+    }
+
+    /// What the stream is declared with.
+    pub(crate) fn arguments() -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_BYTES));
+        arguments
+    }
+
+    /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
+    pub(crate) async fn refresh(&self, session: &Session) -> Result<()> {
+        let asked = Instant::now();
+        let _turn = self.turn.lock().await;
+        if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
+            return Ok(()); // somebody has read since
+        }
+        let (begun, before) = (Instant::now(), self.known.lock().next);
+        let tail = self.last_records(session).await?;
+        let next = self.begin_at(before, tail.last().and_then(offset));
+        if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
+            && first > next
+        {
+            self.catch_up(session, next, end).await.map_err(|e| session.fault(&e))?;
+        }
+        let mut known = self.known.lock();
+        for delivery in &tail {
+            take(&mut known, delivery);
+        }
+        known.read_at = Some(begun);
+        Ok(())
+    }
+
+    /// The last records; none where there is no catalogue. One that was read before is not asked first whether it is there.
+    async fn last_records(&self, session: &Session) -> Result<Vec<Delivery>> {
+        if !self.is_unread()
+            && let Ok(tail) = self.tail(session).await
+            && !tail.is_empty()
+        {
+            return Ok(tail);
+        }
+        if self.exists(session).await? { self.tail_in_time(session).await } else { Ok(Vec::new()) }
+    }
+
+    /// Where to go on reading. A stream that ends before what was read `before` its end was asked for is another: the broker was
+    /// wiped. What a follower has read since proves nothing.
+    fn begin_at(&self, before: i64, end: Option<i64>) -> i64 {
+        let mut known = self.known.lock();
+        if end.map_or(0, |end| end + 1) < before {
+            *known = KnownQueues::default();
+        }
+        known.next
+    }
+
+    /// The last records of a stream that has some. A broker that has just started may not show it yet: that is no answer.
+    async fn tail_in_time(&self, session: &Session) -> Result<Vec<Delivery>> {
+        let deadline = Instant::now() + EMPTY;
+        loop {
+            match self.tail(session).await {
+                Ok(tail) if !tail.is_empty() => return Ok(tail),
+                Err(error) if !is_not_yet(&error) => return Err(session.fault(&error)),
+                Ok(_) | Err(_) if Instant::now() >= deadline => {
+                    let said = format!("its catalogue, the stream {:?}, cannot be read", self.stream);
+                    return Err(Error::unavailable(NAME, Certainty::Definite, said));
+                }
+                Ok(_) | Err(_) => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
+    /// there, whatever follows it stands before the answer to the next command.
+    async fn tail(&self, session: &Session) -> lapin::Result<Vec<Delivery>> {
+        let Ok(channel) = session.channel().await else { return Ok(Vec::new()) };
+        let last = AMQPValue::LongString("last".into());
+        let mut reader = self.read_from(&channel, last).await?;
+        let mut tail = Vec::new();
+        match timeout(EMPTY, reader.next()).await {
+            Ok(Some(first)) => tail.push(first?),
+            Ok(None) | Err(_) => return Ok(tail),
+        }
+        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
+        while let Some(Some(next)) = reader.next().now_or_never() {
+            tail.push(next?);
+        }
+        Ok(tail)
+    }
+
+    /// The records from `next` to `end`.
+    async fn catch_up(&self, session: &Session, next: i64, end: i64) -> lapin::Result<()> {
+        let Ok(channel) = session.channel().await else { return Ok(()) };
+        let mut reader = self.read_from(&channel, starting(next)).await?;
+        while let Some(delivery) = reader.next().await.transpose()? {
+            self.read(&channel, &delivery).await?;
+            if offset(&delivery).is_none_or(|offset| offset >= end) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
+    pub(crate) async fn follow(&self, session: &Session) -> Result<()> {
+        self.refresh(session).await?;
+        let channel = session.channel().await?;
+        let from = starting(self.known.lock().next);
+        let mut reader = self.read_from(&channel, from).await.map_err(|e| session.fault(&e))?;
+        self.live.store(true, Relaxed);
+        let _ended = Ended(&self.live);
+        while let Some(delivery) = reader.next().await.transpose().map_err(|e| session.fault(&e))? {
+            self.read(&channel, &delivery).await.map_err(|e| session.fault(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Reads one record, and asks for more before the window is used up.
+    async fn read(&self, channel: &Channel, delivery: &Delivery) -> lapin::Result<()> {
+        take(&mut self.known.lock(), delivery);
+        if delivery.delivery_tag.is_multiple_of(u64::from(WINDOW / 2)) {
+            channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_from(&self, channel: &Channel, offset: AMQPValue) -> lapin::Result<lapin::Consumer> {
+        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), offset);
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(self.stream.as_str().into(), "".into(), options, arguments).await
+    }
+}
+
+/// Says, however it ends, that nobody follows any more.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
+fn starting(next: i64) -> AMQPValue {
+    match next {
+        0 => AMQPValue::LongString("first".into()),
+        next => AMQPValue::LongLongInt(next),
+    }
+}
+
+fn take(known: &mut KnownQueues, delivery: &Delivery) {
+    if let Some(offset) = offset(delivery) {
+        known.take(offset, &delivery.data);
+    }
+}
+
+fn offset(delivery: &Delivery) -> Option<i64> {
+    let headers = delivery.properties.headers().as_ref()?;
+    match headers.inner().get("x-stream-offset") {
+        Some(AMQPValue::LongLongInt(offset)) => Some(*offset),
+        _ => None,
+    }
+}

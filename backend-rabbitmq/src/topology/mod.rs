@@ -1,0 +1,8 @@
+//! What is on the broker: the catalogue of queues, declaring and deleting, and the queues that delay messages.
+
+pub(crate) mod catalogue;
+pub(crate) mod create_catalogue;
+pub(crate) mod declare;
+pub(crate) mod delay_queues;
+pub(crate) mod records;
+pub(crate) mod unroutable;

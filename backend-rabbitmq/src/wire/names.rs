@@ -1,0 +1,109 @@
+//! What our queues are called on the broker.
+
+use polyqueue::QueueName;
+
+use super::hash::Hash;
+
+/// The longest name of an object, in bytes.
+const LONGEST: usize = 255;
+
+/// The names of one namespace. The middle word keeps users' names and ours apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    namespace: String,
+}
+
+impl Names {
+    pub(crate) fn new(namespace: String) -> Self {
+        Self { namespace }
+    }
+
+    /// The queue that holds ready messages.
+    pub(crate) fn ready(&self, queue: &QueueName) -> String {
+        format!("{}.q.{queue}", self.namespace)
+    }
+
+    /// The queue that holds dead letters.
+    pub(crate) fn dead(&self, queue: &QueueName) -> String {
+        format!("{}.dead.{queue}", self.namespace)
+    }
+
+    /// Whether a broker's queue holds ready messages of this namespace.
+    pub(crate) fn is_ours(&self, object: &str) -> bool {
+        object.strip_prefix(&self.namespace).is_some_and(|rest| rest.starts_with(".q."))
+    }
+
+    /// The exchange for messages to topics.
+    pub(crate) fn topics(&self) -> String {
+        format!("{}.topics", self.namespace)
+    }
+
+    /// A fresh inbox.
+    pub(crate) fn inbox(&self) -> String {
+        format!("{}.r.{}", self.namespace, uuid::Uuid::new_v4().simple())
+    }
+
+    /// Begins the names of the queues behind a queue's dedup keys.
+    fn markers(&self, address: &str) -> String {
+        format!("{}.dedup.{address}.", self.namespace)
+    }
+
+    /// The queue behind a dedup key. A key that is too long for a name is there by its hash.
+    pub(crate) fn marker(&self, address: &str, key: &str) -> String {
+        let markers = self.markers(address);
+        if markers.len() + 2 + key.len() <= LONGEST {
+            return format!("{markers}k.{key}");
+        }
+        let mut hash = Hash::new();
+        hash.add(key.as_bytes());
+        format!("{markers}h.{:032x}", hash.0)
+    }
+
+    /// Whether a broker's queue is behind a dedup key of the queue at this address.
+    pub(crate) fn is_marker(&self, address: &str, object: &str) -> bool {
+        object.starts_with(&self.markers(address))
+    }
+
+    /// The queue that says which dedup keys there are.
+    pub(crate) fn keys(&self, address: &str) -> String {
+        format!("{}.keys.{address}", self.namespace)
+    }
+
+    /// The namespace itself.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The stream that says which queues there are.
+    pub(crate) fn catalogue(&self) -> String {
+        format!("{}.catalogue", self.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_names_and_ours_are_apart_and_fit() {
+        let names = Names::new("n".repeat(32));
+        let catalogue = QueueName::new("catalogue").unwrap();
+        assert_ne!(names.ready(&catalogue), names.catalogue());
+        assert!(names.is_ours(&names.ready(&catalogue)) && !names.is_ours("other.q.catalogue"));
+        let longest = QueueName::new("x".repeat(200)).unwrap();
+        assert!(names.dead(&longest).len() <= 255);
+    }
+
+    #[test]
+    fn every_key_has_a_name_of_its_own_that_fits() {
+        let names = Names::new("n".repeat(32));
+        let address = "a".repeat(32);
+        let long = "k".repeat(200);
+        let keys = ["a", "k.a", "h.a", &long, &"k".repeat(199), "#.*"];
+        let mut objects: Vec<String> = keys.iter().map(|key| names.marker(&address, key)).collect();
+        assert!(objects.iter().all(|object| object.len() <= 255 && names.is_marker(&address, object)));
+        objects.sort();
+        objects.dedup();
+        assert_eq!(objects.len(), keys.len());
+    }
+}
