@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use polyqueue::backend::Deadline;
 use polyqueue::{
     Admin, Certainty, Counters, DeadFilter, DeadId, DeadPage, Error, Health, MessageId, Page, Pattern, Purge,
     QueueName, QueueSpec, QueueStats, Reschedule, Result, async_trait,
 };
 use tokio::time::{Instant, timeout};
 
-use crate::link::{Limit, Reply, Request, Script};
+use crate::link::{Reply, Request, Script};
 use crate::queue::RedisQueue;
 use crate::time::millis;
 use crate::{NAME, letters, scripts};
@@ -20,7 +21,7 @@ const HEALTH: Duration = Duration::from_millis(900);
 impl Admin for RedisQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
         self.hub.check_open()?;
-        self.hub.catalogue.queues(Limit::new("queues", self.hub.deadline)).await
+        self.hub.catalogue.queues(Deadline::new("queues", self.hub.deadline)).await
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
@@ -104,7 +105,7 @@ impl Admin for RedisQueue {
     }
 
     async fn health(&self) -> Health {
-        let limit = Limit::new("health", HEALTH);
+        let limit = Deadline::new("health", HEALTH);
         let link = &self.hub.link;
         let detail = match timeout(HEALTH, link.call(Request::plain("PING"), limit)).await {
             Ok(Ok(_)) => return Health::good(NAME),

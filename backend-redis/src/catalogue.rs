@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 
-use crate::link::{Limit, Link, Reply, Request};
+use crate::link::{Link, Reply, Request};
 use crate::{NAME, keys, scripts};
 
 /// The most routing keys whose routes are kept.
@@ -42,19 +43,19 @@ impl Catalogue {
     }
 
     /// All queues, by name.
-    pub(crate) async fn queues(&self, limit: Limit) -> Result<Vec<QueueSpec>> {
+    pub(crate) async fn queues(&self, limit: Deadline) -> Result<Vec<QueueSpec>> {
         Ok(self.read(limit).await?.1)
     }
 
     /// What it says of one queue, as it is written there.
-    pub(crate) async fn text_of(&self, queue: &QueueName, limit: Limit) -> Result<Option<String>> {
+    pub(crate) async fn text_of(&self, queue: &QueueName, limit: Deadline) -> Result<Option<String>> {
         let mut request = Request::plain("HGET");
         request.arg(keys::catalogue(&self.namespace)).arg(queue.as_str());
         Ok(self.link.call(request, limit).await?.reply.into_text())
     }
 
     /// What is known; read when nothing is.
-    pub(crate) async fn known(&self, limit: Limit) -> Result<Arc<Table>> {
+    pub(crate) async fn known(&self, limit: Deadline) -> Result<Arc<Table>> {
         let known = self.known.lock().clone();
         match known {
             Some(table) => Ok(table),
@@ -63,7 +64,7 @@ impl Catalogue {
     }
 
     /// What stands now: `table`, or a newer one.
-    pub(crate) async fn newer(&self, table: Arc<Table>, limit: Limit) -> Result<Arc<Table>> {
+    pub(crate) async fn newer(&self, table: Arc<Table>, limit: Deadline) -> Result<Arc<Table>> {
         let mut request = Request::plain("GET");
         request.arg(keys::version(&self.namespace));
         let version = self.link.call(request, limit).await?.reply.into_text().unwrap_or_default();
@@ -71,14 +72,14 @@ impl Catalogue {
     }
 
     /// Reads it again.
-    pub(crate) async fn reload(&self, limit: Limit) -> Result<Arc<Table>> {
+    pub(crate) async fn reload(&self, limit: Deadline) -> Result<Arc<Table>> {
         let (version, specs) = self.read(limit).await?;
         let table = Arc::new(Table::new(version, specs, &self.namespace));
         *self.known.lock() = Some(table.clone());
         Ok(table)
     }
 
-    async fn read(&self, limit: Limit) -> Result<(String, Vec<QueueSpec>)> {
+    async fn read(&self, limit: Deadline) -> Result<(String, Vec<QueueSpec>)> {
         let (catalogue, version) = (keys::catalogue(&self.namespace), keys::version(&self.namespace));
         let request = Request::script(&scripts::ROUTES, &[&catalogue, &version]);
         let reply = self.link.call(request, limit).await?.reply;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, Message, Priority, QueueName, Result};
 use tokio::time::Instant;
 
 use crate::codec::{self, Fields, Unreadable};
-use crate::link::{Answer, Limit, Link, Reply, Request};
+use crate::link::{Answer, Link, Reply, Request};
 use crate::time::millis;
 use crate::{NAME, scripts};
 
@@ -79,7 +80,7 @@ pub(crate) fn nothing(prefix: &str) -> Request {
 }
 
 impl Wanted<'_> {
-    pub(crate) async fn claim(&self, link: &std::sync::Arc<Link>, limit: Limit) -> Result<Claimed> {
+    pub(crate) async fn claim(&self, link: &std::sync::Arc<Link>, limit: Deadline) -> Result<Claimed> {
         let mut request = Request::script(&scripts::CLAIM, &[self.prefix]);
         request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
         request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);

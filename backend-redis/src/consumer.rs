@@ -1,6 +1,5 @@
 //! A consumer: receives wait at a desk, a task fetches for them, verdicts go their own way.
 
-mod held;
 mod verdicts;
 
 use std::fmt;
@@ -8,32 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use polyqueue::backend::{CloseReason, Deadline, LeaseTable, PendingReceives, ReceiptTimes};
 use polyqueue::{
     Certainty, Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict,
     async_trait,
 };
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::claim::{Claimed, Clock, Leased, Wanted};
-use crate::desk::{Desk, End, Ticket};
 use crate::given::Given;
 use crate::hub::{Hub, Route};
-use crate::link::{Limit, Reply, Request};
+use crate::link::{Reply, Request};
 use crate::settler::Judged;
 use crate::time::millis;
 use crate::wakers::Bell;
 use crate::{keys, pump, receipt};
-use held::Holding;
 
 /// What a consumer and its task share.
 pub(crate) struct Core {
     pub(crate) hub: Arc<Hub>,
     pub(crate) route: Arc<Route>,
     pub(crate) bell: Arc<Bell>,
-    pub(crate) desk: Desk,
-    pub(crate) held: Holding,
+    pub(crate) pending: PendingReceives<Delivery>,
+    pub(crate) leases: LeaseTable<Receipt, ()>,
     subscription: Subscription,
     number: u64,
     /// Names this consumer in its leases.
@@ -60,8 +57,8 @@ impl RedisConsumer {
             hub: hub.clone(),
             route: hub.route(&subscription.queue),
             bell: hub.wakers.add(number),
-            desk: Desk::default(),
-            held: Holding::new(subscription.prefetch),
+            pending: PendingReceives::new(hub.deadline, Certainty::Unknown),
+            leases: LeaseTable::new(subscription.prefetch),
             number,
             holder: format!("{}-{number}", hub.tag),
             waiter: format!(
@@ -96,17 +93,9 @@ impl Consumer for RedisConsumer {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let ticket = match core.desk.arrive(max, wait) {
-            Ok(ticket) => ticket,
-            Err(outcome) => return outcome,
-        };
-        core.bell.nudge();
-        let receive = Receive { core, ticket };
-        let deadline = wait + core.hub.deadline;
-        let late = |_| Error::timeout("receive", deadline, Certainty::Unknown);
-        match timeout(deadline, receive.ticket.outcome()).await.map_err(late) {
-            Ok(outcome) => outcome,
-            Err(late) => Err(core.hub.link.trouble().unwrap_or(late)),
+        match core.pending.receive(max, wait).await {
+            Err(late @ Error::Timeout { .. }) => Err(core.hub.link.trouble().unwrap_or(late)),
+            outcome => outcome,
         }
     }
 
@@ -125,7 +114,7 @@ impl Consumer for RedisConsumer {
     }
 
     async fn close(&self) -> Result<()> {
-        self.core.end(End::Consumer);
+        self.core.end(CloseReason::Consumer);
         let mut ended = self.ended.clone();
         let deadline = self.core.hub.deadline;
         let late = || Error::timeout("closing a consumer", deadline, Certainty::Unknown);
@@ -135,7 +124,7 @@ impl Consumer for RedisConsumer {
 
 impl Drop for RedisConsumer {
     fn drop(&mut self) {
-        self.core.end(End::Consumer);
+        self.core.end(CloseReason::Consumer);
     }
 }
 
@@ -148,29 +137,15 @@ impl fmt::Debug for RedisConsumer {
     }
 }
 
-/// A receive under way. Dropped, it gives back what it was given and nobody took.
-struct Receive<'a> {
-    core: &'a Arc<Core>,
-    ticket: Arc<Ticket>,
-}
-
-impl Drop for Receive<'_> {
-    fn drop(&mut self) {
-        let deliveries = self.core.desk.leave(&self.ticket);
-        self.core.give_back_later(&deliveries);
-    }
-}
-
 impl Core {
     /// Ends all receives, now and later.
-    pub(crate) fn end(&self, end: End) {
-        self.desk.close(end);
-        self.bell.nudge();
+    pub(crate) fn end(&self, reason: CloseReason) {
+        self.pending.close(reason);
     }
 
     /// Waits no longer, as far as publishers know. Answers whether it still did: else somebody has just woken it, or given it
     /// a message.
-    pub(crate) async fn leave(&self, limit: Limit) -> bool {
+    pub(crate) async fn leave(&self, limit: Deadline) -> bool {
         let mut request = Request::plain("ZREM");
         request.arg(keys::waiters(&self.route.prefix)).arg(&self.waiter);
         self.hub.link.call(request, limit).await.is_ok_and(|answer| answer.reply == Reply::Number(1))
@@ -205,7 +180,7 @@ impl Core {
         messages: usize,
         park: bool,
         sparse: bool,
-        limit: Limit,
+        limit: Deadline,
     ) -> Result<Claimed> {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
         let wanted = Wanted {
@@ -232,7 +207,7 @@ impl Core {
             match message {
                 Ok(message) => deliveries.push(Delivery {
                     queue: self.route.queue.clone(),
-                    receipt: receipt::write(&lease, self.epoch, now, until),
+                    receipt: receipt::write(&lease, self.epoch, ReceiptTimes { handed: now, until }),
                     message,
                     attempt,
                     lease_until: until,
@@ -249,8 +224,11 @@ impl Core {
 
     /// Gives messages to those that wait; what nobody wants comes back.
     pub(crate) fn hand_out(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
-        self.held.add(&deliveries);
-        self.desk.hand_out(deliveries)
+        if self.subscription.prefetch > 0 {
+            let lease = |delivery: &Delivery| (delivery.receipt.clone(), (), delivery.lease_until);
+            self.leases.hand_out(Instant::now(), deliveries.iter().map(lease));
+        }
+        self.pending.offer(deliveries)
     }
 
     /// Releases what nobody was given, attempts unburned.
@@ -259,26 +237,11 @@ impl Core {
         self.route.settle.send(released).await;
     }
 
-    /// The same from where nothing can wait. Outside any runtime nothing can be sent: then it comes back at the end of
-    /// its lease.
-    fn give_back_later(&self, deliveries: &[Delivery]) {
-        if deliveries.is_empty() {
-            return;
-        }
-        let released = self.released(deliveries);
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (lane, busy) = (self.route.settle.clone(), self.hub.busy.enter());
-        runtime.spawn(async move {
-            lane.send(released).await;
-            drop(busy);
-        });
-    }
-
     fn released(&self, deliveries: &[Delivery]) -> Vec<Judged> {
-        self.held.remove(deliveries.iter().map(|delivery| &delivery.receipt));
+        deliveries.iter().for_each(|delivery| self.leases.finish(&delivery.receipt));
         let release = |delivery: &Delivery| {
             let held = receipt::read(&delivery.receipt, self.epoch).ok()?;
-            Some(Judged::unhanded(held.lease.to_owned(), held.until))
+            Some(Judged::unhanded(held.lease.to_owned(), held.times.until))
         };
         deliveries.iter().filter_map(release).collect()
     }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 use tokio::time::Instant;
 
-use crate::link::{Limit, Reply, Request, Script};
+use crate::link::{Reply, Request, Script};
 use crate::queue::RedisQueue;
 use crate::time::uid;
 use crate::{catalogue, keys, scripts};
@@ -30,7 +31,7 @@ impl RedisQueue {
             let mut spec = existing.cloned().ok_or_else(|| Error::not_found(queue.clone()))?;
             Ok(spec.bindings.remove(pattern).then_some(spec))
         };
-        let limit = Limit::new("unbind", self.hub.deadline);
+        let limit = Deadline::new("unbind", self.hub.deadline);
         let known = self.hub.catalogue.text_of(queue, limit).await?;
         self.change("unbind", queue, known, without).await
     }

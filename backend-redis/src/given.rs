@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use polyqueue::backend::Deadline;
 use polyqueue::{Message, Priority};
 use tokio::time::Instant;
 
 use crate::claim::Leased;
 use crate::codec::{self, Fields, Unreadable};
-use crate::link::{Limit, Link, Request};
+use crate::link::{Link, Request};
 use crate::settler::Judged;
 use crate::{packed, scripts, settler};
 
@@ -44,7 +45,7 @@ impl Given {
 
     /// Gives it back where nobody can handle it, attempt unburned. Should it fail, it comes back at the end of its lease.
     pub(crate) async fn give_back(self, link: Arc<Link>) {
-        let limit = Limit::new("giving a message back", Duration::from_secs(5));
+        let limit = Deadline::new("giving a message back", Duration::from_secs(5));
         let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
         settler::write(&Judged::unhanded(self.lease, Instant::now()), &mut request);
         let _ = link.call(request, limit).await;

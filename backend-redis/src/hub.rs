@@ -1,20 +1,19 @@
 //! What one handle and its consumers share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
+use polyqueue::backend::{Batcher, Deadline, Lifecycle};
 use polyqueue::{Error, Info, Meter, QueueName, Result};
-use tokio::sync::Notify;
 
 use crate::catalogue::Catalogue;
 use crate::consumer::Core;
 use crate::keys;
-use crate::lane::Lane;
-use crate::link::{Limit, Link, Reply, Request, Script};
+use crate::link::{Link, Reply, Request, Script};
 use crate::publisher::{Pace, Publisher};
 use crate::settler::Settler;
 use crate::topics::Topics;
@@ -31,13 +30,12 @@ pub(crate) struct Hub {
     pub(crate) deadline: Duration,
     pub(crate) clock_offset: TimeDelta,
     pub(crate) meter: Arc<Meter>,
-    pub(crate) busy: Arc<Busy>,
+    pub(crate) busy: Lifecycle,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) topics: Arc<Lane<Topics>>,
+    pub(crate) topics: Arc<Batcher<Topics>>,
     /// Numbers consumers, and publishers that wait for room.
     pub(crate) consumers: AtomicU64,
     cores: Mutex<Vec<Weak<Core>>>,
-    closed: AtomicBool,
     routes: Mutex<HashMap<QueueName, Arc<Route>>>,
 }
 
@@ -45,11 +43,11 @@ pub(crate) struct Hub {
 pub(crate) struct Route {
     pub(crate) queue: QueueName,
     pub(crate) prefix: String,
-    pub(crate) publish: Arc<Lane<Publisher>>,
+    pub(crate) publish: Arc<Batcher<Publisher>>,
     pub(crate) pace: Arc<Pace>,
     /// Set once it is known that the queue keeps dedup keys.
     pub(crate) keeps_keys: OnceLock<()>,
-    pub(crate) settle: Arc<Lane<Settler>>,
+    pub(crate) settle: Arc<Batcher<Settler>>,
 }
 
 /// The parts of a hub that are known when it is opened.
@@ -65,7 +63,7 @@ pub(crate) struct Opened {
 
 impl Hub {
     pub(crate) fn new(opened: Opened) -> Arc<Self> {
-        let (meter, busy) = (Arc::<Meter>::default(), Arc::<Busy>::default());
+        let (meter, busy) = (Arc::<Meter>::default(), Lifecycle::default());
         let catalogue = Arc::new(Catalogue::new(opened.link.clone(), opened.namespace.clone()));
         let topics = Topics {
             link: opened.link.clone(),
@@ -74,7 +72,7 @@ impl Hub {
             meter: meter.clone(),
         };
         Arc::new(Self {
-            topics: Lane::new(topics, opened.deadline, busy.clone()),
+            topics: Batcher::new(topics, opened.deadline, busy.clone()),
             catalogue,
             link: opened.link,
             wakers: opened.wakers,
@@ -87,7 +85,6 @@ impl Hub {
             busy,
             consumers: AtomicU64::new(1),
             cores: Mutex::default(),
-            closed: AtomicBool::new(false),
             routes: Mutex::default(),
         })
     }
@@ -95,12 +92,12 @@ impl Hub {
     /// # Errors
     /// [`Error::Closed`] once the handle was closed.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+        self.busy.check_open()
     }
 
     /// Whether this call closed it.
     pub(crate) fn shut(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+        self.busy.close()
     }
 
     /// Keeps a consumer in mind until it is dropped.
@@ -155,10 +152,10 @@ impl Hub {
         Route {
             queue: queue.clone(),
             prefix,
-            publish: Lane::new(publisher, deadline, self.busy.clone()),
+            publish: Batcher::new(publisher, deadline, self.busy.clone()),
             pace,
             keeps_keys: OnceLock::new(),
-            settle: Lane::new(settler, deadline, self.busy.clone()),
+            settle: Batcher::new(settler, deadline, self.busy.clone()),
         }
     }
 
@@ -183,43 +180,6 @@ impl Hub {
 
     pub(crate) async fn call(&self, what: &'static str, request: Request) -> Result<Reply> {
         self.check_open()?;
-        Ok(self.link.call(request, Limit::new(what, self.deadline)).await?.reply)
-    }
-}
-
-/// Counts what is under way, so that closing can wait for it.
-#[derive(Default)]
-pub(crate) struct Busy {
-    tasks: AtomicUsize,
-    fewer: Notify,
-}
-
-/// One thing that is under way.
-pub(crate) struct Entered(Arc<Busy>);
-
-impl Busy {
-    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        self.tasks.fetch_add(1, Ordering::AcqRel);
-        Entered(self.clone())
-    }
-
-    /// Nothing is under way.
-    pub(crate) async fn idle(&self) {
-        loop {
-            let fewer = self.fewer.notified();
-            tokio::pin!(fewer);
-            fewer.as_mut().enable();
-            if self.tasks.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            fewer.await;
-        }
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.tasks.fetch_sub(1, Ordering::AcqRel);
-        self.0.fewer.notify_waiters();
+        Ok(self.link.call(request, Deadline::new(what, self.deadline)).await?.reply)
     }
 }

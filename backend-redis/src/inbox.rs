@@ -1,74 +1,32 @@
 //! Inboxes: a channel each, on the connection that there is anyway. No key is ever made for one.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use parking_lot::Mutex;
+use polyqueue::backend::{Deadline, ReplyBuffer, later};
 use polyqueue::{Certainty, Error, Inbox, Message, Priority, Published, ReplyAddress, Result, async_trait};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::codec::{self, Fields, Written};
 use crate::hub::Hub;
-use crate::link::{Answer, Limit, Request};
+use crate::link::{Answer, Request};
 use crate::publisher::Outgoing;
 use crate::{NAME, keys, packed};
 
-/// The most replies that an inbox holds for a reader who does not come.
-const MAX_REPLIES: usize = 10_000;
-/// About the most bytes of their payloads.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// Where replies wait for their reader.
-#[derive(Default)]
-pub(crate) struct Mailbox {
-    replies: Mutex<Replies>,
-    more: Notify,
-}
-
-#[derive(Default)]
-struct Replies {
-    waiting: VecDeque<Message>,
-    bytes: usize,
-    closed: bool,
-}
-
-impl Mailbox {
-    /// Takes in what came on the channel. What nobody can read, and what is too much, is dropped.
-    pub(crate) fn take_in(&self, text: Bytes) {
-        let Some(reply) = read(text) else {
-            return tracing::warn!(name: "redis.undecodable_reply", "dropped a reply that cannot be read");
-        };
-        let mut replies = self.replies.lock();
-        if replies.waiting.len() >= MAX_REPLIES || replies.bytes >= MAX_BYTES {
-            let id = reply.id();
-            return tracing::warn!(name: "redis.inbox_full", %id, "dropped a reply: nobody reads this inbox");
-        }
-        replies.bytes += reply.payload().len();
-        replies.waiting.push_back(reply);
-        self.more.notify_one();
-    }
-
-    /// Nothing is received from now on.
-    pub(crate) fn close(&self) {
-        self.replies.lock().closed = true;
-        self.more.notify_one();
-    }
-
-    fn take(&self) -> Result<Vec<Message>> {
-        let mut replies = self.replies.lock();
-        if replies.closed {
-            self.more.notify_one();
-            return Err(Error::Closed);
-        }
-        replies.bytes = 0;
-        Ok(replies.waiting.drain(..).collect())
+/// Takes in what came on the channel of an inbox. What nobody can read, and what is too much, is dropped.
+pub(crate) fn take_in(replies: &ReplyBuffer<Message>, text: Bytes) {
+    let Some(reply) = read(text) else {
+        return tracing::warn!(name: "redis.undecodable_reply", "dropped a reply that cannot be read");
+    };
+    let bytes = reply.payload().len();
+    if let Err(reply) = replies.push(reply, bytes) {
+        let id = reply.id();
+        tracing::warn!(name: "redis.inbox_full", %id, "dropped a reply: nobody reads this inbox");
     }
 }
 
@@ -82,15 +40,15 @@ fn read(text: Bytes) -> Option<Message> {
 pub(crate) struct RedisInbox {
     hub: Arc<Hub>,
     address: ReplyAddress,
-    mailbox: Arc<Mailbox>,
+    replies: Arc<ReplyBuffer<Message>>,
 }
 
 impl RedisInbox {
     pub(crate) async fn open(hub: &Arc<Hub>) -> Result<Self> {
         let channel = format!("{}{}", keys::inboxes(&hub.namespace), Uuid::new_v4().simple());
         let address = ReplyAddress::new(&channel)?;
-        let inbox = Self { hub: hub.clone(), address, mailbox: hub.wakers.add_inbox(&channel) };
-        hub.link.subscribe(&channel, Limit::new("opening an inbox", hub.deadline)).await?;
+        let inbox = Self { hub: hub.clone(), address, replies: hub.wakers.add_inbox(&channel) };
+        hub.link.subscribe(&channel, Deadline::new("opening an inbox", hub.deadline)).await?;
         Ok(inbox)
     }
 }
@@ -104,13 +62,7 @@ impl Inbox for RedisInbox {
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
         self.hub.check_open()?;
         self.hub.info.limits.check_wait(wait)?;
-        let until = Instant::now() + wait;
-        loop {
-            let replies = self.mailbox.take()?;
-            if !replies.is_empty() || timeout_at(until, self.mailbox.more.notified()).await.is_err() {
-                return Ok(replies);
-            }
-        }
+        self.replies.take(later(Instant::now(), wait)).await
     }
 }
 
@@ -121,7 +73,7 @@ impl Drop for RedisInbox {
         let Ok(runtime) = Handle::try_current() else { return };
         let (hub, address) = (self.hub.clone(), self.address.clone());
         runtime.spawn(async move {
-            let limit = Limit::new("closing an inbox", hub.deadline);
+            let limit = Deadline::new("closing an inbox", hub.deadline);
             hub.link.unsubscribe(address.as_str(), limit).await;
         });
     }
@@ -144,7 +96,7 @@ pub(crate) async fn reply(
         return replies.iter().map(|_| missing()).collect();
     }
     let _busy = hub.busy.enter();
-    let limit = Limit::new("publish", hub.deadline);
+    let limit = Deadline::new("publish", hub.deadline);
     let sent = replies.iter().map(|Outgoing { message, published_at }| async move {
         let written = Written::new(message, *published_at);
         let fields = written.fields();

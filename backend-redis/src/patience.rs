@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use polyqueue::{Error, Published, QueueName, Result};
+use polyqueue::backend::{BatchCall, Batcher, Deadline, Jitter};
+use polyqueue::{Certainty, Error, Published, QueueName, Result};
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::Hub;
-use crate::lane::{Freight, Lane, MAX_BYTES, MAX_ITEMS};
-use crate::link::{Limit, Reply, Request};
+use crate::link::{Reply, Request};
 use crate::placed::{Placed, counts_of};
-use crate::{jitter, keys, scripts};
+use crate::{keys, scripts};
 
 /// How long a publisher that nobody wakes waits before it looks again: from this, growing …
 const LOOK: Duration = Duration::from_millis(25);
@@ -20,20 +20,20 @@ const LOOK: Duration = Duration::from_millis(25);
 const LOOK_MOST: Duration = Duration::from_millis(100);
 
 /// Sends items in order, one call after the other, each as soon as there is room.
-pub(crate) async fn in_order<F, I>(hub: &Arc<Hub>, lane: &Lane<F>, items: Vec<I>) -> Vec<Result<Published>>
+pub(crate) async fn in_order<F, I>(hub: &Arc<Hub>, lane: &Batcher<F>, items: Vec<I>) -> Vec<Result<Published>>
 where
-    F: Freight<Item = I, Answer = Placed<I>>,
+    F: BatchCall<Item = I, Answer = Placed<I>>,
 {
-    let limit = Limit::new(F::NAME, hub.deadline);
+    let limit = Deadline::new(F::NAME, hub.deadline);
     let mut answers: Vec<Option<Result<Published>>> = items.iter().map(|_| None).collect();
     let mut rest: VecDeque<(usize, I)> = items.into_iter().enumerate().collect();
     while !rest.is_empty() {
         if limit.is_over() {
-            return finished(answers, &limit.nothing_done());
+            return finished(answers, &limit.error(Certainty::Definite));
         }
         let (places, load) = front::<F, I>(&mut rest);
         let (mut waiting, mut full) = (Vec::new(), None);
-        for (place, answer) in places.into_iter().zip(lane.express(load, limit).await) {
+        for (place, answer) in places.into_iter().zip(lane.call_now(load, limit).await) {
             match answer {
                 Ok(Placed::Published(published)) => answers[place] = Some(Ok(published)),
                 Err(error) => answers[place] = Some(Err(error)),
@@ -51,7 +51,7 @@ where
             return finished(answers, &error);
         }
     }
-    finished(answers, &limit.nothing_done())
+    finished(answers, &limit.error(Certainty::Definite))
 }
 
 fn finished(answers: Vec<Option<Result<Published>>>, error: &Error) -> Vec<Result<Published>> {
@@ -59,9 +59,9 @@ fn finished(answers: Vec<Option<Result<Published>>>, error: &Error) -> Vec<Resul
 }
 
 /// What goes into the next call, and where its answers go.
-fn front<F: Freight<Item = I>, I>(rest: &mut VecDeque<(usize, I)>) -> (Vec<usize>, Vec<I>) {
+fn front<F: BatchCall<Item = I>, I>(rest: &mut VecDeque<(usize, I)>) -> (Vec<usize>, Vec<I>) {
     let (mut places, mut items, mut bytes) = (Vec::new(), Vec::new(), 0);
-    while items.len() < MAX_ITEMS && bytes < MAX_BYTES {
+    while items.len() < F::MAX_ITEMS && bytes < F::MAX_BYTES {
         let Some((place, item)) = rest.pop_front() else { break };
         bytes += F::bytes(&item);
         places.push(place);
@@ -74,18 +74,18 @@ fn front<F: Freight<Item = I>, I>(rest: &mut VecDeque<(usize, I)>) -> (Vec<usize
 ///
 /// # Errors
 /// When there is none in time, or the handle is closed; nothing was stored.
-async fn room(hub: &Arc<Hub>, queue: &QueueName, limit: Limit) -> Result<()> {
+async fn room(hub: &Arc<Hub>, queue: &QueueName, limit: Deadline) -> Result<()> {
     let number = hub.consumers.fetch_add(1, Ordering::Relaxed);
     let bell = hub.wakers.add(number);
     let _leave = Leave { hub, number };
     let waiter = hub.waiter(number);
-    let mut look = LOOK;
+    let (mut look, chance) = (LOOK, Jitter::default());
     loop {
         hub.check_open()?;
         if has_room(hub, queue, &waiter, limit).await {
             return Ok(());
         }
-        let next = (Instant::now() + jitter::between(look, look / 2)).min(limit.until());
+        let next = (Instant::now() + chance.between(look, look / 2)).min(limit.until());
         tokio::select! {
             () = bell.wait() => {}
             () = sleep_until(next) => {}
@@ -98,7 +98,7 @@ async fn room(hub: &Arc<Hub>, queue: &QueueName, limit: Limit) -> Result<()> {
 }
 
 /// Whether there is room, or the queue is gone; as long as nobody can say there is none.
-async fn has_room(hub: &Arc<Hub>, queue: &QueueName, waiter: &str, limit: Limit) -> bool {
+async fn has_room(hub: &Arc<Hub>, queue: &QueueName, waiter: &str, limit: Deadline) -> bool {
     let mut request = Request::script(&scripts::SPACE, &[&keys::prefix(&hub.namespace, queue)]);
     request.arg(waiter);
     let Ok(answer) = hub.link.call(request, limit).await else { return false };

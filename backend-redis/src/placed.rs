@@ -1,5 +1,6 @@
 //! What the server says became of messages: stored, or why not.
 
+use polyqueue::backend::no_dedup_keys;
 use polyqueue::{Certainty, Error, Message, MessageId, Published, QueueMeter, QueueName, Result};
 
 use crate::NAME;
@@ -125,16 +126,10 @@ fn refusal<I>(
             Err(Error::full(format!("queue {queue}"), detail.parse().unwrap_or_default()))
         }
         "W" => Ok(Placed::Waits(item, queue.clone())),
-        "K" => Err(no_keys(format!("queue {queue}"))),
+        "K" => Err(no_dedup_keys(format!("queue {queue}"))),
         "E" => Err(failed(Certainty::Definite)),
         _ => Err(failed(Certainty::Unknown)),
     }
-}
-
-/// What a message with a dedup key is told where none is kept.
-pub(crate) fn no_keys(queue: impl std::fmt::Display) -> Error {
-    let allowed = format!("given, but {queue} keeps no keys: declare the queue with QueueSpec::dedup");
-    Error::invalid("dedup key", allowed)
 }
 
 #[cfg(test)]

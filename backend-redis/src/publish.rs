@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use polyqueue::backend::{BatchCall, Batcher, Deadline, no_dedup_keys, not_found_if_all};
 use polyqueue::{
     Destination, Error, Message, Overflow, Published, QueueName, ReplyAddress, Result, RoutingKey,
 };
 
 use crate::hub::Route;
-use crate::lane::{Freight, Lane};
-use crate::link::{Limit, definite};
 use crate::patience::in_order;
-use crate::placed::{Placed, no_keys};
+use crate::placed::Placed;
 use crate::publisher::Outgoing;
 use crate::queue::RedisQueue;
 use crate::topics::Post;
@@ -26,11 +25,7 @@ impl RedisQueue {
             Destination::Topic(key) => self.to_topic(key, batch).await?,
             Destination::Reply(address) => self.to_inbox(address, batch).await,
         };
-        let missing = |answer: &Result<Published>| matches!(answer, Err(Error::NotFound(_)));
-        if answers.iter().all(missing) {
-            return Err(Error::not_found(to.clone()));
-        }
-        Ok(answers)
+        not_found_if_all(answers)
     }
 
     async fn to_queue(&self, queue: &QueueName, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -39,7 +34,7 @@ impl RedisQueue {
         if let Some(index) = with_key
             && !self.keeps_keys(&route).await?
         {
-            return Err(no_keys(format!("queue {queue}")).at(index));
+            return Err(no_dedup_keys(format!("queue {queue}")).at(index));
         }
         let items = self.outgoing(batch).collect();
         let flows = route.pace.flows();
@@ -55,8 +50,8 @@ impl RedisQueue {
         if route.keeps_keys.get().is_some() {
             return Ok(true);
         }
-        let limit = Limit::new("publish", self.hub.deadline);
-        let text = self.hub.catalogue.text_of(&route.queue, limit).await.map_err(definite)?;
+        let limit = Deadline::new("publish", self.hub.deadline);
+        let text = self.hub.catalogue.text_of(&route.queue, limit).await.map_err(Error::definite)?;
         let text = text.ok_or_else(|| Error::not_found(route.queue.clone()))?;
         let keeps = catalogue::parse(route.queue.as_str(), &text)?.dedup.is_some();
         if keeps {
@@ -66,16 +61,18 @@ impl RedisQueue {
     }
 
     async fn to_topic(&self, key: &RoutingKey, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let limit = Limit::new("publish", self.hub.deadline);
+        let limit = Deadline::new("publish", self.hub.deadline);
         let catalogue = &self.hub.catalogue;
-        let mut table = catalogue.known(limit).await.map_err(definite)?;
+        let mut table = catalogue.known(limit).await.map_err(Error::definite)?;
         if let Some(index) = batch.iter().position(|message| message.dedup_key().is_some()) {
             let keeps = |at: &usize, table: &catalogue::Table| table.queues[*at].spec.dedup.is_some();
             if !table.route(key).iter().any(|at| keeps(at, &table)) {
-                table = catalogue.newer(table, limit).await.map_err(definite)?;
+                table = catalogue.newer(table, limit).await.map_err(Error::definite)?;
                 let route = table.route(key);
                 if !route.is_empty() && !route.iter().any(|at| keeps(at, &table)) {
-                    return Err(no_keys(format!("every queue that is bound to the topic {key}")).at(index));
+                    return Err(
+                        no_dedup_keys(format!("every queue that is bound to the topic {key}")).at(index)
+                    );
                 }
             }
         }
@@ -91,9 +88,9 @@ impl RedisQueue {
     }
 
     /// Together with what others send, where nobody is ever made to wait; else beside it and in order.
-    async fn place<F, I>(&self, lane: &Arc<Lane<F>>, items: Vec<I>, flows: bool) -> Vec<Result<Published>>
+    async fn place<F, I>(&self, lane: &Arc<Batcher<F>>, items: Vec<I>, flows: bool) -> Vec<Result<Published>>
     where
-        F: Freight<Item = I, Answer = Placed<I>>,
+        F: BatchCall<Item = I, Answer = Placed<I>>,
         I: Clone + Send + 'static,
     {
         let answers = match flows {
@@ -104,9 +101,9 @@ impl RedisQueue {
         numbered.map(|(index, answer)| answer.map_err(|error| error.at(index))).collect()
     }
 
-    async fn in_company<F, I>(&self, lane: &Arc<Lane<F>>, items: Vec<I>) -> Vec<Result<Published>>
+    async fn in_company<F, I>(&self, lane: &Arc<Batcher<F>>, items: Vec<I>) -> Vec<Result<Published>>
     where
-        F: Freight<Item = I, Answer = Placed<I>>,
+        F: BatchCall<Item = I, Answer = Placed<I>>,
         I: Clone + Send + 'static,
     {
         let mut answers = Vec::with_capacity(items.len());

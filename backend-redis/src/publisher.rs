@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
+use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
 
 use crate::codec::{self, Written};
-use crate::lane::Freight;
-use crate::link::{Limit, Link, Reply, Request, Script};
+use crate::link::{Link, Reply, Request, Script};
 use crate::placed::{Answer, Placed};
 use crate::{NAME, scripts};
 
@@ -48,7 +48,7 @@ impl Pace {
     }
 }
 
-impl Freight for Publisher {
+impl BatchCall for Publisher {
     type Item = Outgoing;
     type Answer = Placed<Outgoing>;
     const NAME: &'static str = "publish";
@@ -57,7 +57,7 @@ impl Freight for Publisher {
         item.message.payload().len()
     }
 
-    async fn carry(&self, items: Vec<Outgoing>, limit: Limit) -> Vec<Result<Placed<Outgoing>>> {
+    async fn call(&self, items: Vec<Outgoing>, limit: Deadline) -> Vec<Result<Placed<Outgoing>>> {
         let count = items.len();
         let answers = match self.call(&items, limit).await {
             Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); count],
@@ -72,7 +72,7 @@ impl Freight for Publisher {
 
 impl Publisher {
     /// By the script that thinks of nothing, if that may do.
-    async fn call(&self, items: &[Outgoing], limit: Limit) -> Result<Reply> {
+    async fn call(&self, items: &[Outgoing], limit: Deadline) -> Result<Reply> {
         let plain = |item: &Outgoing| codec::is_plain(&item.message);
         if !self.pace.rules.load(Ordering::Relaxed) && items.iter().all(plain) {
             let answer = self.link.call(self.request(&scripts::PLAIN, items), limit).await?;

@@ -6,15 +6,13 @@ mod known;
 use std::sync::Arc;
 use std::time::Duration;
 
+use polyqueue::backend::{Deadline, Demand, Jitter};
 use polyqueue::{Delivery, Error, Result};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::claim::{Claimed, Clock};
 use crate::consumer::Core;
-use crate::desk::Demand;
-use crate::jitter;
-use crate::link::Limit;
 use crate::wakers::pass_on;
 
 /// The longest that a waiting consumer asks nothing.
@@ -49,8 +47,9 @@ pub(crate) async fn run(core: Arc<Core>) {
         polite: None,
         clock: None,
         trouble: None,
+        chance: Jitter::default(),
     };
-    while !pump.core.desk.is_closed() {
+    while !pump.core.pending.is_closed() {
         pump.turn().await;
     }
     pump.end().await;
@@ -76,15 +75,19 @@ struct Pump {
     clock: Option<Clock>,
     /// What the last claim failed with.
     trouble: Option<Error>,
+    chance: Jitter,
 }
 
 impl Pump {
     async fn turn(&mut self) {
         self.take_given().await;
-        let Some(demand) = self.core.desk.demand() else {
+        let returned = self.core.pending.returned();
+        self.core.give_back(&returned).await;
+        let Some(demand) = self.core.pending.demand() else {
             return self.idle().await;
         };
-        match self.core.held.room() {
+        drop(self.core.leases.ended(usize::MAX));
+        match self.core.leases.capacity() {
             0 => self.full(&demand).await,
             room => self.hungry(&demand, room).await,
         }
@@ -100,9 +103,9 @@ impl Pump {
             self.last_call().await;
         }
         self.ask_at_once();
-        self.core.desk.expire(demand.arrivals, None);
-        if let Some(demand) = self.core.desk.demand() {
-            let end = self.core.held.next_end();
+        self.core.pending.exhausted(demand.round, None);
+        if let Some(demand) = self.core.pending.demand() {
+            let end = self.core.leases.next_end();
             self.rest(end.map_or(demand.until, |end| end.min(demand.until))).await;
         }
     }
@@ -120,30 +123,37 @@ impl Pump {
             return self.rest(until).await;
         }
         self.polite = None;
-        let told = rung || demand.arrivals != self.arrivals;
+        let told = rung || demand.round > self.arrivals;
         if told || Instant::now() >= self.next {
             let herd = self.due && !told;
             self.ask(demand, room, herd).await;
         }
-        if (self.waits || self.unheard) && self.core.desk.is_late() {
+        if (self.waits || self.unheard) && self.is_late() {
             if self.last_call().await {
                 return;
             }
             // Whoever still waits has to be known again.
             self.ask_at_once();
         }
-        self.core.desk.expire(self.arrivals, self.trouble.as_ref());
-        if let Some(demand) = self.core.desk.demand()
-            && demand.arrivals == self.arrivals
+        self.core.pending.exhausted(self.arrivals, self.trouble.as_ref());
+        if let Some(demand) = self.core.pending.demand()
+            && demand.round <= self.arrivals
         {
             self.rest(self.next.min(demand.until)).await;
         }
+    }
+
+    /// Whether the time of one is up.
+    fn is_late(&self) -> bool {
+        self.core.pending.demand().is_some_and(|demand| demand.immediate)
     }
 
     /// Sleeps until there is a reason to look again.
     async fn rest(&self, until: Instant) {
         tokio::select! {
             () = self.core.bell.wait() => {}
+            () = self.core.pending.changed() => {}
+            () = self.core.leases.changed() => {}
             () = sleep_until(until) => {}
         }
     }
@@ -161,7 +171,7 @@ impl Pump {
     async fn ask(&mut self, demand: &Demand, room: usize, herd: bool) {
         // A verdict that was just pronounced goes first.
         yield_now().await;
-        self.arrivals = demand.arrivals;
+        self.arrivals = demand.round;
         let wanted = demand.messages.min(room).min(MAX_MESSAGES);
         match self.claim(demand, wanted, herd).await {
             Ok(deliveries) => {
@@ -213,19 +223,19 @@ impl Pump {
     }
 
     /// Without a connection, a receive that waits only a little ends not much later.
-    fn limit(&self, demand: &Demand) -> Limit {
+    fn limit(&self, demand: &Demand) -> Deadline {
         let deadline = self.core.hub.deadline;
-        let limit = Limit::new("receive", deadline);
+        let limit = Deadline::new("receive", deadline);
         let little = Instant::now() + deadline.min(Duration::from_secs(2));
         if demand.patient { limit.connect_by(demand.until.max(little)) } else { limit }
     }
 
     fn set_next(&mut self, claimed: &Claimed, herd: bool) {
-        let safety = jitter::between(SAFETY, SAFETY_JITTER);
+        let safety = self.chance.between(SAFETY, SAFETY_JITTER);
         let due = claimed.next.filter(|next| *next < safety);
         let wait = match due {
             _ if claimed.more => Duration::ZERO,
-            Some(due) if herd => due.max(jitter::between(Duration::ZERO, spread(claimed.crowd))),
+            Some(due) if herd => due.max(self.chance.between(Duration::ZERO, spread(claimed.crowd))),
             Some(due) => due,
             None => safety,
         };
@@ -233,11 +243,11 @@ impl Pump {
     }
 
     fn failed(&mut self, error: Error) {
-        (self.next, self.due) = (Instant::now() + jitter::between(REST, REST), false);
+        (self.next, self.due) = (Instant::now() + self.chance.between(REST, REST), false);
         if error.is_transient() {
             tracing::debug!(name: "redis.claim_failed", queue = %self.core.route.queue, %error);
         } else {
-            self.core.desk.fail(&error);
+            self.core.pending.fail(&error);
         }
         self.trouble = Some(error);
     }

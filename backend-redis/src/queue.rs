@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use polyqueue::backend::CloseReason;
 use polyqueue::{
     ConnectOptions, Consumer, Destination, Error, Inbox, Info, Message, Published, Queue, QueueSpec, Result,
     Subscription, async_trait,
@@ -13,7 +14,6 @@ use uuid::Uuid;
 
 use crate::address::Address;
 use crate::consumer::RedisConsumer;
-use crate::desk::End;
 use crate::hub::{Hub, Opened};
 use crate::inbox::RedisInbox;
 use crate::link::{Link, Request};
@@ -92,7 +92,7 @@ impl Queue for RedisQueue {
     async fn close(&self) -> Result<()> {
         if self.hub.shut() {
             for core in self.hub.open_consumers() {
-                core.end(End::Handle);
+                core.end(CloseReason::Handle);
             }
             self.hub.wakers.close();
             if self.hub.link.trouble().is_none() {

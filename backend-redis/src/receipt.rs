@@ -1,7 +1,6 @@
 //! A receipt is the lease's name on the server, and beside it when it was handed out and when it ends, by our own clock.
 
-use std::time::Duration;
-
+use polyqueue::backend::ReceiptTimes;
 use polyqueue::{Error, Receipt, Result};
 use tokio::time::Instant;
 
@@ -12,14 +11,12 @@ pub(crate) struct Held<'a> {
     pub(crate) lease: &'a str,
     /// Which consumer of which handle it was given to.
     pub(crate) holder: &'a str,
-    pub(crate) handed: Instant,
-    pub(crate) until: Instant,
+    pub(crate) times: ReceiptTimes,
 }
 
 /// Makes a receipt; times are told from `epoch`.
-pub(crate) fn write(lease: &str, epoch: Instant, handed: Instant, until: Instant) -> Receipt {
-    let since = |instant: Instant| instant.saturating_duration_since(epoch).as_micros();
-    Receipt::new(format!("{:x}.{:x};{lease}", since(handed), since(until)))
+pub(crate) fn write(lease: &str, epoch: Instant, times: ReceiptTimes) -> Receipt {
+    Receipt::new(format!("{};{lease}", times.display(epoch)))
 }
 
 /// Reads a receipt.
@@ -32,28 +29,29 @@ pub(crate) fn read(receipt: &Receipt, epoch: Instant) -> Result<Held<'_>> {
 
 fn parse(text: &str, epoch: Instant) -> Option<Held<'_>> {
     let (times, lease) = text.split_once(';')?;
-    let (handed, until) = times.split_once('.')?;
-    let instant = |hex: &str| epoch.checked_add(Duration::from_micros(u64::from_str_radix(hex, 16).ok()?));
+    let times = ReceiptTimes::read(times, epoch)?;
     let mut parts = lease.splitn(5, ':');
     let (p, id, nonce, max) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     parts.next()?;
     let (ms, seq) = id.split_once('-')?;
     let numbers = [p, ms, seq, max].iter().all(|part| part.parse::<u64>().is_ok());
     let (holder, _) = nonce.split_once('.')?;
-    numbers.then_some(Held { lease, holder, handed: instant(handed)?, until: instant(until)? })
+    numbers.then_some(Held { lease, holder, times })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn what_is_written_is_read() {
         let epoch = Instant::now();
         let (handed, until) = (epoch + Duration::from_micros(5), epoch + Duration::from_secs(30));
-        let receipt = write("10:17-0:ab.1:4:na:me;", epoch, handed, until);
+        let times = ReceiptTimes { handed, until };
+        let receipt = write("10:17-0:ab.1:4:na:me;", epoch, times);
         let held = read(&receipt, epoch).unwrap();
-        assert_eq!(held, Held { lease: "10:17-0:ab.1:4:na:me;", holder: "ab", handed, until });
+        assert_eq!(held, Held { lease: "10:17-0:ab.1:4:na:me;", holder: "ab", times });
     }
 
     #[test]

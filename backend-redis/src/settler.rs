@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, DeadReason, Error, QueueMeter, Refusal, Result, Settled, Verdict, cut_error};
 use tokio::time::Instant;
 
-use crate::lane::Freight;
-use crate::link::{Limit, Link, Reply, Request};
+use crate::link::{Link, Reply, Request};
 use crate::time::{millis, uid};
 use crate::{NAME, scripts};
 
@@ -41,7 +41,7 @@ impl Judged {
     }
 }
 
-impl Freight for Settler {
+impl BatchCall for Settler {
     type Item = Judged;
     type Answer = Settled;
     const NAME: &'static str = "settle";
@@ -50,7 +50,7 @@ impl Freight for Settler {
         item.lease.len()
     }
 
-    async fn carry(&self, items: Vec<Judged>, limit: Limit) -> Vec<Result<Settled>> {
+    async fn call(&self, items: Vec<Judged>, limit: Deadline) -> Vec<Result<Settled>> {
         let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
         for item in &items {
             write(item, &mut request);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
 
 use crate::catalogue::{Catalogue, Table};
 use crate::codec::Written;
-use crate::lane::Freight;
-use crate::link::{Limit, Link, Reply, Request, definite};
+use crate::link::{Link, Reply, Request};
 use crate::placed::{Answer, Placed};
 use crate::publisher::{Outgoing, strange};
 use crate::{NAME, keys, scripts};
@@ -30,7 +30,7 @@ pub(crate) struct Post {
     pub(crate) outgoing: Outgoing,
 }
 
-impl Freight for Topics {
+impl BatchCall for Topics {
     type Item = Post;
     type Answer = Placed<Post>;
     const NAME: &'static str = "publish";
@@ -41,7 +41,7 @@ impl Freight for Topics {
         item.outgoing.message.payload().len()
     }
 
-    async fn carry(&self, items: Vec<Post>, limit: Limit) -> Vec<Result<Placed<Post>>> {
+    async fn call(&self, items: Vec<Post>, limit: Deadline) -> Vec<Result<Placed<Post>>> {
         let mut answers = Vec::with_capacity(items.len());
         let mut rest = items;
         for attempt in 0.. {
@@ -52,7 +52,7 @@ impl Freight for Topics {
                     rest = attempted.rest;
                 }
                 Err(error) => {
-                    answers.extend(vec![Err(definite(error)); count]);
+                    answers.extend(vec![Err(error.definite()); count]);
                     return answers;
                 }
             }
@@ -60,7 +60,7 @@ impl Freight for Topics {
                 break;
             }
             if limit.is_nearly_over() {
-                answers.extend(rest.iter().map(|_| Err(limit.nothing_done())));
+                answers.extend(rest.iter().map(|_| Err(limit.error(Certainty::Definite))));
                 break;
             }
         }
@@ -80,7 +80,7 @@ impl Topics {
     ///
     /// # Errors
     /// When the routes cannot be read; nothing was stored.
-    async fn attempt(&self, items: Vec<Post>, stale: bool, limit: Limit) -> Result<Attempted> {
+    async fn attempt(&self, items: Vec<Post>, stale: bool, limit: Deadline) -> Result<Attempted> {
         let mut table = match stale {
             true => self.catalogue.reload(limit).await?,
             false => self.catalogue.known(limit).await?,
@@ -111,7 +111,7 @@ impl Topics {
         &self,
         load: Load<'_>,
         fresh: bool,
-        limit: Limit,
+        limit: Deadline,
     ) -> Result<Vec<Result<Placed<Post>>>, Vec<Post>> {
         let missing = |post: &Post| Err(Error::not_found(Destination::from(&post.key)));
         if load.sets.is_empty() {

@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 
 use crate::claim;
 use crate::given::Given;
-use crate::inbox::Mailbox;
-use crate::link::{Limit, Link, Listener};
+use crate::inbox;
+use crate::link::{Link, Listener};
+use polyqueue::Message;
+use polyqueue::backend::{Deadline, ReplyBuffer};
 
 /// Wakes one who waits, and remembers that it did.
 #[derive(Default)]
@@ -64,7 +66,7 @@ impl Bell {
 #[derive(Default)]
 pub(crate) struct Wakers {
     bells: Mutex<HashMap<u64, Arc<Bell>>>,
-    inboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
+    inboxes: Mutex<HashMap<String, Arc<ReplyBuffer<Message>>>>,
 }
 
 impl Wakers {
@@ -78,8 +80,8 @@ impl Wakers {
         self.bells.lock().remove(&number);
     }
 
-    pub(crate) fn add_inbox(&self, channel: &str) -> Arc<Mailbox> {
-        let mailbox = Arc::<Mailbox>::default();
+    pub(crate) fn add_inbox(&self, channel: &str) -> Arc<ReplyBuffer<Message>> {
+        let mailbox = Arc::<ReplyBuffer<Message>>::default();
         self.inboxes.lock().insert(channel.to_owned(), mailbox.clone());
         mailbox
     }
@@ -110,7 +112,7 @@ impl Listener for Wakers {
     /// it. One who has gone passes it on.
     fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes) {
         if let Some(mailbox) = self.inboxes.lock().get(channel) {
-            return mailbox.take_in(text);
+            return inbox::take_in(mailbox, text);
         }
         let Some(digits) = text.iter().position(|byte| !byte.is_ascii_digit()) else { return };
         let number = std::str::from_utf8(&text[..digits]).ok().and_then(|number| number.parse().ok());
@@ -136,6 +138,6 @@ impl Listener for Wakers {
 
 /// Wakes another waiting consumer in our place. Should it fail, the others ask by themselves within five seconds.
 pub(crate) async fn pass_on(link: Arc<Link>, prefix: String) {
-    let limit = Limit::new("passing on a wake-up", Duration::from_secs(5));
+    let limit = Deadline::new("passing on a wake-up", Duration::from_secs(5));
     let _ = link.call(claim::nothing(&prefix), limit).await;
 }

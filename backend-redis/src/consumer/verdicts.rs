@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, Extended, Receipt, Result, Settled, Verdict};
 use tokio::time::Instant;
 
 use super::Core;
-use crate::link::{Limit, Reply, Request};
+use crate::link::{Reply, Request};
 use crate::settler::Judged;
 use crate::time::millis;
 use crate::{NAME, receipt, scripts};
@@ -34,9 +35,7 @@ impl Core {
             answers.into_iter().map(|answer| answer.or_else(|| sent.next()).unwrap_or_else(nothing));
         let answers: Vec<_> = answers.collect();
         let settled = verdicts.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        if self.held.remove(settled.map(|((receipt, _), _)| receipt)) {
-            self.bell.nudge();
-        }
+        settled.for_each(|((receipt, _), _)| self.leases.finish(receipt));
         answers
     }
 
@@ -44,12 +43,12 @@ impl Core {
     fn judge(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Option<Judged>> {
         let held = receipt::read(receipt, self.epoch)?;
         self.hub.info.limits.check_verdict(verdict)?;
-        let until = self.held.until(receipt).unwrap_or(held.until);
+        let until = self.leases.until(receipt).unwrap_or(held.times.until);
         if held.holder != self.holder || Instant::now() >= until {
             return Ok(None);
         }
         let lease = held.lease.to_owned();
-        Ok(Some(Judged { lease, handed: Some(held.handed), until, verdict: verdict.clone() }))
+        Ok(Some(Judged { lease, handed: Some(held.times.handed), until, verdict: verdict.clone() }))
     }
 
     /// Extends up to 100 leases.
@@ -63,7 +62,7 @@ impl Core {
             match receipt::read(receipt, self.epoch) {
                 Err(error) => answers[index] = Err(error.at(index)),
                 Ok(held) if held.holder == self.holder => {
-                    let until = self.held.until(receipt).unwrap_or(held.until);
+                    let until = self.leases.until(receipt).unwrap_or(held.times.until);
                     if Instant::now() < until {
                         request.arg(held.lease);
                         asked.push(index);
@@ -75,7 +74,7 @@ impl Core {
         if asked.is_empty() {
             return answers;
         }
-        let limit = Limit::new("extend", self.hub.deadline);
+        let limit = Deadline::new("extend", self.hub.deadline);
         let answer = self.hub.link.call(request, limit).await;
         let answer = answer.map(|answer| (answer.reply.into_list().unwrap_or_default(), answer.sent));
         for (nth, index) in asked.into_iter().enumerate() {
@@ -91,7 +90,7 @@ impl Core {
         match code.and_then(Reply::number) {
             Some(1) => {
                 let until = sent + self.subscription.lease;
-                self.held.extend(receipt, until);
+                self.leases.set_end(receipt, until);
                 Ok(Extended::Until(until))
             }
             Some(_) => Ok(Extended::LeaseLost),

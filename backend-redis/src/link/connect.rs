@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, IntoConnectionInfo, ProtocolVersion, PushInfo
 use tokio::time::timeout;
 
 use super::fault::Fault;
-use super::{Link, Server, Wire, definite, reply};
+use super::{Link, Server, Wire, reply};
 use crate::NAME;
 use crate::address::Address;
 
@@ -34,7 +34,7 @@ impl Link {
         match timeout(self.patience, self.handshake(generation)).await {
             Ok(Ok(made)) => Ok(made),
             // While nothing but a handshake was sent, nothing can have happened.
-            Ok(Err(Step::Fault(fault))) => Err(definite(fault.into_error(&self.address))),
+            Ok(Err(Step::Fault(fault))) => Err(fault.into_error(&self.address).definite()),
             Ok(Err(Step::Refused(error))) => Err(error),
             Err(_) => {
                 let what = format!("connecting to {}", self.address);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use polyqueue::backend::{Deadline, Jitter};
 use polyqueue::{Certainty, Error, Result};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
@@ -21,9 +22,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 pub(crate) use reply::Reply;
 pub(crate) use request::{Request, Script};
 
+use crate::NAME;
 use crate::address::Address;
-use crate::{NAME, jitter};
 use fault::Fault;
+
+/// The wait before the first attempt to connect again, up to twice as short by chance …
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// … and before all that follow, doubled each time, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hears what the server says unasked.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -65,53 +71,6 @@ struct Wire {
     generation: u64,
 }
 
-/// How long a call may take, and what it is called in an error.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit {
-    what: &'static str,
-    after: Duration,
-    connect_by: Instant,
-    until: Instant,
-}
-
-impl Limit {
-    /// A call that ends `after` from now.
-    pub(crate) fn new(what: &'static str, after: Duration) -> Self {
-        let until = Instant::now() + after;
-        Self { what, after, connect_by: until, until }
-    }
-
-    /// Whether it has ended.
-    pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-
-    /// Whether there is no time for another attempt.
-    pub(crate) fn is_nearly_over(&self) -> bool {
-        Instant::now() + self.after / 10 >= self.until
-    }
-
-    /// When it ends.
-    pub(crate) fn until(&self) -> Instant {
-        self.until
-    }
-
-    /// What a call that ended before anything was done says.
-    pub(crate) fn nothing_done(&self) -> Error {
-        Error::timeout(self.what, self.after, Certainty::Definite)
-    }
-
-    /// The same, giving up earlier when there is no connection.
-    pub(crate) fn connect_by(mut self, instant: Instant) -> Self {
-        self.connect_by = instant.min(self.until);
-        self
-    }
-
-    fn passed(&self) -> Error {
-        Error::timeout(self.what, self.after, Certainty::Unknown)
-    }
-}
-
 /// An answer and when its request was sent.
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
@@ -138,7 +97,7 @@ impl Link {
 
     /// Sends a request and waits for its answer. Never sends it twice: only a script that the server says it does not know,
     /// and hence did not run, is sent again with its text.
-    pub(crate) async fn call(self: &Arc<Self>, request: Request, limit: Limit) -> Result<Answer> {
+    pub(crate) async fn call(self: &Arc<Self>, request: Request, limit: Deadline) -> Result<Answer> {
         let wire = self.wire(&limit).await?;
         let sent = Instant::now();
         let reply = match self.exchange(&wire, request.command(), &limit).await {
@@ -152,38 +111,38 @@ impl Link {
     }
 
     /// Listens on one more channel, over reconnections too.
-    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str, limit: Limit) -> Result<()> {
+    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str, limit: Deadline) -> Result<()> {
         let wire = self.wire(&limit).await?;
         self.channels.lock().insert(channel.to_owned());
         // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
         let mut ears = wire.ears.clone();
-        let subscribed = timeout_at(limit.until, ears.subscribe(channel)).await;
+        let subscribed = timeout_at(limit.until(), ears.subscribe(channel)).await;
         let fault = match subscribed {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Fault::from(error),
-            Err(_) => Fault::Late(limit.passed()),
+            Err(_) => Fault::Late(limit.error(Certainty::Unknown)),
         };
         self.channels.lock().remove(channel);
         Err(self.judge(&wire, fault))
     }
 
     /// Listens on it no longer.
-    pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Limit) {
+    pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Deadline) {
         self.channels.lock().remove(channel);
         let mut ears = match &*self.state.borrow() {
             State::Up(wire) => wire.ears.clone(),
             State::Down(_) | State::Closed => return,
         };
-        let _ = timeout_at(limit.until, ears.unsubscribe(channel)).await;
+        let _ = timeout_at(limit.until(), ears.unsubscribe(channel)).await;
     }
 
     /// Waits until all was heard that the server has said up to now.
-    pub(crate) async fn listen_up(&self, limit: Limit) {
+    pub(crate) async fn listen_up(&self, limit: Deadline) {
         let mut ears = match &*self.state.borrow() {
             State::Up(wire) => wire.ears.clone(),
             State::Down(_) | State::Closed => return,
         };
-        let _ = timeout_at(limit.until, ears.send_packed_command(&redis::cmd("PING"))).await;
+        let _ = timeout_at(limit.until(), ears.send_packed_command(&redis::cmd("PING"))).await;
     }
 
     /// Ends it for good. Calls under way end with what the server answers.
@@ -200,13 +159,13 @@ impl Link {
         }
     }
 
-    async fn wire(&self, limit: &Limit) -> Result<Arc<Wire>> {
+    async fn wire(&self, limit: &Deadline) -> Result<Arc<Wire>> {
         if let State::Up(wire) = &*self.state.borrow() {
             return Ok(wire.clone());
         }
         let mut states = self.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Down(_)));
-        let _ = timeout_at(limit.connect_by, settled).await;
+        let _ = timeout_at(limit.connect_until(), settled).await;
         match &*self.state.borrow() {
             State::Up(wire) => Ok(wire.clone()),
             State::Down(error) => Err(error.clone()),
@@ -218,7 +177,7 @@ impl Link {
         self: &Arc<Self>,
         wire: &Arc<Wire>,
         command: &redis::Cmd,
-        limit: &Limit,
+        limit: &Deadline,
     ) -> Result<Reply, Fault> {
         let mut connection = wire.connection.clone();
         let mut states = self.state.subscribe();
@@ -227,7 +186,7 @@ impl Link {
             biased;
             answer = connection.send_packed_command(command) => reply::read(answer),
             _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
-            () = sleep_until(limit.until) => Err(Fault::Late(limit.passed())),
+            () = sleep_until(limit.until()) => Err(Fault::Late(limit.error(Certainty::Unknown))),
         }
     }
 
@@ -259,25 +218,15 @@ impl Link {
     }
 }
 
-/// The same error of a call whose effect does not matter: what it stands before did not happen.
-pub(crate) fn definite(mut error: Error) -> Error {
-    if let Error::Unavailable { certainty, .. }
-    | Error::Timeout { certainty, .. }
-    | Error::Backend { certainty, .. } = &mut error
-    {
-        *certainty = Certainty::Definite;
-    }
-    error
-}
-
 fn newer(state: &State, generation: u64) -> bool {
     matches!(state, State::Up(wire) if wire.generation != generation)
 }
 
 /// Tries until it succeeds, or until nobody wants it any more.
 async fn reconnect(link: Weak<Link>, generation: u64) {
+    let chance = Jitter::default();
     for attempt in 0.. {
-        tokio::time::sleep(jitter::backoff(attempt)).await;
+        tokio::time::sleep(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt)).await;
         let Some(link) = link.upgrade() else { return };
         if matches!(&*link.state.borrow(), State::Closed) {
             return;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use polyqueue::backend::Deadline;
 use tokio::time::{Instant, sleep};
 
 use super::Pump;
-use crate::link::Limit;
 
 /// How long after it was given a message it asks for more at the latest: with the first verdict, for until then a handler may
 /// have something to send that matters more.
@@ -33,7 +33,7 @@ impl Pump {
         self.core.forget_judged();
         self.polite = Some(Instant::now() + MANNERS);
         let mut deliveries = self.core.accept(given, clock).await;
-        let beyond = deliveries.split_off(self.core.held.room().min(deliveries.len()));
+        let beyond = deliveries.split_off(self.core.leases.capacity().min(deliveries.len()));
         let surplus = self.core.hand_out(deliveries);
         self.core.give_back(&surplus).await;
         self.core.give_back(&beyond).await;
@@ -46,10 +46,14 @@ impl Pump {
             self.pass_on();
         }
         if !self.waits {
-            return self.core.bell.wait().await;
+            return tokio::select! {
+                () = self.core.bell.wait() => {}
+                () = self.core.pending.changed() => {}
+            };
         }
         tokio::select! {
             () = self.core.bell.wait() => {}
+            () = self.core.pending.changed() => {}
             () = sleep(LINGER) => drop(self.last_call().await),
         }
     }
@@ -63,7 +67,7 @@ impl Pump {
 
     /// Publishers find others from now on. Answers whether one has found it just before, and what that led to is here.
     pub(super) async fn last_call(&mut self) -> bool {
-        let limit = Limit::new("leaving a queue", FAREWELL.min(self.core.hub.deadline));
+        let limit = Deadline::new("leaving a queue", FAREWELL.min(self.core.hub.deadline));
         self.unheard |= std::mem::take(&mut self.waits) && !self.core.leave(limit).await;
         if !std::mem::take(&mut self.unheard) {
             return false;
@@ -77,6 +81,8 @@ impl Pump {
         self.last_call().await;
         self.core.fall_silent();
         self.take_given().await;
+        let returned = self.core.pending.returned();
+        self.core.give_back(&returned).await;
         if self.core.bell.take_rung() {
             self.pass_on();
         }
