@@ -84,6 +84,21 @@ impl RedisConsumer {
     }
 }
 
+/// What a receive was filled with and dropped goes back, also when the task that would see to it has ended.
+struct Returned<'a>(&'a Arc<Core>);
+
+impl Drop for Returned<'_> {
+    fn drop(&mut self) {
+        let returned = self.0.pending.returned();
+        if !returned.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let core = self.0.clone();
+            runtime.spawn(async move { core.give_back(&returned).await });
+        }
+    }
+}
+
 #[async_trait]
 impl Consumer for RedisConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
@@ -93,6 +108,7 @@ impl Consumer for RedisConsumer {
         if max == 0 {
             return Ok(Vec::new());
         }
+        let _returned = Returned(core);
         match core.pending.receive(max, wait).await {
             Err(late @ Error::Timeout { .. }) => Err(core.hub.link.trouble().unwrap_or(late)),
             outcome => outcome,
