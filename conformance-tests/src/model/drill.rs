@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use polyqueue::Info;
 
+use super::bench::Bench;
 pub use super::coverage::Coverage;
 use super::crowd::{Size, crowd};
 use super::program::Listing;
 use super::shrink::Failing;
-use super::suite::{Bench, Found};
+use super::suite::{Found, try_seed};
 use crate::check::{self, found::Violation};
 use crate::env::Setting;
 use crate::lateness::Controls;
@@ -63,7 +64,7 @@ pub fn model(
 async fn try_all(bench: &Bench, seed: u64, programs: u64) -> (Option<Disagreement>, Coverage) {
     let (mut rng, mut coverage) = (Rng::new(seed), Coverage::default());
     for nth in 1..=programs {
-        match bench.try_seed(rng.u64(), SHRINKING).await {
+        match try_seed(bench, rng.u64(), SHRINKING).await {
             Ok(tried) => coverage.add(&tried),
             Err(found) => return (Some(Disagreement::new(&found, nth)), coverage),
         }

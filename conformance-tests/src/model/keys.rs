@@ -5,14 +5,7 @@ use std::collections::BTreeMap;
 use polyqueue::{Message, Published};
 
 use super::receive::name;
-use super::state::{Judgement, Known, Model, Place, Span, Window};
-
-/// Who has a key, and when its window ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
-    message: usize,
-    ends: Window,
-}
+use super::state::{Judgement, Known, Model, Owner, Place, Span};
 
 /// Whether a key is taken during a call.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,6 +11,7 @@
 //! crowd shows to the judges of histories; how both are tried themselves is in [`drill`].
 
 mod answers;
+mod bench;
 mod coverage;
 mod crowd;
 pub mod drill;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::bench::Bench;
 use super::drive::Failure;
 use super::program::Op;
-use super::suite::Bench;
 
 /// A program that fails, and how.
 #[derive(Clone, Debug)]

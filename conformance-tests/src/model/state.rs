@@ -7,7 +7,6 @@ use polyqueue::{DeadId, DeadReason, Dedup, Message, Receipt};
 use tokio::time::Instant;
 
 use super::coverage::Coverage;
-use super::keys::Owner;
 use crate::history::Envelope;
 
 /// What one run of a program promises and may expect.
@@ -149,6 +148,13 @@ pub(super) struct Done {
     pub(super) released: u64,
     pub(super) died: u64,
     pub(super) duplicates: u64,
+}
+
+/// Who has a key, and when its window ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    pub(super) message: usize,
+    pub(super) ends: Window,
 }
 
 /// The model of one queue.

@@ -1,18 +1,16 @@
 //! The two cases of the model: many programs in virtual time, some against real brokers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use polyqueue::{Dedup, Queue, QueueName, Until};
+use polyqueue::Until;
 use tokio::time::Instant;
 
+use super::bench::Bench;
 use super::coverage::{Coverage, OBLIGATIONS, PATIENT};
-use super::drive::{Failure, drive};
-use super::program::{Listing, Op, REAL, Taste, VIRTUAL};
+use super::program::Listing;
 use super::shrink::Failing;
-use super::state::Rules;
 use crate::{Env, Fail, Outcome, ensure};
 
 /// Programs in virtual time; so many of them are recorded too, for the judges of histories.
@@ -29,17 +27,6 @@ const MORE: u64 = 3;
 /// How long a failing program may be made shorter.
 const SHRINKING: Duration = Duration::from_secs(20);
 
-/// Programs on one queue handle, each on a queue of its own.
-#[derive(Clone, Debug)]
-pub(super) struct Bench {
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) rules: Rules,
-    pub(super) tick: Duration,
-    pub(super) taste: Taste,
-    /// Who knows whether the machine was slow; none where time is virtual.
-    beside: Option<Env>,
-}
-
 /// A program that fails, from this seed.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -47,63 +34,25 @@ pub(super) struct Found {
     pub(super) failing: Failing,
 }
 
-impl Bench {
-    /// The rules of virtual time: nothing is ever late.
-    pub(super) fn exact(queue: Arc<dyn Queue>, tick: Duration) -> Self {
-        let rules = Rules {
-            lease: tick * VIRTUAL.lease / 1_000,
-            max_attempts: 3,
-            late: Duration::ZERO,
-            grain: Duration::ZERO,
-            dedup: Dedup::window(tick * VIRTUAL.window / 1_000),
-        };
-        Self { queue, rules, tick, taste: VIRTUAL, beside: None }
+/// Drives the program of this seed; when it fails, makes it shorter.
+pub(super) async fn try_seed(bench: &Bench, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
+    let mut bench = bench.clone();
+    // Every other queue frees keys by an ack.
+    bench.rules.dedup.until = if seed.is_multiple_of(2) { Until::Ack } else { Until::Window };
+    let (program, began) = (bench.taste.program(seed), Instant::now());
+    let failure = match bench.drive(&program).await {
+        Ok(coverage) => return Ok(coverage),
+        Err(failure) => failure,
+    };
+    // What the model holds for late may have become due too late anywhere in the program.
+    let what = format!("call {} of the program of seed {seed}: {}", failure.call, failure.why);
+    let excused = |env: &Env| env.excuses(&what, began, Instant::now(), bench.rules.late);
+    if bench.beside.as_ref().is_some_and(excused) {
+        return Ok(Coverage::default());
     }
-
-    /// The rules of real time. There are few programs, so that messages die sooner.
-    fn tolerant(queue: Arc<dyn Queue>, env: &Env) -> Self {
-        let rules = Rules {
-            lease: env.tick() * REAL.lease / 1_000,
-            max_attempts: 2,
-            late: env.lateness() * 2,
-            grain: Duration::from_millis(2),
-            dedup: Dedup::window(env.tick() * REAL.window / 1_000),
-        };
-        Self { queue, rules, tick: env.tick(), taste: REAL, beside: Some(env.clone()) }
-    }
-
-    pub(super) async fn drive(&self, program: &[Op]) -> Result<Coverage, Failure> {
-        static QUEUES: AtomicU64 = AtomicU64::new(0);
-        let name = QueueName::new(format!("model-{}", QUEUES.fetch_add(1, Relaxed)));
-        let name = name.map_err(|error| Failure { call: 0, why: error.to_string() })?;
-        drive(&self.queue, name, self.rules, self.tick, program).await
-    }
-
-    /// Drives the program of this seed; when it fails, makes it shorter.
-    pub(super) async fn try_seed(&self, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
-        // Every other queue frees keys by an ack.
-        let until = if seed.is_multiple_of(2) { Until::Ack } else { Until::Window };
-        let mut bench = self.clone();
-        bench.rules.dedup.until = until;
-        bench.try_program(seed, patience).await
-    }
-
-    async fn try_program(&self, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
-        let (program, began) = (self.taste.program(seed), Instant::now());
-        let failure = match self.drive(&program).await {
-            Ok(coverage) => return Ok(coverage),
-            Err(failure) => failure,
-        };
-        // What the model holds for late may have become due too late anywhere in the program.
-        let what = format!("call {} of the program of seed {seed}: {}", failure.call, failure.why);
-        let excused = |env: &Env| env.excuses(&what, began, Instant::now(), self.rules.late);
-        if self.beside.as_ref().is_some_and(excused) {
-            return Ok(Coverage::default());
-        }
-        let failing = Failing::new(&program, failure);
-        let shrunk = failing.shrunk(patience, self).await;
-        Err(Box::new(Found { seed, failing: shrunk }))
-    }
+    let failing = Failing::new(&program, failure);
+    let shrunk = failing.shrunk(patience, &bench).await;
+    Err(Box::new(Found { seed, failing: shrunk }))
 }
 
 impl From<Box<Found>> for Fail {
@@ -129,7 +78,7 @@ pub(crate) async fn in_virtual_time(env: Env) -> Outcome {
             break;
         }
         let bench = if nth < RECORDED_PROGRAMS { &recorded } else { &plain };
-        coverage.add(&bench.try_seed(rng.u64(), SHRINKING).await?);
+        coverage.add(&try_seed(bench, rng.u64(), SHRINKING).await?);
     }
     plain.queue.close().await?;
     reached(&coverage, &obligations, VIRTUAL_TIMES)
@@ -160,7 +109,7 @@ pub(crate) async fn in_real_time(env: Env) -> Outcome {
 async fn lane(bench: &Bench, seeds: &[u64], next: &AtomicUsize) -> Result<Coverage, Fail> {
     let mut coverage = Coverage::default();
     while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed)) {
-        coverage.add(&bench.try_seed(*seed, SHRINKING).await?);
+        coverage.add(&try_seed(bench, *seed, SHRINKING).await?);
     }
     Ok(coverage)
 }
