@@ -113,7 +113,7 @@
 //! | the worker's settings | `worker.rs` |
 //! | handlers, responders, jobs, leases, deaths | `worker/{handler,responder,job,lease,death}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
-//! | fetch while there is room; stop in order | `worker/{run,fetch,drain}.rs` |
+//! | fetch while there is room; stop in order | `worker/{plan,run,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
 //! | choosing a backend | `provider.rs` |
 //! | wrapping a queue | `layer.rs` |

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use crate::worker::patience;
+use crate::worker::retry_wait;
 use crate::{Certainty, Destination, Error, Inbox, Message, Payload, Queue, ReplyAddress, Result};
 
 /// The [kind](Message::kind) of a reply which says that the responder failed; its payload is the error text.
@@ -262,7 +262,7 @@ async fn read(inbox: Box<dyn Inbox>, desk: Arc<Desk>) {
             Err(error) if error.is_transient() => {
                 failures += 1;
                 tracing::warn!(name: "requester.receive_failed", %error);
-                sleep(patience(failures)).await;
+                sleep(retry_wait(failures)).await;
             }
             Err(error) => return desk.end(error),
         }

@@ -7,11 +7,13 @@ mod fetch;
 mod handler;
 mod job;
 mod lease;
-mod patience;
+mod plan;
 mod report;
 mod responder;
+mod retry_wait;
 mod run;
 mod settle;
+mod tasks;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,12 +35,14 @@ pub use responder::Responder;
 
 use death::Hook;
 use execute::Executor;
-use handler::{Any, Route, Typed};
+use handler::{Any, ErasedHandler, Typed};
+use plan::Plan;
 use responder::Answering;
-use run::Plan;
+use run::run;
 
-pub(crate) use patience::patience;
+pub(crate) use retry_wait::retry_wait;
 
+use crate::backend::Jitter;
 use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
 
 /// Handles the messages of one or more queues.
@@ -87,8 +91,8 @@ use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
 /// others, as long as the runtime has another thread; it cannot be dropped before it yields.
 pub struct Worker {
     queue: Arc<dyn Queue>,
-    routes: HashMap<&'static str, Arc<dyn Route>>,
-    any: Option<Arc<dyn Route>>,
+    handlers: HashMap<&'static str, Arc<dyn ErasedHandler>>,
+    any: Option<Arc<dyn ErasedHandler>>,
     hook: Option<Arc<dyn Hook>>,
     consumer: String,
     concurrency: usize,
@@ -107,7 +111,7 @@ impl Worker {
     pub fn new(queue: Arc<dyn Queue>) -> Self {
         Self {
             queue,
-            routes: HashMap::new(),
+            handlers: HashMap::new(),
             any: None,
             hook: None,
             consumer: "polyqueue".into(),
@@ -125,7 +129,7 @@ impl Worker {
     /// Gives the messages of kind `T::KIND` to `handler`. A second handler for a kind is refused by [`Worker::run`].
     #[must_use]
     pub fn on<T: Payload>(self, handler: impl Handler<T>) -> Self {
-        self.route(T::KIND, Typed::new(handler))
+        self.handle(T::KIND, Typed::new(handler))
     }
 
     /// Gives the requests of kind `T::KIND` to `responder`, and sends what it returns to the
@@ -134,13 +138,13 @@ impl Worker {
     #[must_use]
     pub fn on_request<T: Payload, R: Payload>(self, responder: impl Responder<T, R>) -> Self {
         let answering = Answering::new(self.queue.clone(), responder);
-        self.route(T::KIND, answering)
+        self.handle(T::KIND, answering)
     }
 
-    fn route(mut self, kind: &'static str, route: impl Route + 'static) -> Self {
-        match self.routes.entry(kind) {
+    fn handle(mut self, kind: &'static str, handler: impl ErasedHandler + 'static) -> Self {
+        match self.handlers.entry(kind) {
             Entry::Vacant(free) => {
-                free.insert(Arc::new(route));
+                free.insert(Arc::new(handler));
             }
             Entry::Occupied(_) => {
                 self.refuse("handlers", format!("two given for kind {kind:?}, allowed is one"))
@@ -249,7 +253,7 @@ impl Worker {
     ) -> impl Future<Output = Result<Report>> + Send + 'static {
         let queues = queues.into_iter().collect();
         match self.plan() {
-            Ok(plan) => Either::Left(plan.run(queues, stop)),
+            Ok(plan) => Either::Left(run(plan, queues, stop)),
             Err(fault) => Either::Right(ready(Err(fault))),
         }
     }
@@ -263,12 +267,13 @@ impl Worker {
             return Err(fault);
         }
         let executor = Executor {
-            routes: self.routes,
+            handlers: self.handlers,
             any: self.any,
             versions: self.versions,
             timeout: self.timeout,
             retry: self.retry,
             limits: self.queue.info().limits,
+            jitter: Jitter::default(),
         };
         Ok(Plan {
             queue: self.queue,
@@ -285,7 +290,7 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds: Vec<&str> = self.routes.keys().copied().collect();
+        let kinds: Vec<&str> = self.handlers.keys().copied().collect();
         f.debug_struct("Worker")
             .field("kinds", &kinds)
             .field("concurrency", &self.concurrency)

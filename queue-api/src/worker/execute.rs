@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::Instrument;
-use uuid::Uuid;
 
+use crate::backend::Jitter;
 use crate::{Failure, Limits, Message, RetryPolicy, Verdict};
 
-use super::handler::Route;
+use super::handler::ErasedHandler;
 use super::job::Job;
 
 /// What the worker does with a payload whose schema has another major version than its handler reads.
@@ -36,12 +36,13 @@ pub(super) enum Ended {
 
 /// Knows the handlers, and what their endings mean.
 pub(super) struct Executor {
-    pub(super) routes: HashMap<&'static str, Arc<dyn Route>>,
-    pub(super) any: Option<Arc<dyn Route>>,
+    pub(super) handlers: HashMap<&'static str, Arc<dyn ErasedHandler>>,
+    pub(super) any: Option<Arc<dyn ErasedHandler>>,
     pub(super) versions: Versions,
     pub(super) timeout: Option<Duration>,
     pub(super) retry: RetryPolicy,
     pub(super) limits: Limits,
+    pub(super) jitter: Jitter,
 }
 
 impl Executor {
@@ -51,18 +52,18 @@ impl Executor {
         job: Job<()>,
     ) -> Result<impl Future<Output = Ended> + Send + 'static, Verdict> {
         let kind = job.message.kind();
-        let Some(route) = self.routes.get(kind).or(self.any.as_ref()) else {
+        let Some(handler) = self.handlers.get(kind).or(self.any.as_ref()) else {
             tracing::warn!(name: "worker.no_handler", queue = %job.queue, id = %job.message.id(), kind);
             return Err(Verdict::reject(format!("no handler for kind {kind:?}")));
         };
-        self.check_version(route.as_ref(), &job)?;
+        self.check_version(handler.as_ref(), &job)?;
         let span =
             tracing::info_span!("job", queue = %job.queue, id = %job.message.id(), attempt = job.attempt);
-        Ok(supervised(route.clone(), job, self.timeout).instrument(span))
+        Ok(supervised(handler.clone(), job, self.timeout).instrument(span))
     }
 
-    fn check_version(&self, route: &dyn Route, job: &Job<()>) -> Result<(), Verdict> {
-        let Some((reads, is)) = route.version().zip(foreign_version(route, &job.message)) else {
+    fn check_version(&self, handler: &dyn ErasedHandler, job: &Job<()>) -> Result<(), Verdict> {
+        let Some((reads, is)) = handler.version().zip(foreign_version(handler, &job.message)) else {
             return Ok(());
         };
         let (queue, id) = (&job.queue, job.message.id());
@@ -89,23 +90,23 @@ impl Executor {
             Err(error) => Failure::from(crash(error)),
         };
         tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure));
-        Some(self.allowed(attempt, self.retry.verdict(attempt, failure, dice())))
+        Some(self.allowed(attempt, self.retry.verdict(attempt, failure, self.jitter.fraction())))
     }
 
     /// The verdict itself, or a retry that says why the backend would refuse it.
     fn allowed(&self, attempt: u32, verdict: Verdict) -> Verdict {
         match self.limits.check_verdict(&verdict) {
             Ok(()) => verdict,
-            Err(refused) => self.retry.verdict(attempt, Failure::from(refused), dice()),
+            Err(refused) => self.retry.verdict(attempt, Failure::from(refused), self.jitter.fraction()),
         }
     }
 }
 
-async fn supervised(route: Arc<dyn Route>, job: Job<()>, timeout: Option<Duration>) -> Ended {
+async fn supervised(handler: Arc<dyn ErasedHandler>, job: Job<()>, timeout: Option<Duration>) -> Ended {
     let lease = job.lease.clone();
     tokio::select! {
         biased;
-        result = async { route.run(job).await } => Ended::Returned(result),
+        result = async { handler.run(job).await } => Ended::Returned(result),
         () = lease.lost() => Ended::LeaseLost,
         after = passed(timeout) => Ended::TimedOut(after),
     }
@@ -121,9 +122,9 @@ async fn passed(timeout: Option<Duration>) -> Duration {
     }
 }
 
-/// The message's schema version, when its major part is not the one that the route reads.
-fn foreign_version<'m>(route: &dyn Route, message: &'m Message) -> Option<&'m str> {
-    let (reads, is) = (route.version()?, message.schema_version()?);
+/// The message's schema version, when its major part is not the one that the handler reads.
+fn foreign_version<'m>(handler: &dyn ErasedHandler, message: &'m Message) -> Option<&'m str> {
+    let (reads, is) = (handler.version()?, message.schema_version()?);
     (major(reads) != major(is)).then_some(is)
 }
 
@@ -152,12 +153,6 @@ fn said(failure: &Failure) -> &str {
     }
 }
 
-/// A random number in [0, 1).
-pub(super) fn dice() -> f64 {
-    const BITS: u64 = 1 << 53;
-    (Uuid::new_v4().as_u128() as u64 % BITS) as f64 / BITS as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,12 +160,13 @@ mod tests {
 
     fn executor() -> Executor {
         Executor {
-            routes: HashMap::new(),
+            handlers: HashMap::new(),
             any: None,
             versions: Versions::default(),
             timeout: None,
             retry: RetryPolicy::default(),
             limits: Limits::default(),
+            jitter: Jitter::seeded(0),
         }
     }
 
@@ -200,14 +196,6 @@ mod tests {
     async fn a_kind_without_a_handler_is_rejected() {
         let Err(verdict) = executor().start(job()) else { panic!("started") };
         assert!(matches!(verdict, Verdict::DeadLetter { reason: Refusal::Rejected, .. }));
-    }
-
-    #[test]
-    fn the_dice_fill_their_range() {
-        let throws: Vec<f64> = (0..10_000).map(|_| dice()).collect();
-        assert!(throws.iter().all(|throw| (0.0..1.0).contains(throw)));
-        let mean = throws.iter().sum::<f64>() / 10_000.0;
-        assert!((0.48..0.52).contains(&mean), "{mean}");
     }
 
     #[test]

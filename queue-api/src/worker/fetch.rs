@@ -1,4 +1,4 @@
-//! One queue's lane: fetches while there is room, starts handlers, passes their verdicts on, and stops in order.
+//! One queue's runner: fetches while there is room, starts handlers and passes their verdicts on.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -18,10 +18,11 @@ use crate::{Consumer, Delivery, QueueName, Result, Verdict};
 use super::execute::Ended;
 use super::job::Job;
 use super::lease::Leases;
-use super::patience::patience;
+use super::plan::Plan;
 use super::report::Tally;
-use super::run::Plan;
-use super::settle::{Ruling, Settler};
+use super::retry_wait::retry_wait;
+use super::settle::{PendingVerdict, SettleLoop};
+use super::tasks::unbroken;
 
 /// How long one `receive` waits for a message before it is called again.
 const WAIT: Duration = Duration::from_secs(600);
@@ -29,7 +30,7 @@ const WAIT: Duration = Duration::from_secs(600);
 pub(super) type Receiving = BoxFuture<'static, Result<Vec<Delivery>>>;
 
 /// One queue: its consumer, the handlers that run, and the verdicts that are on their way.
-pub(super) struct Lane {
+pub(super) struct QueueRunner {
     pub(super) plan: Arc<Plan>,
     pub(super) queue: QueueName,
     pub(super) consumer: Arc<dyn Consumer>,
@@ -39,12 +40,12 @@ pub(super) struct Lane {
     pub(super) running: HashMap<task::Id, Job<()>>,
     /// Verdicts that wait until the next `receive` has been called: a broker that pushes sends the next message
     /// when it has the verdict, and somebody must be there to take the most urgent one.
-    pub(super) outbox: Vec<Ruling>,
-    pub(super) rulings: UnboundedSender<Ruling>,
+    pub(super) outbox: Vec<PendingVerdict>,
+    pub(super) verdicts: UnboundedSender<PendingVerdict>,
     pub(super) done: UnboundedReceiver<usize>,
     pub(super) unsettled: usize,
-    /// The settler and the heartbeat; neither ends while the lane runs.
-    pub(super) crew: JoinSet<()>,
+    /// The settle loop and the heartbeat; neither ends while the runner runs.
+    pub(super) tasks: JoinSet<()>,
     pub(super) heartbeat: task::AbortHandle,
     pub(super) failures: u32,
     pub(super) resume: Option<Instant>,
@@ -52,23 +53,23 @@ pub(super) struct Lane {
     pub(super) overdue: bool,
 }
 
-impl Lane {
+impl QueueRunner {
     pub(super) fn new(plan: Arc<Plan>, queue: QueueName, consumer: Arc<dyn Consumer>, tally: Tally) -> Self {
-        let (rulings, inbox) = unbounded_channel();
+        let (verdicts, inbox) = unbounded_channel();
         let (settled, done) = unbounded_channel();
         let leases = Arc::new(Leases::new(consumer.clone()));
-        let mut crew = JoinSet::new();
-        let heartbeat = crew.spawn(leases.clone().keep(plan.lease));
-        let settler = Settler {
+        let mut tasks = JoinSet::new();
+        let heartbeat = tasks.spawn(leases.clone().keep(plan.lease));
+        let settle_loop = SettleLoop {
             queue: plan.queue.clone(),
             consumer: consumer.clone(),
-            rulings: inbox,
+            verdicts: inbox,
             done: settled,
             hook: plan.hook.clone(),
             max_attempts: plan.executor.retry.max_attempts().get(),
             tally: tally.clone(),
         };
-        crew.spawn(settler.run());
+        tasks.spawn(settle_loop.run());
         Self {
             plan,
             queue,
@@ -78,10 +79,10 @@ impl Lane {
             handlers: JoinSet::new(),
             running: HashMap::new(),
             outbox: Vec::new(),
-            rulings,
+            verdicts,
             done,
             unsettled: 0,
-            crew,
+            tasks,
             heartbeat,
             failures: 0,
             resume: None,
@@ -89,15 +90,12 @@ impl Lane {
         }
     }
 
-    /// Until `stop`, or an error that does not pass by itself.
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<()> {
-        let mut receiving = None;
-        let ended = self.fetch(&stop, &mut receiving).await;
-        self.drain(receiving).await;
-        ended
-    }
-
-    async fn fetch(&mut self, stop: &CancellationToken, receiving: &mut Option<Receiving>) -> Result<()> {
+    /// Until `stop`, or an error that does not pass by itself; `receiving` is the call that was pending then.
+    pub(super) async fn fetch(
+        &mut self,
+        stop: &CancellationToken,
+        receiving: &mut Option<Receiving>,
+    ) -> Result<()> {
         while !stop.is_cancelled() {
             let at_once = self.call(receiving).await;
             self.flush();
@@ -113,7 +111,7 @@ impl Lane {
                 got = answer(receiving) => self.received(got)?,
                 Some(settled) = self.done.recv() => self.unsettled -= settled,
                 () = until(self.resume) => self.resume = None,
-                Some(ended) = self.crew.join_next() => unbroken(ended),
+                Some(ended) = self.tasks.join_next() => unbroken(ended),
             }
         }
         Ok(())
@@ -139,7 +137,7 @@ impl Lane {
     /// Nothing, and at once: not what was asked for, and no reason to spin.
     fn breathe(&mut self, got: &Result<Vec<Delivery>>) {
         if got.as_ref().is_ok_and(Vec::is_empty) {
-            self.resume = Some(Instant::now() + patience(1));
+            self.resume = Some(Instant::now() + retry_wait(1));
         }
     }
 
@@ -163,7 +161,7 @@ impl Lane {
             }
             Err(error) if error.is_transient() => {
                 self.failures = self.failures.saturating_add(1);
-                let wait = patience(self.failures);
+                let wait = retry_wait(self.failures);
                 self.resume = Some(Instant::now() + wait);
                 tracing::warn!(name: "worker.receive_failed", queue = %self.queue, ?wait, %error);
                 Ok(())
@@ -195,7 +193,7 @@ impl Lane {
 
     fn rule(&mut self, job: Job<()>, verdict: Verdict) {
         self.leases.forget(&job.lease);
-        self.outbox.push(Ruling { job, verdict });
+        self.outbox.push(PendingVerdict { job, verdict });
     }
 
     /// Ends what a message without a verdict cost us.
@@ -233,12 +231,12 @@ impl Lane {
         self.rule(job, Verdict::Release { after: Duration::ZERO });
     }
 
-    /// Hands the verdicts to the settler.
+    /// Hands the verdicts to the settle loop.
     pub(super) fn flush(&mut self) {
         self.unsettled += self.outbox.len();
-        for ruling in self.outbox.drain(..) {
-            // The settler ends after this lane's last ruling, or by a panic that the lane passes on.
-            let _ = self.rulings.send(ruling);
+        for verdict in self.outbox.drain(..) {
+            // The settle loop ends after this runner's last verdict, or by a panic that the runner passes on.
+            let _ = self.verdicts.send(verdict);
         }
     }
 }
@@ -255,14 +253,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,
-    }
-}
-
-/// Passes on a panic of one of the worker's own tasks, which is one of the backend.
-pub(super) fn unbroken(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
     }
 }

@@ -113,14 +113,14 @@ where
 }
 
 /// A handler whose payload type is hidden: what the worker keeps by kind.
-pub(super) trait Route: Send + Sync {
+pub(super) trait ErasedHandler: Send + Sync {
     /// The version of the schema that it reads; `None` when it reads none.
     fn version(&self) -> Option<&'static str>;
     /// Decodes and handles.
     fn run(&self, job: Job<()>) -> BoxFuture<'static, Result<(), Failure>>;
 }
 
-/// The route of one payload type.
+/// The handler of one payload type.
 pub(super) struct Typed<T, H> {
     handler: Arc<H>,
     payload: PhantomData<fn() -> T>,
@@ -132,7 +132,7 @@ impl<T, H> Typed<T, H> {
     }
 }
 
-impl<T: Payload, H: Handler<T>> Route for Typed<T, H> {
+impl<T: Payload, H: Handler<T>> ErasedHandler for Typed<T, H> {
     fn version(&self) -> Option<&'static str> {
         Some(T::VERSION)
     }
@@ -147,10 +147,10 @@ impl<T: Payload, H: Handler<T>> Route for Typed<T, H> {
     }
 }
 
-/// The route of everything else: the bytes as they are.
+/// The handler of everything else: the bytes as they are.
 pub(super) struct Any<H>(pub(super) Arc<H>);
 
-impl<H: Handler<Bytes>> Route for Any<H> {
+impl<H: Handler<Bytes>> ErasedHandler for Any<H> {
     fn version(&self) -> Option<&'static str> {
         None
     }

@@ -136,13 +136,13 @@ impl Leases {
     }
 
     /// Whether every lease was answered.
-    async fn beat(&self, patience: Duration) -> bool {
+    async fn beat(&self, within: Duration) -> bool {
         let (receipts, leases): (Vec<Receipt>, Vec<Lease>) =
             self.live.lock().iter().map(|(receipt, lease)| (receipt.clone(), lease.clone())).unzip();
         if receipts.is_empty() {
             return true;
         }
-        match timeout(patience, self.consumer.extend(&receipts)).await {
+        match timeout(within, self.consumer.extend(&receipts)).await {
             Ok(Ok(answers)) => {
                 leases.iter().zip(answers).fold(true, |all, (lease, answer)| noted(lease, answer) && all)
             }

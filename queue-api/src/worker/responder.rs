@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{Error, Failure, Message, Payload, Queue, QueueExt, REMOTE_ERROR_KIND};
 
-use super::handler::{Route, With};
+use super::handler::{ErasedHandler, With};
 use super::job::Job;
 
 /// What answers the requests of one payload type.
@@ -41,7 +41,7 @@ where
     }
 }
 
-/// The route of one request type.
+/// The handler of one request type.
 pub(super) struct Answering<T, R, H> {
     queue: Arc<dyn Queue>,
     responder: Arc<H>,
@@ -54,7 +54,7 @@ impl<T, R, H> Answering<T, R, H> {
     }
 }
 
-impl<T: Payload, R: Payload, H: Responder<T, R>> Route for Answering<T, R, H> {
+impl<T: Payload, R: Payload, H: Responder<T, R>> ErasedHandler for Answering<T, R, H> {
     fn version(&self) -> Option<&'static str> {
         Some(T::VERSION)
     }

@@ -1,142 +1,66 @@
-//! A worker at work: one lane for each queue, until it is told to stop or one of them cannot go on.
+//! A worker at work: a runner for each queue, until it is told to stop or one of them cannot go on.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Error, Queue, QueueName, Result, Subscription};
+use crate::{QueueName, Result};
 
-use super::death::Hook;
-use super::execute::Executor;
-use super::fetch::{Lane, unbroken};
-use super::patience::patience;
+use super::drain::drain;
+use super::fetch::QueueRunner;
+use super::plan::Plan;
 use super::report::{Report, Tally};
+use super::tasks::unbroken;
 
-/// What all lanes of a worker share.
-pub(super) struct Plan {
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) executor: Executor,
-    pub(super) hook: Option<Arc<dyn Hook>>,
-    pub(super) consumer: String,
-    pub(super) concurrency: usize,
-    pub(super) prefetch: usize,
-    pub(super) lease: Duration,
-    pub(super) stop_deadline: Duration,
+/// Until `stop` completes. Dropping it drops every task that it started.
+pub(super) async fn run(
+    plan: Plan,
+    queues: Vec<QueueName>,
+    stop: impl Future + Send + 'static,
+) -> Result<Report> {
+    plan.check(&queues)?;
+    let token = CancellationToken::new();
+    let signal = async {
+        stop.await;
+        token.cancel();
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        never = signal => match never {},
+        report = work(Arc::new(plan), queues, &token) => report,
+    }
 }
 
-impl Plan {
-    /// Until `stop` completes. Dropping it drops every task that it started.
-    pub(super) async fn run(
-        self,
-        queues: Vec<QueueName>,
-        stop: impl Future + Send + 'static,
-    ) -> Result<Report> {
-        self.check(&queues)?;
-        let token = CancellationToken::new();
-        let signal = async {
-            stop.await;
-            token.cancel();
-            pending::<Infallible>().await
-        };
-        tokio::select! {
-            biased;
-            never = signal => match never {},
-            report = Arc::new(self).work(queues, &token) => report,
-        }
+async fn work(plan: Arc<Plan>, queues: Vec<QueueName>, stop: &CancellationToken) -> Result<Report> {
+    let tally = Tally::default();
+    let mut runners = JoinSet::new();
+    for (queue, consumer) in plan.subscribe_all(queues, stop).await? {
+        let runner = QueueRunner::new(plan.clone(), queue, consumer, tally.clone());
+        runners.spawn(run_queue(runner, stop.clone()));
     }
+    let mut outcome = Ok(());
+    while let Some(ended) = runners.join_next().await {
+        let ended = ended.unwrap_or_else(|error| {
+            unbroken(Err(error));
+            Ok(())
+        });
+        // One queue less is not the worker that was asked for: the others stop as well.
+        if ended.is_err() {
+            stop.cancel();
+        }
+        outcome = outcome.and(ended);
+    }
+    outcome.map(|()| *tally.lock())
+}
 
-    fn check(&self, queues: &[QueueName]) -> Result<()> {
-        let twice = |name: &&QueueName| queues.iter().filter(|other| other == name).count() > 1;
-        if queues.is_empty() {
-            return Err(Error::invalid("queues", "none given, allowed are 1 or more"));
-        }
-        if let Some(name) = queues.iter().find(twice) {
-            return Err(Error::invalid("queues", format!("{name} given twice, allowed is once")));
-        }
-        if self.executor.routes.is_empty() && self.executor.any.is_none() {
-            return Err(Error::invalid("handlers", "none given: every message would become a dead letter"));
-        }
-        if self.concurrency == 0 {
-            return Err(Error::invalid("concurrency", "0 given, allowed are 1 or more"));
-        }
-        if (1..self.concurrency).contains(&self.prefetch) {
-            let allowed = format!("{} given, allowed are 0, and the concurrency or more", self.prefetch);
-            return Err(Error::invalid("prefetch", allowed));
-        }
-        Ok(())
-    }
-
-    async fn work(self: Arc<Self>, queues: Vec<QueueName>, stop: &CancellationToken) -> Result<Report> {
-        let tally = Tally::default();
-        let mut lanes = JoinSet::new();
-        for (queue, consumer) in self.subscribe_all(queues, stop).await? {
-            let lane = Lane::new(self.clone(), queue, consumer, tally.clone());
-            lanes.spawn(lane.run(stop.clone()));
-        }
-        let mut outcome = Ok(());
-        while let Some(ended) = lanes.join_next().await {
-            let ended = ended.unwrap_or_else(|error| {
-                unbroken(Err(error));
-                Ok(())
-            });
-            // One queue less is not the worker that was asked for: the others stop as well.
-            if ended.is_err() {
-                stop.cancel();
-            }
-            outcome = outcome.and(ended);
-        }
-        outcome.map(|()| *tally.lock())
-    }
-
-    /// A consumer for each queue, or none at all.
-    async fn subscribe_all(
-        &self,
-        queues: Vec<QueueName>,
-        stop: &CancellationToken,
-    ) -> Result<Vec<(QueueName, Arc<dyn Consumer>)>> {
-        let mut open: Vec<(QueueName, Arc<dyn Consumer>)> = Vec::new();
-        for queue in queues {
-            match self.subscribe(&queue, stop).await {
-                Ok(consumer) => open.push((queue, consumer)),
-                Err(error) => {
-                    for (queue, consumer) in open {
-                        if let Err(error) = consumer.close().await {
-                            tracing::warn!(name: "worker.close_failed", %queue, %error);
-                        }
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(open)
-    }
-
-    /// Tries again while the broker is away, until `stop`.
-    async fn subscribe(&self, queue: &QueueName, stop: &CancellationToken) -> Result<Arc<dyn Consumer>> {
-        let subscription = Subscription::new(queue.clone())
-            .consumer(&*self.consumer)
-            .prefetch(self.prefetch)
-            .lease(self.lease)
-            .max_attempts(self.executor.retry.max_attempts());
-        let mut failures = 0;
-        loop {
-            match self.queue.subscribe(&subscription).await {
-                Ok(consumer) => return Ok(consumer.into()),
-                Err(error) if error.is_transient() && !stop.is_cancelled() => {
-                    failures += 1;
-                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error);
-                    tokio::select! {
-                        () = sleep(patience(failures)) => {}
-                        () = stop.cancelled() => return Err(error),
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
+/// Until `stop`, or an error that does not pass by itself.
+async fn run_queue(mut runner: QueueRunner, stop: CancellationToken) -> Result<()> {
+    let mut receiving = None;
+    let ended = runner.fetch(&stop, &mut receiving).await;
+    drain(runner, receiving).await;
+    ended
 }

@@ -10,42 +10,42 @@ use crate::{Consumer, DeadReason, Error, Queue, Receipt, Result, Settled, Verdic
 
 use super::death::{Death, Hook, Hooks};
 use super::job::Job;
-use super::patience::patience;
 use super::report::Tally;
 use super::responder::reply_error;
+use super::retry_wait::retry_wait;
 
 /// The most verdicts in one call. What arrives while a call is under way goes with the next, so that batches grow with
 /// the load and nothing waits for company.
 const BATCH: usize = 256;
 
 /// A verdict on its way to the broker.
-pub(super) struct Ruling {
+pub(super) struct PendingVerdict {
     pub(super) job: Job<()>,
     pub(super) verdict: Verdict,
 }
 
 /// Settles what one consumer handed out.
-pub(super) struct Settler {
+pub(super) struct SettleLoop {
     pub(super) queue: Arc<dyn Queue>,
     pub(super) consumer: Arc<dyn Consumer>,
-    pub(super) rulings: UnboundedReceiver<Ruling>,
-    /// Told how many rulings are off our hands.
+    pub(super) verdicts: UnboundedReceiver<PendingVerdict>,
+    /// Told how many verdicts are off our hands.
     pub(super) done: UnboundedSender<usize>,
     pub(super) hook: Option<Arc<dyn Hook>>,
     pub(super) max_attempts: u32,
     pub(super) tally: Tally,
 }
 
-impl Settler {
-    /// Ends when the last sender of rulings is gone, the last verdict delivered or given up, and the last hook done.
+impl SettleLoop {
+    /// Ends when the last sender of verdicts is gone, the last verdict delivered or given up, and the last hook done.
     pub(super) async fn run(mut self) {
         let (mut again, mut hooks, mut open) = (Again::default(), Hooks::default(), true);
-        while open || !again.rulings.is_empty() {
+        while open || !again.verdicts.is_empty() {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
                 () = again.due() => batch = again.take(),
-                received = self.rulings.recv_many(&mut batch, BATCH), if open => open = received > 0,
+                received = self.verdicts.recv_many(&mut batch, BATCH), if open => open = received > 0,
             }
             if !batch.is_empty() {
                 self.settle(batch, &mut again, &mut hooks).await;
@@ -55,36 +55,40 @@ impl Settler {
         hooks.finish().await;
     }
 
-    async fn settle(&self, batch: Vec<Ruling>, again: &mut Again, hooks: &mut Hooks) {
-        let verdicts: Vec<(Receipt, Verdict)> =
-            batch.iter().map(|ruling| (ruling.job.lease.receipt().clone(), ruling.verdict.clone())).collect();
-        let answers = match self.consumer.settle(&verdicts).await {
+    async fn settle(&self, batch: Vec<PendingVerdict>, again: &mut Again, hooks: &mut Hooks) {
+        let calls: Vec<(Receipt, Verdict)> = batch
+            .iter()
+            .map(|pending| (pending.job.lease.receipt().clone(), pending.verdict.clone()))
+            .collect();
+        let answers = match self.consumer.settle(&calls).await {
             Ok(answers) => answers,
             Err(error) => vec![Err(error); batch.len()],
         };
-        let (size, waiting) = (batch.len(), again.rulings.len());
-        for (ruling, answer) in batch.into_iter().zip(answers) {
-            self.note(ruling, answer, again, hooks);
+        let (size, waiting) = (batch.len(), again.verdicts.len());
+        for (pending, answer) in batch.into_iter().zip(answers) {
+            self.note(pending, answer, again, hooks);
         }
-        let off_our_hands = size - (again.rulings.len() - waiting);
+        let off_our_hands = size - (again.verdicts.len() - waiting);
         again.back_off(off_our_hands > 0);
-        // The lane may be gone already, when the worker stops.
+        // The runner may be gone already, when the worker stops.
         let _ = self.done.send(off_our_hands);
     }
 
-    fn note(&self, ruling: Ruling, answer: Result<Settled>, again: &mut Again, hooks: &mut Hooks) {
+    fn note(&self, pending: PendingVerdict, answer: Result<Settled>, again: &mut Again, hooks: &mut Hooks) {
         match answer {
             Ok(Settled::LeaseLost) => self.tally.lock().lost += 1,
-            Ok(Settled::Died) => self.died(ruling, hooks),
+            Ok(Settled::Died) => self.died(pending, hooks),
             // Our only verdict on this receipt: an earlier call of it took effect, and its answer was lost.
-            Ok(Settled::AlreadySettled) if self.was_fatal(&ruling) => self.died(ruling, hooks),
-            Ok(Settled::Applied | Settled::AlreadySettled) => self.applied(&ruling.verdict),
-            Err(error) if error.is_transient() && !ruling.job.lease.is_over() => again.rulings.push(ruling),
-            Err(error) => self.given_up(&ruling, &error),
+            Ok(Settled::AlreadySettled) if self.was_fatal(&pending) => self.died(pending, hooks),
+            Ok(Settled::Applied | Settled::AlreadySettled) => self.applied(&pending.verdict),
+            Err(error) if error.is_transient() && !pending.job.lease.is_over() => {
+                again.verdicts.push(pending)
+            }
+            Err(error) => self.given_up(&pending, &error),
         }
     }
 
-    fn was_fatal(&self, Ruling { job, verdict }: &Ruling) -> bool {
+    fn was_fatal(&self, PendingVerdict { job, verdict }: &PendingVerdict) -> bool {
         let max = job.message.max_attempts().map_or(self.max_attempts, |own| own.get());
         match verdict {
             Verdict::DeadLetter { .. } => true,
@@ -103,7 +107,7 @@ impl Settler {
         }
     }
 
-    fn died(&self, Ruling { job, verdict }: Ruling, hooks: &mut Hooks) {
+    fn died(&self, PendingVerdict { job, verdict }: PendingVerdict, hooks: &mut Hooks) {
         self.tally.lock().died += 1;
         let (reason, error) = match verdict {
             Verdict::DeadLetter { reason, error } => (reason.into(), error),
@@ -120,17 +124,17 @@ impl Settler {
         }
     }
 
-    fn given_up(&self, ruling: &Ruling, error: &Error) {
+    fn given_up(&self, pending: &PendingVerdict, error: &Error) {
         self.tally.lock().unsettled += 1;
-        let (queue, id) = (&ruling.job.queue, ruling.job.message.id());
+        let (queue, id) = (&pending.job.queue, pending.job.message.id());
         tracing::error!(name: "worker.verdict_undelivered", %queue, %id, %error);
     }
 }
 
-/// Rulings whose settling failed for now.
+/// Verdicts whose settling failed for now.
 #[derive(Default)]
 struct Again {
-    rulings: Vec<Ruling>,
+    verdicts: Vec<PendingVerdict>,
     failures: u32,
     at: Option<Instant>,
 }
@@ -138,19 +142,19 @@ struct Again {
 impl Again {
     async fn due(&self) {
         match self.at {
-            Some(at) if !self.rulings.is_empty() => sleep_until(at).await,
+            Some(at) if !self.verdicts.is_empty() => sleep_until(at).await,
             _ => pending().await,
         }
     }
 
-    fn take(&mut self) -> Vec<Ruling> {
+    fn take(&mut self) -> Vec<PendingVerdict> {
         self.at = None;
-        std::mem::take(&mut self.rulings)
+        std::mem::take(&mut self.verdicts)
     }
 
     /// Sets when the next call is due; from the start again once `anything` got through.
     fn back_off(&mut self, anything: bool) {
         self.failures = if anything { 1 } else { self.failures.saturating_add(1) };
-        self.at = Some(Instant::now() + patience(self.failures));
+        self.at = Some(Instant::now() + retry_wait(self.failures));
     }
 }

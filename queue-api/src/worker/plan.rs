@@ -1,0 +1,95 @@
+//! What all queues of a worker share, and how each is subscribed to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Consumer, Error, Queue, QueueName, Result, Subscription};
+
+use super::death::Hook;
+use super::execute::Executor;
+use super::retry_wait::retry_wait;
+
+/// What all queues of a worker share.
+pub(super) struct Plan {
+    pub(super) queue: Arc<dyn Queue>,
+    pub(super) executor: Executor,
+    pub(super) hook: Option<Arc<dyn Hook>>,
+    pub(super) consumer: String,
+    pub(super) concurrency: usize,
+    pub(super) prefetch: usize,
+    pub(super) lease: Duration,
+    pub(super) stop_deadline: Duration,
+}
+
+impl Plan {
+    pub(super) fn check(&self, queues: &[QueueName]) -> Result<()> {
+        let twice = |name: &&QueueName| queues.iter().filter(|other| other == name).count() > 1;
+        if queues.is_empty() {
+            return Err(Error::invalid("queues", "none given, allowed are 1 or more"));
+        }
+        if let Some(name) = queues.iter().find(twice) {
+            return Err(Error::invalid("queues", format!("{name} given twice, allowed is once")));
+        }
+        if self.executor.handlers.is_empty() && self.executor.any.is_none() {
+            return Err(Error::invalid("handlers", "none given: every message would become a dead letter"));
+        }
+        if self.concurrency == 0 {
+            return Err(Error::invalid("concurrency", "0 given, allowed are 1 or more"));
+        }
+        if (1..self.concurrency).contains(&self.prefetch) {
+            let allowed = format!("{} given, allowed are 0, and the concurrency or more", self.prefetch);
+            return Err(Error::invalid("prefetch", allowed));
+        }
+        Ok(())
+    }
+
+    /// A consumer for each queue, or none at all.
+    pub(super) async fn subscribe_all(
+        &self,
+        queues: Vec<QueueName>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<(QueueName, Arc<dyn Consumer>)>> {
+        let mut open: Vec<(QueueName, Arc<dyn Consumer>)> = Vec::new();
+        for queue in queues {
+            match self.subscribe(&queue, stop).await {
+                Ok(consumer) => open.push((queue, consumer)),
+                Err(error) => {
+                    for (queue, consumer) in open {
+                        if let Err(error) = consumer.close().await {
+                            tracing::warn!(name: "worker.close_failed", %queue, %error);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    /// Tries again while the broker is away, until `stop`.
+    async fn subscribe(&self, queue: &QueueName, stop: &CancellationToken) -> Result<Arc<dyn Consumer>> {
+        let subscription = Subscription::new(queue.clone())
+            .consumer(&*self.consumer)
+            .prefetch(self.prefetch)
+            .lease(self.lease)
+            .max_attempts(self.executor.retry.max_attempts());
+        let mut failures = 0;
+        loop {
+            match self.queue.subscribe(&subscription).await {
+                Ok(consumer) => return Ok(consumer.into()),
+                Err(error) if error.is_transient() && !stop.is_cancelled() => {
+                    failures += 1;
+                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error);
+                    tokio::select! {
+                        () = sleep(retry_wait(failures)) => {}
+                        () = stop.cancelled() => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
