@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 
+use crate::keys::QueueKeys;
 use crate::link::{Link, Reply, Request};
 use crate::{NAME, keys, scripts};
 
@@ -34,7 +35,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) spec: QueueSpec,
-    pub(crate) prefix: String,
+    pub(crate) keys: QueueKeys,
 }
 
 impl Catalogue {
@@ -81,7 +82,7 @@ impl Catalogue {
 
     async fn read(&self, limit: Deadline) -> Result<(String, Vec<QueueSpec>)> {
         let (catalogue, version) = (keys::catalogue(&self.namespace), keys::version(&self.namespace));
-        let request = Request::script(&scripts::ROUTES, &[&catalogue, &version]);
+        let request = Request::on_keys(&scripts::ROUTES, &[], &[&catalogue, &version]);
         let reply = self.link.call(request, limit).await?.reply;
         let strange = || Error::backend(NAME, Certainty::Definite, "a catalogue that is none");
         let (version, texts) = entries(reply).ok_or_else(strange)?;
@@ -95,7 +96,7 @@ impl Catalogue {
 impl Table {
     fn new(version: String, specs: Vec<QueueSpec>, namespace: &str) -> Self {
         let bound = specs.into_iter().filter(|spec| !spec.bindings.is_empty());
-        let bound = bound.map(|spec| Bound { prefix: keys::prefix(namespace, &spec.name), spec });
+        let bound = bound.map(|spec| Bound { keys: QueueKeys::new(namespace, &spec.name), spec });
         Self { version, queues: bound.collect(), routes: Mutex::default() }
     }
 

@@ -7,6 +7,7 @@ use polyqueue::{Certainty, Error, Message, Priority, QueueName, Result};
 use tokio::time::Instant;
 
 use crate::codec::{self, Fields, Unreadable};
+use crate::keys::QueueKeys;
 use crate::link::{Answer, Link, Reply, Request};
 use crate::time::millis;
 use crate::{NAME, scripts};
@@ -14,7 +15,7 @@ use crate::{NAME, scripts};
 /// What is asked for.
 pub(crate) struct Wanted<'a> {
     pub(crate) queue: &'a QueueName,
-    pub(crate) prefix: &'a str,
+    pub(crate) keys: &'a QueueKeys,
     pub(crate) messages: usize,
     pub(crate) lease: Duration,
     /// Unique to this call, names the consumer.
@@ -73,15 +74,15 @@ pub(crate) struct Leased {
 }
 
 /// A claim of no message: applies what is due and wakes somebody else.
-pub(crate) fn nothing(prefix: &str) -> Request {
-    let mut request = Request::script(&scripts::CLAIM, &[prefix]);
+pub(crate) fn nothing(keys: &QueueKeys) -> Request {
+    let mut request = Request::script(&scripts::CLAIM, keys);
     request.number(0).number(1).arg("-").arg("").number(1).arg("").number(1);
     request
 }
 
 impl Wanted<'_> {
     pub(crate) async fn claim(&self, link: &std::sync::Arc<Link>, limit: Deadline) -> Result<Claimed> {
-        let mut request = Request::script(&scripts::CLAIM, &[self.prefix]);
+        let mut request = Request::script(&scripts::CLAIM, self.keys);
         request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
         request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
         request.number(self.sparse.into());

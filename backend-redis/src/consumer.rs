@@ -22,7 +22,7 @@ use crate::link::{Reply, Request};
 use crate::settler::Judged;
 use crate::time::millis;
 use crate::wakers::Bell;
-use crate::{keys, pump, receipt};
+use crate::{pump, receipt};
 
 /// What a consumer and its task share.
 pub(crate) struct Core {
@@ -163,7 +163,7 @@ impl Core {
     /// a message.
     pub(crate) async fn leave(&self, limit: Deadline) -> bool {
         let mut request = Request::plain("ZREM");
-        request.arg(keys::waiters(&self.route.prefix)).arg(&self.waiter);
+        request.arg(self.route.keys.waiters()).arg(&self.waiter);
         self.hub.link.call(request, limit).await.is_ok_and(|answer| answer.reply == Reply::Number(1))
     }
 
@@ -201,7 +201,7 @@ impl Core {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
         let wanted = Wanted {
             queue: &self.route.queue,
-            prefix: &self.route.prefix,
+            keys: &self.route.keys,
             messages,
             lease: self.subscription.lease,
             nonce: format!("{}.{claim:x}", self.holder),

@@ -7,6 +7,7 @@ use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 use tokio::time::Instant;
 
+use crate::keys::QueueKeys;
 use crate::link::{Reply, Request, Script};
 use crate::queue::RedisQueue;
 use crate::time::uid;
@@ -76,8 +77,9 @@ impl RedisQueue {
     /// A script that works on a queue, its entry in the catalogue and the version of the routes.
     fn catalogued(&self, script: &'static Script, queue: &QueueName) -> Request {
         let namespace = &self.hub.namespace;
-        let (prefix, catalogue) = (keys::prefix(namespace, queue), keys::catalogue(namespace));
-        let mut request = Request::script(script, &[&prefix, &catalogue, &keys::version(namespace)]);
+        let (catalogue, version) = (keys::catalogue(namespace), keys::version(namespace));
+        let queue_keys = QueueKeys::new(namespace, queue);
+        let mut request = Request::on_keys(script, &[&queue_keys], &[&catalogue, &version]);
         request.arg(queue.as_str());
         request
     }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::claim::Leased;
 use crate::codec::{self, Fields, Unreadable};
+use crate::keys::QueueKeys;
 use crate::link::{Link, Request};
 use crate::settler::Judged;
 use crate::{packed, scripts, settler};
 
 /// A message under a lease, for one who did not ask.
 pub(crate) struct Given {
-    /// Of the queue's keys.
-    prefix: String,
+    keys: QueueKeys,
     lease: String,
     /// When it was leased, by the server's clock, in ms.
     pub(crate) at: u64,
@@ -30,13 +30,14 @@ impl Given {
     pub(crate) fn read(text: Bytes) -> Option<Self> {
         let mut fields = Fields::from_pairs(packed::unpack(text)?);
         let head = fields.split_front(3);
-        let (prefix, lease) = (head.text("P").ok()??.to_owned(), head.text("lease").ok()??.to_owned());
+        let (keys, lease) =
+            (QueueKeys::with_prefix(head.text("P").ok()??), head.text("lease").ok()??.to_owned());
         let at = head.text("now").ok()??.parse().ok()?;
         let mut parts = lease.splitn(3, ':');
         let (p, id) = (parts.next()?.parse::<i64>().ok()?, parts.next()?);
         let message = codec::read(&fields, id, Priority::new(p).ok()?);
         let attempt = fields.number("a").ok().flatten().unwrap_or_default().saturating_add(1);
-        Some(Self { prefix, lease, at, attempt, message })
+        Some(Self { keys, lease, at, attempt, message })
     }
 
     pub(crate) fn until(self, until: Instant) -> Leased {
@@ -46,7 +47,7 @@ impl Given {
     /// Gives it back where nobody can handle it, attempt unburned. Should it fail, it comes back at the end of its lease.
     pub(crate) async fn give_back(self, link: Arc<Link>) {
         let limit = Deadline::new("giving a message back", Duration::from_secs(5));
-        let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
+        let mut request = Request::script(&scripts::SETTLE, &self.keys);
         settler::write(&Judged::unhanded(self.lease, Instant::now()), &mut request);
         let _ = link.call(request, limit).await;
     }

@@ -13,6 +13,7 @@ use polyqueue::{Error, Info, Meter, QueueName, Result};
 use crate::catalogue::Catalogue;
 use crate::consumer::Core;
 use crate::keys;
+use crate::keys::QueueKeys;
 use crate::link::{Link, Reply, Request, Script};
 use crate::publisher::{Pace, Publisher};
 use crate::settler::Settler;
@@ -42,7 +43,7 @@ pub(crate) struct Hub {
 /// What a handle keeps for one queue.
 pub(crate) struct Route {
     pub(crate) queue: QueueName,
-    pub(crate) prefix: String,
+    pub(crate) keys: QueueKeys,
     pub(crate) publish: Arc<Batcher<Publisher>>,
     pub(crate) pace: Arc<Pace>,
     /// Set once it is known that the queue keeps dedup keys.
@@ -138,20 +139,20 @@ impl Hub {
     }
 
     fn new_route(&self, queue: &QueueName) -> Route {
-        let prefix = keys::prefix(&self.namespace, queue);
+        let keys = QueueKeys::new(&self.namespace, queue);
         let meter = self.meter.of(queue);
         let (link, deadline, pace) = (&self.link, self.deadline, Arc::<Pace>::default());
         let publisher = Publisher {
             link: link.clone(),
             queue: queue.clone(),
-            prefix: prefix.clone(),
+            keys: keys.clone(),
             meter: meter.clone(),
             pace: pace.clone(),
         };
-        let settler = Settler { link: link.clone(), prefix: prefix.clone(), meter };
+        let settler = Settler { link: link.clone(), keys: keys.clone(), meter };
         Route {
             queue: queue.clone(),
-            prefix,
+            keys,
             publish: Batcher::new(publisher, deadline, self.busy.clone()),
             pace,
             keeps_keys: OnceLock::new(),
@@ -170,7 +171,7 @@ impl Hub {
         queue: &QueueName,
         fill: impl FnOnce(&mut Request),
     ) -> Result<Reply> {
-        let mut request = Request::script(script, &[&keys::prefix(&self.namespace, queue)]);
+        let mut request = Request::script(script, &QueueKeys::new(&self.namespace, queue));
         fill(&mut request);
         match self.call(what, request).await? {
             Reply::Number(0) => Err(Error::not_found(queue.clone())),

@@ -1,10 +1,12 @@
 //! Names of keys: everything that a queue has begins with `<namespace>:{<queue>}`, so that it stands on one cluster node.
 
+use std::sync::Arc;
+
 use polyqueue::QueueName;
 
 /// The prefix of a queue's keys. `{`, `}`, `:` and `%` of its name are escaped: a name that began with `}` would end the
 /// hash tag, and no name may look like another's key.
-pub(crate) fn prefix(namespace: &str, queue: &QueueName) -> String {
+fn prefix(namespace: &str, queue: &QueueName) -> String {
     let mut prefix = format!("{namespace}:{{");
     for c in queue.as_str().chars() {
         match c {
@@ -39,19 +41,55 @@ pub(crate) fn channel(namespace: &str, handle: &str) -> String {
     format!("{namespace}:wake:{handle}")
 }
 
-/// Exists while the queue is declared.
-pub(crate) fn marker(prefix: &str) -> String {
-    format!("{prefix}:q")
-}
+/// How many keys a queue has.
+pub(crate) const ALL: usize = 21;
+/// Those of scripts that need its streams, what it is declared to be, and its leases.
+pub(crate) const TO_LEASES: usize = 12;
+/// And who waits, and what expires.
+pub(crate) const TO_EXPIRING: usize = 14;
+/// And its dedup keys.
+pub(crate) const TO_DEDUP: usize = 16;
 
-/// The set of consumers that wait.
-pub(crate) fn waiters(prefix: &str) -> String {
-    format!("{prefix}:w")
-}
+/// What stands behind the prefix, in the order in which all scripts declare the keys of a queue: `keys.lua` gives names to the
+/// same places. Those of the scripts that run most come first, so that these declare no more.
+pub(crate) const NAMES: [&str; ALL] = [
+    ":s:1", ":s:2", ":s:3", ":s:4", ":s:5", ":s:6", ":s:7", ":s:8", ":s:9", ":s:10", ":q", ":l", ":w", ":x",
+    ":k", ":u", ":d", ":b", ":i", ":dlq", ":p",
+];
 
-/// The stream of dead letters.
-pub(crate) fn dead(prefix: &str) -> String {
-    format!("{prefix}:dlq")
+/// All keys of a queue, made once.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueKeys(Arc<[String; ALL]>);
+
+impl QueueKeys {
+    pub(crate) fn new(namespace: &str, queue: &QueueName) -> Self {
+        Self::with_prefix(&prefix(namespace, queue))
+    }
+
+    /// Of the queue whose keys begin so.
+    pub(crate) fn with_prefix(prefix: &str) -> Self {
+        Self(Arc::new(NAMES.map(|name| format!("{prefix}{name}"))))
+    }
+
+    /// The first so many.
+    pub(crate) fn first(&self, count: usize) -> &[String] {
+        &self.0[..count]
+    }
+
+    /// Exists while the queue is declared.
+    pub(crate) fn queue(&self) -> &str {
+        &self.0[10]
+    }
+
+    /// The set of consumers that wait.
+    pub(crate) fn waiters(&self) -> &str {
+        &self.0[12]
+    }
+
+    /// The stream of dead letters.
+    pub(crate) fn dead(&self) -> &str {
+        &self.0[19]
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use polyqueue::{
     QueueName, Result,
 };
 
+use crate::NAME;
 use crate::codec::{self, Fields, Unreadable};
 use crate::hub::Hub;
+use crate::keys::QueueKeys;
 use crate::link::{Reply, Request};
-use crate::{NAME, keys};
 
 /// The most entries of one read.
 const CHUNK: usize = 100;
@@ -68,7 +69,7 @@ pub(crate) async fn list(
 
 async fn read(hub: &Hub, queue: &QueueName, start: &str, count: usize) -> Result<Vec<(String, Fields)>> {
     let mut request = Request::plain("XRANGE");
-    request.arg(keys::dead(&keys::prefix(&hub.namespace, queue))).arg(start).arg("+");
+    request.arg(QueueKeys::new(&hub.namespace, queue).dead()).arg(start).arg("+");
     request.arg("COUNT").number(count as u64);
     let reply = hub.call("dead letters", request).await?;
     let entry = |entry: Reply| {

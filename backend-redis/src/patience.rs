@@ -10,9 +10,10 @@ use polyqueue::{Certainty, Error, Published, QueueName, Result};
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::Hub;
+use crate::keys::QueueKeys;
 use crate::link::{Reply, Request};
 use crate::placed::{Placed, counts_of};
-use crate::{keys, scripts};
+use crate::scripts;
 
 /// How long a publisher that nobody wakes waits before it looks again: from this, growing …
 const LOOK: Duration = Duration::from_millis(25);
@@ -99,7 +100,7 @@ async fn room(hub: &Arc<Hub>, queue: &QueueName, limit: Deadline) -> Result<()> 
 
 /// Whether there is room, or the queue is gone; as long as nobody can say there is none.
 async fn has_room(hub: &Arc<Hub>, queue: &QueueName, waiter: &str, limit: Deadline) -> bool {
-    let mut request = Request::script(&scripts::SPACE, &[&keys::prefix(&hub.namespace, queue)]);
+    let mut request = Request::script(&scripts::SPACE, &QueueKeys::new(&hub.namespace, queue));
     request.arg(waiter);
     let Ok(answer) = hub.link.call(request, limit).await else { return false };
     let Reply::List(mut list) = answer.reply else { return true };

@@ -8,6 +8,7 @@ use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
 
 use crate::codec::{self, Written};
+use crate::keys::QueueKeys;
 use crate::link::{Link, Reply, Request, Script};
 use crate::placed::{Answer, Placed};
 use crate::{NAME, scripts};
@@ -16,7 +17,7 @@ use crate::{NAME, scripts};
 pub(crate) struct Publisher {
     pub(crate) link: Arc<Link>,
     pub(crate) queue: QueueName,
-    pub(crate) prefix: String,
+    pub(crate) keys: QueueKeys,
     pub(crate) meter: Arc<QueueMeter>,
     pub(crate) pace: Arc<Pace>,
 }
@@ -75,7 +76,7 @@ impl Publisher {
     async fn call(&self, items: &[Outgoing], limit: Deadline) -> Result<Reply> {
         let plain = |item: &Outgoing| codec::is_plain(&item.message);
         if !self.pace.rules.load(Ordering::Relaxed) && items.iter().all(plain) {
-            let answer = self.link.call(self.request(&scripts::PLAIN, items), limit).await?;
+            let answer = self.link.call(self.request(&scripts::PUBLISH_PLAIN, items), limit).await?;
             if answer.reply != Reply::Number(1) {
                 return Ok(answer.reply);
             }
@@ -85,7 +86,7 @@ impl Publisher {
     }
 
     fn request(&self, script: &'static Script, items: &[Outgoing]) -> Request {
-        let mut request = Request::script(script, &[&self.prefix]);
+        let mut request = Request::script(script, &self.keys);
         for Outgoing { message, published_at } in items {
             Written::new(message, *published_at).write(0, &mut request);
         }

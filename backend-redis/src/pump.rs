@@ -160,7 +160,7 @@ impl Pump {
 
     /// Wakes somebody else in our place.
     fn pass_on(&self) {
-        tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.prefix.clone()));
+        tokio::spawn(pass_on(self.core.hub.link.clone(), self.core.route.keys.clone()));
     }
 
     fn ask_at_once(&mut self) {

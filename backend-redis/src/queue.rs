@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::consumer::RedisConsumer;
 use crate::hub::{Hub, Opened};
 use crate::inbox::RedisInbox;
+use crate::keys::QueueKeys;
 use crate::link::{Link, Request};
 use crate::wakers::Wakers;
 use crate::{NAME, keys};
@@ -77,7 +78,7 @@ impl Queue for RedisQueue {
         self.hub.check_open()?;
         self.hub.info.limits.check_subscription(subscription)?;
         let mut request = Request::plain("EXISTS");
-        request.arg(keys::marker(&keys::prefix(&self.hub.namespace, &subscription.queue)));
+        request.arg(QueueKeys::new(&self.hub.namespace, &subscription.queue).queue());
         if self.hub.call("subscribe", request).await?.number() != Some(1) {
             return Err(Error::not_found(subscription.queue.clone()));
         }

@@ -1,74 +1,147 @@
-//! The scripts that the server runs: Lua files, put together from parts and named by their hash.
+//! The scripts that the server runs: Lua files, put together from parts and named by their hash. A line `--- @include PART`
+//! stands for the file of that name, wherever it is: what a script needs only sometimes, it defines only then.
 
 use std::sync::LazyLock;
 
+use crate::keys;
 use crate::link::Script;
 
 macro_rules! script {
-    ($(#[$doc:meta])* $name:ident, $flags:literal, [$($part:literal),+]) => {
+    ($(#[$doc:meta])* $name:ident, $flags:literal, $file:literal, $keys:expr) => {
         $(#[$doc])*
         pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!("#!lua", $flags, "\n", $(include_str!(concat!("scripts/", $part, ".lua"))),+))
+            let text = include_str!(concat!("scripts/", $file, ".lua"));
+            Script::new(format!("#!lua{}\n{}", $flags, assembled(text)), $keys)
         });
     };
 }
 
 script!(
     /// Makes or changes a queue. Refused by a full server.
-    DECLARE, "", ["declare"]);
+    DECLARE, "", "declare", keys::ALL);
 script!(
     /// Reads the catalogue.
-    ROUTES, " flags=no-writes", ["routes"]);
+    ROUTES, " flags=no-writes", "routes", 0);
 script!(
     /// Stores messages that need no thought. Refused by a full server.
-    PLAIN, "", ["wake", "unread", "used", "handover", "plain"]);
+    PUBLISH_PLAIN, "", "publish_plain", keys::TO_EXPIRING);
 script!(
     /// Stores messages. Refused by a full server; all that take messages out work there, so that it can be drained.
-    PUBLISH, "",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
-        "handover", "target", "place", "publish"]);
+    PUBLISH, "", "publish", keys::ALL);
 script!(
     /// Stores messages in all queues that they go to. Refused by a full server.
-    TOPIC, "",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
-        "handover", "target", "place", "topic"]);
+    TOPIC, "", "topic", keys::ALL);
 script!(
     /// Whether there is room.
-    SPACE, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "room", "unread", "used",
-        "handover", "target", "space"]);
+    SPACE, " flags=allow-oom", "space", keys::ALL);
 script!(
     /// Hands out messages under a lease, after applying what is due.
-    CLAIM, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "unread", "claim"]);
+    CLAIM, " flags=allow-oom", "claim", keys::ALL);
+script!(
+    /// Applies verdicts that are all acks.
+    ACK, " flags=allow-oom", "ack", keys::TO_DEDUP);
 script!(
     /// Applies verdicts.
-    SETTLE, " flags=allow-oom", ["time", "wake", "rules", "entry", "dedup", "letters", "store", "settle"]);
+    SETTLE, " flags=allow-oom", "settle", keys::ALL);
 script!(
     /// Renews leases.
-    EXTEND, " flags=allow-oom", ["time", "extend"]);
+    EXTEND, " flags=allow-oom", "extend", keys::TO_LEASES);
 script!(
     /// Applies what is due.
-    APPLY, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "apply"]);
+    APPLY, " flags=allow-oom", "apply", keys::ALL);
 script!(
     /// Counts.
-    STATS, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "stats"]);
+    STATS, " flags=allow-oom", "stats", keys::ALL);
 script!(
     /// Removes ready, delayed or dead messages.
-    PURGE, " flags=allow-oom",
-    ["time", "rules", "entry", "dedup", "letters", "store", "due", "cursor", "purge"]);
+    PURGE, " flags=allow-oom", "purge", keys::ALL);
 script!(
     /// Makes dead letters ready again.
-    REDRIVE, " flags=allow-oom",
-    ["time", "wake", "rules", "entry", "dedup", "letters", "store", "redrive"]);
+    REDRIVE, " flags=allow-oom", "redrive", keys::ALL);
 script!(
     /// Changes when a delayed message becomes ready, or removes it.
-    RESCHEDULE, " flags=allow-oom", ["time", "wake", "rules", "entry", "dedup", "store", "reschedule"]);
+    RESCHEDULE, " flags=allow-oom", "reschedule", keys::ALL);
 script!(
     /// Removes dead letters.
-    DISCARD, " flags=allow-oom", ["discard"]);
+    DISCARD, " flags=allow-oom", "discard", keys::ALL);
 script!(
     /// Removes a queue.
-    DELETE, " flags=allow-oom", ["wake", "delete"]);
+    DELETE, " flags=allow-oom", "delete", keys::ALL);
+
+/// What several scripts need.
+const PARTS: [(&str, &str); 9] = [
+    ("keys", include_str!("scripts/keys.lua")),
+    ("time", include_str!("scripts/time.lua")),
+    ("notify", include_str!("scripts/notify.lua")),
+    ("unread", include_str!("scripts/unread.lua")),
+    ("used", include_str!("scripts/used.lua")),
+    ("cursor", include_str!("scripts/cursor.lua")),
+    ("push", include_str!("scripts/push.lua")),
+    ("library", include_str!("scripts/library.lua")),
+    ("placing", include_str!("scripts/placing.lua")),
+];
+
+/// A text with its parts in place; a part that is none stays a comment.
+fn assembled(text: &str) -> String {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        let name = line.trim_start().strip_prefix("--- @include ");
+        match name.and_then(|name| PARTS.iter().find(|(part, _)| *part == name)) {
+            Some((_, part)) => whole.push_str(&assembled(part)),
+            None => {
+                whole.push_str(line);
+                whole.push('\n');
+            }
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_found() {
+        let all = [
+            &DECLARE,
+            &ROUTES,
+            &PUBLISH_PLAIN,
+            &PUBLISH,
+            &TOPIC,
+            &SPACE,
+            &CLAIM,
+            &ACK,
+            &SETTLE,
+            &EXTEND,
+            &APPLY,
+            &STATS,
+            &PURGE,
+            &REDRIVE,
+            &RESCHEDULE,
+            &DISCARD,
+            &DELETE,
+        ];
+        for script in all {
+            assert!(!script.text().contains("@include"), "{}", script.text());
+        }
+    }
+
+    /// The order of a queue's keys is written twice.
+    #[test]
+    fn lua_and_rust_name_the_same_keys() {
+        let lines = PARTS[0].1.lines().filter_map(|line| line.strip_prefix("local ")?.split_once(" = "));
+        let named = lines.filter_map(|(_, rest)| rest.split_once(" -- "));
+        let mut count = 10;
+        for (position, name) in named {
+            let position: usize = position.parse().unwrap();
+            assert_eq!(keys::NAMES[position - 1], format!(":{name}"));
+            count += 1;
+        }
+        assert_eq!(count, keys::ALL);
+        assert!(PARTS[0].1.ends_with(&format!("local ALL = {}\n", keys::ALL)));
+        for p in 1..=10 {
+            assert_eq!(keys::NAMES[p - 1], format!(":s:{p}"));
+        }
+    }
+}

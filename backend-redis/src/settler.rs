@@ -7,6 +7,7 @@ use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, DeadReason, Error, QueueMeter, Refusal, Result, Settled, Verdict, cut_error};
 use tokio::time::Instant;
 
+use crate::keys::QueueKeys;
 use crate::link::{Link, Reply, Request};
 use crate::time::{millis, uid};
 use crate::{NAME, scripts};
@@ -14,7 +15,7 @@ use crate::{NAME, scripts};
 /// Settles what was received from one queue.
 pub(crate) struct Settler {
     pub(crate) link: Arc<Link>,
-    pub(crate) prefix: String,
+    pub(crate) keys: QueueKeys,
     pub(crate) meter: Arc<QueueMeter>,
 }
 
@@ -51,13 +52,13 @@ impl BatchCall for Settler {
     }
 
     async fn call(&self, items: Vec<Judged>, limit: Deadline) -> Vec<Result<Settled>> {
-        let mut request = Request::script(&scripts::SETTLE, &[&self.prefix]);
-        for item in &items {
-            write(item, &mut request);
-        }
+        let acks = items.iter().all(|item| item.verdict == Verdict::Ack);
+        let request = if acks { self.acks(&items) } else { self.verdicts(&items) };
         match self.link.call(request, limit).await.map(|answer| answer.reply.into_list()) {
-            Ok(Some(mut codes)) if codes.len() == items.len() + 1 => {
-                self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));
+            Ok(Some(mut codes)) if codes.len() == items.len() + usize::from(!acks) => {
+                if !acks {
+                    self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));
+                }
                 items.iter().zip(codes).map(|(item, code)| self.answer(item, code)).collect()
             }
             Ok(_) => vec![Err(strange("an answer to a verdict that is none")); items.len()],
@@ -67,6 +68,22 @@ impl BatchCall for Settler {
 }
 
 impl Settler {
+    fn acks(&self, items: &[Judged]) -> Request {
+        let mut request = Request::script(&scripts::ACK, &self.keys);
+        for item in items {
+            request.arg(&item.lease);
+        }
+        request
+    }
+
+    fn verdicts(&self, items: &[Judged]) -> Request {
+        let mut request = Request::script(&scripts::SETTLE, &self.keys);
+        for item in items {
+            write(item, &mut request);
+        }
+        request
+    }
+
     fn answer(&self, item: &Judged, code: Reply) -> Result<Settled> {
         let now = Instant::now();
         let settled = match code.number() {

@@ -7,6 +7,7 @@ use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Res
 
 use crate::catalogue::{Catalogue, Table};
 use crate::codec::Written;
+use crate::keys::QueueKeys;
 use crate::link::{Link, Reply, Request};
 use crate::placed::{Answer, Placed};
 use crate::publisher::{Outgoing, strange};
@@ -195,9 +196,8 @@ impl<'a> Load<'a> {
     }
 
     fn request(&self, version: &str) -> Request {
-        let prefixes = self.queues.iter().map(|&at| &*self.table.queues[at].prefix);
-        let keys: Vec<&str> = std::iter::once(version).chain(prefixes).collect();
-        let mut request = Request::script(&scripts::TOPIC, &keys);
+        let queues: Vec<&QueueKeys> = self.queues.iter().map(|&at| &self.table.queues[at].keys).collect();
+        let mut request = Request::on_keys(&scripts::TOPIC, &queues, &[version]);
         request.arg(&self.table.version).number(self.sets.len() as u64);
         for set in &self.sets {
             let number = |at| (self.queues.partition_point(|queue| queue < at) + 1).to_string();

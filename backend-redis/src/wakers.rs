@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::claim;
 use crate::given::Given;
 use crate::inbox;
+use crate::keys::QueueKeys;
 use crate::link::{Link, Listener};
 use polyqueue::Message;
 use polyqueue::backend::{Deadline, ReplyBuffer};
@@ -121,8 +122,8 @@ impl Listener for Wakers {
         match (text[digits], bell) {
             (b'|', Some(bell)) => bell.ring(),
             (b'|', None) => {
-                let prefix = String::from_utf8_lossy(&what).into_owned();
-                drop(tokio::spawn(pass_on(link.clone(), prefix)));
+                let keys = QueueKeys::with_prefix(&String::from_utf8_lossy(&what));
+                drop(tokio::spawn(pass_on(link.clone(), keys)));
             }
             (b'>', bell) => self.given(link, bell, what),
             _ => {}
@@ -137,7 +138,7 @@ impl Listener for Wakers {
 }
 
 /// Wakes another waiting consumer in our place. Should it fail, the others ask by themselves within five seconds.
-pub(crate) async fn pass_on(link: Arc<Link>, prefix: String) {
+pub(crate) async fn pass_on(link: Arc<Link>, keys: QueueKeys) {
     let limit = Deadline::new("passing on a wake-up", Duration::from_secs(5));
-    let _ = link.call(claim::nothing(&prefix), limit).await;
+    let _ = link.call(claim::nothing(&keys), limit).await;
 }

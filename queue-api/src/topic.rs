@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::Invalid;
+use crate::{Error, Result};
 
 /// The longest routing key or pattern, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 200;
@@ -18,8 +18,8 @@ impl RoutingKey {
     /// A key that is checked now.
     ///
     /// # Errors
-    /// [`Invalid`] when it is longer than 200 bytes or has a control character.
-    pub fn new(key: impl AsRef<str>) -> Result<Self, Invalid> {
+    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(key: impl AsRef<str>) -> Result<Self> {
         checked("routing key", key.as_ref()).map(Self)
     }
 
@@ -47,8 +47,8 @@ impl Pattern {
     /// A pattern that is checked now. Every text within the limits is one.
     ///
     /// # Errors
-    /// [`Invalid`] when it is longer than 200 bytes or has a control character.
-    pub fn new(pattern: impl AsRef<str>) -> Result<Self, Invalid> {
+    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(pattern: impl AsRef<str>) -> Result<Self> {
         checked("pattern", pattern.as_ref()).map(Self)
     }
 
@@ -95,13 +95,13 @@ fn matches(pattern: &[&str], key: &[&str]) -> bool {
     }
 }
 
-fn checked(field: &'static str, text: &str) -> Result<Arc<str>, Invalid> {
+fn checked(field: &'static str, text: &str) -> Result<Arc<str>> {
     if text.len() > MAX_KEY_BYTES {
         let allowed = format!("{} bytes given, allowed are at most {MAX_KEY_BYTES}", text.len());
-        return Err(Invalid::new(field, allowed));
+        return Err(Error::invalid(field, allowed));
     }
     if text.chars().any(char::is_control) {
-        return Err(Invalid::new(field, "has a control character: none is allowed"));
+        return Err(Error::invalid(field, "has a control character: none is allowed"));
     }
     Ok(text.into())
 }
@@ -122,9 +122,9 @@ macro_rules! checked_text {
         }
 
         impl FromStr for $type {
-            type Err = Invalid;
+            type Err = Error;
 
-            fn from_str(text: &str) -> Result<Self, Invalid> {
+            fn from_str(text: &str) -> Result<Self> {
                 Self::new(text)
             }
         }

@@ -53,7 +53,7 @@ impl Core {
 
     /// Extends up to 100 leases.
     pub(super) async fn extend(&self, receipts: &[Receipt]) -> Vec<Result<Extended>> {
-        let mut request = Request::script(&scripts::EXTEND, &[&self.route.prefix]);
+        let mut request = Request::script(&scripts::EXTEND, &self.route.keys);
         request.number(millis(self.subscription.lease));
         let mut asked = Vec::new();
         let mut answers: Vec<Result<Extended>> = Vec::with_capacity(receipts.len());

@@ -2,16 +2,26 @@
 
 use redis::{Arg, Cmd};
 
+use crate::keys::QueueKeys;
+
 /// A script and its hash.
 #[derive(Debug)]
 pub(crate) struct Script {
-    text: &'static str,
+    text: String,
     hash: String,
+    /// How many of a queue's keys it declares.
+    keys: usize,
 }
 
 impl Script {
-    pub(crate) fn new(text: &'static str) -> Self {
-        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    pub(crate) fn new(text: String, keys: usize) -> Self {
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash, keys }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 }
 
@@ -27,10 +37,19 @@ impl Request {
         Self { command: redis::cmd(name), script: None }
     }
 
-    /// A script that works on these keys.
-    pub(crate) fn script(script: &'static Script, keys: &[&str]) -> Self {
+    /// A script that works on one queue.
+    pub(crate) fn script(script: &'static Script, keys: &QueueKeys) -> Self {
+        Self::on_keys(script, &[keys], &[])
+    }
+
+    /// A script that works on some queues, and on keys that are none of theirs.
+    pub(crate) fn on_keys(script: &'static Script, queues: &[&QueueKeys], others: &[&str]) -> Self {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&script.hash).arg(keys.len()).arg(keys);
+        command.arg(&script.hash).arg(queues.len() * script.keys + others.len());
+        for queue in queues {
+            command.arg(queue.first(script.keys));
+        }
+        command.arg(others);
         Self { command, script: Some(script) }
     }
 
@@ -60,7 +79,7 @@ impl Request {
     /// The same with the script's text in place of its hash, for a server that has forgotten it.
     pub(super) fn with_text(&self) -> Option<Cmd> {
         let mut command = redis::cmd("EVAL");
-        command.arg(self.script?.text);
+        command.arg(&self.script?.text);
         for argument in self.command.args_iter().skip(2) {
             if let Arg::Simple(bytes) = argument {
                 command.arg(bytes);

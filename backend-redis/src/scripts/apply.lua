@@ -1,7 +1,9 @@
--- KEYS: queue. Applies what is due. Answers 0: no such queue; else { whether there may be more, how many letters it dropped }.
-local P = KEYS[1]
-local rules = rules_of(P)
+-- KEYS: the queue's. Applies what is due. Answers 0: no such queue; else { whether there may be more, how many letters it dropped }.
+--- @include keys
+--- @include library
+
+local rules = rules_of(0)
 if not rules then return 0 end
-local more, ready = apply_due(P, rules)
-if ready > 0 then wake(P, ready > 16 and 16 or ready) end
-return { more and 1 or 0, dropped[P] or 0 }
+local more, ready = apply_due(0, rules)
+if ready > 0 then wake(0, WAITERS, ready) end
+return { more and 1 or 0, dropped[0] or 0 }

@@ -1,3 +1,5 @@
+-- Needs: library. Defines: last_read, first_unread.
+
 -- The last entry of a stream that was handed out; everything behind it is ready.
 local function last_read(key)
   local groups = redis.pcall('XINFO', 'GROUPS', key)

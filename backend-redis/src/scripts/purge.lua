@@ -1,33 +1,36 @@
--- KEYS: queue. ARGV: `waiting` or `dead`, ms up to which entries are meant or ''. Spares what is in flight.
+-- KEYS: the queue's. ARGV: `waiting` or `dead`, ms up to which entries are meant or ''. Spares what is in flight.
 -- Answers 0: no such queue; else { more, how many were removed, the ms to give the next call, letters dropped before that }.
-local P = KEYS[1]
-local rules = rules_of(P)
+--- @include keys
+--- @include library
+--- @include cursor
+
+local rules = rules_of(0)
 if not rules then return 0 end
 if ARGV[1] == 'dead' then
-  local dead = redis.call('XLEN', P .. ':dlq')
-  redis.call('UNLINK', P .. ':dlq')
+  local dead = redis.call('XLEN', KEYS[DEAD])
+  redis.call('UNLINK', KEYS[DEAD])
   return { 0, dead, '', 0 }
 end
 
 local first, bound = ARGV[2] == '', ARGV[2] ~= '' and ARGV[2] or time_text(now)
 local function answer(more, removed)
-  return { more, removed, bound, dropped[P] or 0 }
+  return { more, removed, bound, dropped[0] or 0 }
 end
-local more = apply_due(P, rules)
+local more = apply_due(0, rules)
 if more then return answer(1, 0) end
 
 -- Delayed ones at once, unless each has to be looked at for its key.
 local function remove_waiting(budget)
-  local waiting = redis.call('ZCARD', P .. ':d')
+  local waiting = redis.call('ZCARD', KEYS[DUE])
   if not rules.dedup then
-    redis.call('UNLINK', P .. ':d', P .. ':b', P .. ':i')
+    redis.call('UNLINK', KEYS[DUE], KEYS[BODIES], KEYS[DELAYED])
     return waiting
   end
-  local uids = redis.call('ZRANGE', P .. ':d', 0, budget - 1)
+  local uids = redis.call('ZRANGE', KEYS[DUE], 0, budget - 1)
   for _, uid in ipairs(uids) do
-    local _, fields = opened(redis.call('HGET', P .. ':b', uid) or '')
-    if fields then free(P, fields, '') end
-    forget_waiting(P, uid, fields)
+    local _, fields = read_delayed(redis.call('HGET', KEYS[BODIES], uid) or '')
+    if fields then free_key(0, fields, '') end
+    forget_delayed(0, uid, fields)
   end
   return #uids, waiting > #uids
 end
@@ -42,9 +45,9 @@ local function sweep(p, key, read, budget)
     for i, entry in ipairs(entries) do
       ids[i], members[i] = entry[1], p .. ':' .. entry[1]
       bytes = bytes + size(entry[2])
-      free(P, entry[2], entry[1])
+      free_key(0, entry[2], entry[1])
     end
-    redis.call('ZREM', P .. ':x', unpack(members))
+    redis.call('ZREM', KEYS[EXPIRING], unpack(members))
     swept = swept + redis.call('XDEL', key, unpack(ids))
   end
   return swept, true
@@ -55,7 +58,7 @@ local removed, unfinished = remove_waiting(budget)
 if unfinished then return answer(1, removed) end
 if rules.dedup then budget = math.max(1, budget - removed) end
 for p = 1, 10 do
-  local key = P .. ':s:' .. p
+  local key = KEYS[p]
   local length = redis.call('XLEN', key)
   if length > 0 then
     local read = last_read(key)
@@ -71,5 +74,5 @@ for p = 1, 10 do
   end
 end
 -- In one call nothing came in between: no ready message is left that could expire.
-if first then redis.call('UNLINK', P .. ':x') end
+if first then redis.call('UNLINK', KEYS[EXPIRING]) end
 return answer(0, removed)

@@ -1,8 +1,10 @@
--- KEYS: queue. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt.
+-- KEYS: the queue's. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt.
 -- (ack, retry, release, dead letter.) Answers for each: 1 applied, 2 died, 3 not leased, 4 lease over, or an error's text; and
 -- last how many letters were dropped.
-local P = KEYS[1]
-local rules = rules_of(P) or {}
+--- @include keys
+--- @include library
+
+local rules = rules_of(0) or {}
 local until_ack = rules.dedup and rules.dedup['until'] == 'ack'
 local answers, acks, ready = {}, {}, 0
 
@@ -13,8 +15,8 @@ end
 
 -- Frees the key of a message that is acknowledged, where that ends the memory of it.
 local function acknowledge(p, id)
-  local entry = redis.call('XRANGE', P .. ':s:' .. p, id, id)[1]
-  if entry then free(P, entry[2], id) end
+  local entry = redis.call('XRANGE', KEYS[p], id, id)[1]
+  if entry then free_key(0, entry[2], id) end
 end
 
 -- Acks that follow each other are settled together.
@@ -22,7 +24,7 @@ local function settle_acks()
   if #acks == 0 then return end
   local members, live, ids, seen = {}, {}, {}, {}
   for i, ack in ipairs(acks) do members[i] = ack.member end
-  local scores = redis.call('ZMSCORE', P .. ':l', unpack(members))
+  local scores = redis.call('ZMSCORE', KEYS[LEASES], unpack(members))
   for i, ack in ipairs(acks) do
     local refused = seen[ack.member] and 3 or standing(scores[i])
     answers[ack.position] = refused or 1
@@ -35,8 +37,8 @@ local function settle_acks()
       table.insert(ids[p], id)
     end
   end
-  if #live > 0 then redis.call('ZREM', P .. ':l', unpack(live)) end
-  for p, list in pairs(ids) do redis.call('XDEL', P .. ':s:' .. p, unpack(list)) end
+  if #live > 0 then redis.call('ZREM', KEYS[LEASES], unpack(live)) end
+  for p, list in pairs(ids) do redis.call('XDEL', KEYS[p], unpack(list)) end
   acks = {}
 end
 
@@ -44,10 +46,10 @@ end
 local function put(p, fields, delay, uid)
   if delay == 0 then
     ready = ready + 1
-    return make_ready(P, p, fields)
+    return make_ready(0, p, fields)
   end
-  local stored = put_off(P, p, fields, from + delay, uid)
-  if redis.call('ZRANGE', P .. ':d', 0, 0)[1] == uid then ready = ready + 1 end
+  local stored = put_off(0, p, fields, from + delay, uid)
+  if redis.call('ZRANGE', KEYS[DUE], 0, 0)[1] == uid then ready = ready + 1 end
   return stored
 end
 
@@ -55,15 +57,15 @@ end
 local function judge(verdict, p, id, max, consumer, fields, first, second, third)
   local attempts, ends = count(fields, 'a') + 1, expiry(fields)
   if verdict == 'd' then
-    return bury(P, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
+    return dead_letter(0, p, id, fields, first, second, attempts - 1 + tonumber(third), consumer), 2
   end
   if verdict == 'r' and attempts >= max then
-    return bury(P, p, id, fields, 'max_attempts', third, attempts, consumer), 2
+    return dead_letter(0, p, id, fields, 'max_attempts', third, attempts, consumer), 2
   end
   if ends and ends <= now then
     local had, code = attempts, 2
     if verdict == 'l' then had, code = attempts - 1, 1 end
-    return bury(P, p, id, fields, 'expired', 'expired', had, consumer), code
+    return dead_letter(0, p, id, fields, 'expired', 'expired', had, consumer), code
   end
   if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second), 1 end
   local retries = count(fields, 'n') + 1
@@ -71,16 +73,17 @@ local function judge(verdict, p, id, max, consumer, fields, first, second, third
 end
 
 local function apply(verdict, member, first, second, third)
-  local refused = standing(redis.call('ZSCORE', P .. ':l', member))
+  local refused = standing(redis.call('ZSCORE', KEYS[LEASES], member))
   if refused then return refused end
   local p, id, max, consumer = lease_parts(member)
-  local key = P .. ':s:' .. p
+  if not p then return 3 end
+  local key = KEYS[p]
   local entry = redis.call('XRANGE', key, id, id)[1]
   local stored, answer = true, 3
   if entry then stored, answer = judge(verdict, p, id, max, consumer, entry[2], first, second, third) end
   if failed(stored) then return stored.err end
   redis.call('XDEL', key, id)
-  redis.call('ZREM', P .. ':l', member)
+  redis.call('ZREM', KEYS[LEASES], member)
   return answer
 end
 
@@ -98,7 +101,7 @@ while i <= #ARGV do
   i = i + lengths[verdict]
 end
 settle_acks()
-if ready > 0 then wake(P, ready > 16 and 16 or ready) end
-retain(P, rules.dead)
-answers[position + 1] = dropped[P] or 0
+if ready > 0 then wake(0, WAITERS, ready) end
+retain(0, rules.dead)
+answers[position + 1] = dropped[0] or 0
 return answers

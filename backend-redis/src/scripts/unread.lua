@@ -1,3 +1,4 @@
+-- Defines: read, read_each, unread_from.
 -- What nobody has read yet. The group is only a cursor; it is made again when somebody removed it.
 
 -- Calls `XREADGROUP` on some streams, up to `count` of each.

@@ -1,12 +1,13 @@
+-- Needs: keys. Defines: digit, with_priority.
 -- The priorities that a queue has ever had, a digit each. Most have one: to look into nine more streams would cost more than all
 -- the rest.
 local function digit(p)
   return string.sub('123456789a', p, p)
 end
 
-local function with_priority(P, used, p)
+local function with_priority(at, used, p)
   if string.find(used, digit(p), 1, true) then return used end
   used = used .. digit(p)
-  redis.call('HSET', P .. ':q', 'ps', used)
+  redis.call('HSET', KEYS[at + QUEUE], 'ps', used)
   return used
 end

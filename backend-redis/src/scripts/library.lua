@@ -1,0 +1,313 @@
+-- The slow path that scripts share. Needs: keys. Defines, in this order:
+-- the time    clock, now, from
+-- waking      prefix_of, wake
+-- rules       NONE, rules_of
+-- entries     get, changed, kept, whole, count, ms, expiry, time_text, priority, lease_parts, size
+-- errors      failed, must
+-- dedup keys  key_owner, remember_key, free_key, forget_ended_keys
+-- the dead    K, BYTES, dropped, dead_letter, retain
+-- waiting     make_ready, put_off, read_delayed, forget_delayed
+-- what is due first_time, apply_due
+-- `at` is where the keys of a queue begin, less one: 0 where a script works on one queue.
+--- @include time
+--- @include notify
+
+-- What a queue was declared to be, apart from its name and bindings, and what priorities it has had; nothing for one that is not
+-- declared.
+local NONE = {}
+
+local function rules_of(at)
+  local found = redis.call('HMGET', KEYS[at + QUEUE], 'v', 'rules', 'ps')
+  if not found[1] then return end
+  return found[2] and cjson.decode(found[2]) or NONE, found[3] or ''
+end
+
+-- An entry of a stream is a flat list of names and values. What we do not know in it is carried along.
+local function get(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+end
+
+-- A copy with some values changed; `false` takes a field away.
+local function changed(fields, changes)
+  local copy, n = {}, 0
+  for i = 1, #fields, 2 do
+    local value = changes[fields[i]]
+    if value == nil then value = fields[i + 1] end
+    if value then copy[n + 1], copy[n + 2], n = fields[i], value, n + 2 end
+    if changes[fields[i]] then changes[fields[i]] = false end
+  end
+  for name, value in pairs(changes) do
+    if value then copy[n + 1], copy[n + 2], n = name, value, n + 2 end
+  end
+  return copy
+end
+
+-- One that is to be written again. A foreign message gets the id that it has had so far, its stream id; an entry with more
+-- fields than Lua can pass on becomes one field.
+local function kept(fields, id, changes)
+  if #fields > 1000 then return { 'raw', cmsgpack.pack(fields) } end
+  if not get(fields, 'id') then changes.id = id end
+  return changed(fields, changes)
+end
+
+-- A field of ours that counts; what is none of ours is none.
+local function whole(text)
+  text = text and tostring(text)
+  return text and #text < 10 and string.find(text, '^%d+$') and tonumber(text) or nil
+end
+
+local function count(fields, name)
+  return whole(get(fields, name)) or 0
+end
+
+-- A time or a span of ours, in ms.
+local function ms(text)
+  text = text and tostring(text)
+  return text and #text < 15 and string.find(text, '^%d+$') and tonumber(text) or nil
+end
+
+-- When it expires, if ever.
+local function expiry(fields)
+  return ms(get(fields, 'e'))
+end
+
+-- A time for a field: no fraction, no exponent.
+local function time_text(time)
+  return string.format('%.0f', time)
+end
+
+-- A priority, read from a text; nothing for what is none, for all else that a number reaches in KEYS is not its stream.
+local function priority(text)
+  local p = whole(text)
+  return p and p >= 1 and p <= 10 and p or nil
+end
+
+-- A lease is `priority:stream id:nonce:max attempts:consumer` with its end as score.
+local function lease_parts(member)
+  local p, id, max, consumer = string.match(member, '^(%d+):(%d+%-%d+):[^:]*:(%d+):(.*)$')
+  return priority(p), id, tonumber(max), consumer
+end
+
+-- Whether a `pcall` failed.
+local function failed(answer)
+  return type(answer) == 'table' and answer.err ~= nil
+end
+
+-- Ends the script for a `pcall` that failed.
+local function must(answer)
+  if failed(answer) then error(answer.err) end
+  return answer
+end
+
+-- The keys that a queue remembers: whose each is, and when it is free again.
+local function key_owner(at, key)
+  local ends = redis.call('ZSCORE', KEYS[at + DEDUP_ENDS], key)
+  return ends and tonumber(ends) > now and redis.call('HGET', KEYS[at + DEDUP_OWNERS], key)
+end
+
+local function remember_key(at, key, id, window)
+  redis.call('ZADD', KEYS[at + DEDUP_ENDS], from + window, key)
+  redis.call('HSET', KEYS[at + DEDUP_OWNERS], key, id)
+end
+
+-- Frees the key of an entry, unless another message has it by now.
+local function free_key(at, fields, id)
+  local key = get(fields, 'dk')
+  if key and redis.call('HGET', KEYS[at + DEDUP_OWNERS], key) == (get(fields, 'id') or id) then
+    redis.call('HDEL', KEYS[at + DEDUP_OWNERS], key)
+    redis.call('ZREM', KEYS[at + DEDUP_ENDS], key)
+  end
+end
+
+-- Forgets keys whose window has ended: 100 at most.
+local function forget_ended_keys(at)
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + DEDUP_ENDS], '-inf', now, 'LIMIT', 0, 100)
+  if #ended == 0 then return end
+  redis.call('ZREM', KEYS[at + DEDUP_ENDS], unpack(ended))
+  redis.call('HDEL', KEYS[at + DEDUP_OWNERS], unpack(ended))
+end
+
+-- Dead letters: written when a message dies, kept for as long as the queue was declared to keep them. At most 100 entries or
+-- about 8 MiB a call.
+local K, BYTES = 100, 8 * 1024 * 1024
+
+-- How many this call dropped, by queue.
+local dropped = {}
+
+local function size(fields)
+  return #(get(fields, 'data') or '')
+end
+
+-- Writes a dead letter: seven fields of the death, then the message's own. Its key is free. Answers like `pcall`.
+local function dead_letter(at, p, id, fields, reason, text, attempts, consumer)
+  local total = attempts + count(fields, 'ta')
+  local own = #fields > 1000 and kept(fields, id, {}) or fields
+  local stored = redis.pcall('XADD', KEYS[at + DEAD], '*', 'dr', reason, 'de', text, 'da', attempts, 'dt', total,
+    'dc', consumer, 'do', id, 'dp', p, unpack(own))
+  if not failed(stored) then free_key(at, fields, id) end
+  return stored
+end
+
+-- Drops letters that have been dead for too long. Answers whether there may be more.
+local function drop_old(at, age)
+  local bound, swept, bytes = time_text(math.max(0, now - age - 1)), 0, 0
+  while swept < K and bytes < BYTES do
+    local entries = redis.call('XRANGE', KEYS[at + DEAD], '-', bound, 'COUNT', 10)
+    if #entries == 0 then return false end
+    local ids = {}
+    for i, entry in ipairs(entries) do
+      ids[i] = entry[1]
+      bytes = bytes + size(entry[2])
+    end
+    swept = swept + redis.call('XDEL', KEYS[at + DEAD], unpack(ids))
+    dropped[at] = (dropped[at] or 0) + #ids
+  end
+  return true
+end
+
+-- Drops letters beyond what is to be kept, the oldest first. Answers whether there may be more.
+local function retain(at, keep)
+  if not keep then return false end
+  if keep.max_len then
+    local over = redis.call('XTRIM', KEYS[at + DEAD], 'MAXLEN', '=', time_text(keep.max_len))
+    dropped[at] = (dropped[at] or 0) + over
+  end
+  return keep.max_age_ms ~= nil and drop_old(at, keep.max_age_ms)
+end
+
+-- Makes it ready, at the end of its priority. Answers like `pcall`.
+local function make_ready(at, p, fields)
+  local stored = redis.pcall('XADD', KEYS[at + p], '*', unpack(fields))
+  if failed(stored) then return stored end
+  local ends = expiry(fields)
+  if ends then redis.call('ZADD', KEYS[at + EXPIRING], ends, p .. ':' .. stored) end
+  return stored
+end
+
+-- Puts it off until `due`, under a name of its own. Answers like `pcall`.
+local function put_off(at, p, fields, due, uid)
+  local stored = redis.pcall('HSET', KEYS[at + BODIES], uid, cmsgpack.pack({ p, unpack(fields) }))
+  if failed(stored) then return stored end
+  stored = redis.pcall('ZADD', KEYS[at + DUE], due, uid)
+  if failed(stored) then
+    redis.call('HDEL', KEYS[at + BODIES], uid)
+    return stored
+  end
+  local id = get(fields, 'id')
+  return id and redis.pcall('HSET', KEYS[at + DELAYED], id, uid) or stored
+end
+
+-- The priority and the fields of one that was put off; nothing for what none of us wrote.
+local function read_delayed(body)
+  local read, entry = pcall(cmsgpack.unpack, body)
+  local sound = read and type(entry) == 'table' and #entry > 2 and #entry % 2 == 1
+  local p = sound and priority(entry[1])
+  if p then return p, { unpack(entry, 2) } end
+end
+
+-- It waits no longer.
+local function forget_delayed(at, uid, fields)
+  redis.call('ZREM', KEYS[at + DUE], uid)
+  redis.call('HDEL', KEYS[at + BODIES], uid)
+  local id = fields and get(fields, 'id')
+  if id and redis.call('HGET', KEYS[at + DELAYED], id) == uid then redis.call('HDEL', KEYS[at + DELAYED], id) end
+end
+
+-- Applies what is due: at most 100 entries or about 8 MiB of each kind a call, so that no call is long.
+
+-- When the first of a sorted set of times comes.
+local function first_time(key)
+  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
+end
+
+-- Delayed messages whose time has come go to the end of their priority. Answers how many were due and how many are ready;
+-- when none was, also when the first will be.
+local function promote(at)
+  local first = first_time(KEYS[at + DUE])
+  if first > now then return 0, 0, first end
+  local due = redis.call('ZRANGEBYSCORE', KEYS[at + DUE], '-inf', now, 'LIMIT', 0, K)
+  local ready, bytes = 0, 0
+  for _, uid in ipairs(due) do
+    local body = redis.call('HGET', KEYS[at + BODIES], uid)
+    local p, fields = read_delayed(body or '')
+    local ends = p and expiry(fields)
+    if ends and ends <= now then
+      must(dead_letter(at, p, '0-0', fields, 'expired', 'expired', count(fields, 'a'), ''))
+    elseif p then
+      must(make_ready(at, p, fields))
+      ready = ready + 1
+    elseif body then
+      redis.call('XADD', KEYS[at + DEAD], '*', 'dr', 'undecodable', 'de', 'not a delayed message', 'da', 0, 'dt', 0,
+        'dc', '', 'do', '0-0', 'dp', 5, 'raw', body)
+    end
+    forget_delayed(at, uid, fields)
+    bytes = bytes + #(body or '')
+    if bytes > BYTES then return K, ready end
+  end
+  return #due, ready
+end
+
+-- Messages whose lease has ended have failed once more: the end of their priority again, or the dead letters. Answers as
+-- `promote`.
+local function reap(at)
+  local first = first_time(KEYS[at + LEASES])
+  if first > now then return 0, 0, first end
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + LEASES], '-inf', now, 'LIMIT', 0, K)
+  local ready, bytes = 0, 0
+  for _, member in ipairs(ended) do
+    local p, id, max, consumer = lease_parts(member)
+    local entry = p and redis.call('XRANGE', KEYS[at + p], id, id)[1]
+    if entry then
+      local fields = entry[2]
+      local attempts, ends = count(fields, 'a') + 1, expiry(fields)
+      if attempts >= max then
+        local text = 'the lease ended without a verdict'
+        must(dead_letter(at, p, id, fields, 'max_attempts', text, attempts, consumer))
+      elseif ends and ends <= now then
+        must(dead_letter(at, p, id, fields, 'expired', 'expired', attempts, consumer))
+      else
+        must(make_ready(at, p, kept(fields, id, { a = attempts })))
+        ready = ready + 1
+      end
+      redis.call('XDEL', KEYS[at + p], id)
+      bytes = bytes + size(fields)
+    end
+    redis.call('ZREM', KEYS[at + LEASES], member)
+    if bytes > BYTES then return K, ready end
+  end
+  return #ended, ready
+end
+
+-- Ready messages whose time to live has ended. Answers how many.
+local function expire(at)
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + EXPIRING], '-inf', now, 'LIMIT', 0, K)
+  local bytes = 0
+  for _, member in ipairs(ended) do
+    local p, id = string.match(member, '^(%d+):(%d+%-%d+)$')
+    p = priority(p)
+    local entry = p and redis.call('XRANGE', KEYS[at + p], id, id)[1]
+    local ends = entry and expiry(entry[2])
+    if ends and ends <= now then
+      must(dead_letter(at, p, id, entry[2], 'expired', 'expired', count(entry[2], 'a'), ''))
+      redis.call('XDEL', KEYS[at + p], id)
+      bytes = bytes + size(entry[2])
+    end
+    redis.call('ZREM', KEYS[at + EXPIRING], member)
+    if bytes > BYTES then return K end
+  end
+  return #ended
+end
+
+-- All of it, keys and dead letters that are not to be kept included. Answers whether there may be more, how many are ready
+-- again, and, when none is, when the next will be.
+local function apply_due(at, rules)
+  local due, promoted, next_due = promote(at)
+  local ended, reaped, next_end = reap(at)
+  local expired = expire(at)
+  if rules.dedup then forget_ended_keys(at) end
+  local letters = retain(at, rules.dead)
+  local more = due == K or ended == K or expired == K or letters
+  return more, promoted + reaped, next_due and next_end and math.min(next_due, next_end)
+end
