@@ -17,19 +17,29 @@ import uuid
 import redis
 
 NAMESPACE = os.environ.get("POLYQUEUE_NAMESPACE") or "polyqueue"
-BACKEND = pathlib.Path(__file__).parents[2] / "backend-redis/src"
+SCRIPTS = pathlib.Path(__file__).parents[2] / "backend-redis/src/scripts"
+
+
+def assembled(part):
+    """A file of the published scripts, with other files in place of the lines that name them."""
+    text = (SCRIPTS / f"{part}.lua").read_text()
+    return re.sub(r"^ *--- @include (\w+)\n", lambda found: assembled(found[1]), text, flags=re.M)
 
 
 def script(name):
-    """A published script: the parts that scripts.rs names, in order, behind their first line."""
-    flags, parts = re.search(rf'\b{name}, "(.*?)",\s+\[(.*?)\]', (BACKEND / "scripts.rs").read_text(), re.S).groups()
-    files = [BACKEND / f"scripts/{part}.lua" for part in re.findall(r'"(.*?)"', parts)]
-    return f"#!lua{flags}\n" + "".join(file.read_text() for file in files)
+    """A published script, behind the first line that it needs: these two take messages out of a full server too."""
+    return "#!lua flags=allow-oom\n" + assembled(name)
 
 
 def prefix(queue):
     escaped = re.sub("[%{}:]", lambda found: f"%{ord(found[0]):02X}", queue)
     return f"{NAMESPACE}:{{{escaped}}}"
+
+
+def keys(queue, count=21):
+    """The first keys of a queue, in the order in which the scripts declare them."""
+    names = [f"s:{priority}" for priority in range(1, 11)] + "q l w x k u d b i dlq p".split()
+    return [f"{prefix(queue)}:{name}" for name in names[:count]]
 
 
 def publish(broker, queue, body, priority=9):
@@ -43,11 +53,12 @@ def publish(broker, queue, body, priority=9):
 
 
 def consume(broker, queue, count):
-    claim, settle = script("CLAIM"), script("SETTLE")
+    claim, ack = script("claim"), script("ack")
     lease_ms, max_attempts, consumer = 30_000, 4, "python"
     while count > 0:
         nonce = uuid.uuid4().hex
-        answer = broker.eval(claim, 1, prefix(queue), min(count, 100), lease_ms, nonce, "", max_attempts, consumer)
+        call = [min(count, 100), lease_ms, nonce, "", max_attempts, consumer]
+        answer = broker.eval(claim, 21, *keys(queue), *call)
         if answer == 0 or len(answer) == 7:
             sys.exit(3)
         for priority, entry, most, flat in answer[7:]:
@@ -55,7 +66,7 @@ def consume(broker, queue, count):
             line = {"id": fields.get("id", entry), "kind": fields.get("k", ""), "attempt": int(fields.get("a", 0)) + 1}
             print(json.dumps({**line, "text": fields["data"]}, ensure_ascii=False))
             lease = f"{priority}:{entry}:{nonce}:{most}:{consumer}"
-            if broker.eval(settle, 1, prefix(queue), "a", lease)[0] != 1:
+            if broker.eval(ack, 16, *keys(queue, 16), lease)[0] != 1:
                 sys.exit(f"the lease of {entry} has ended")
             count -= 1
 
