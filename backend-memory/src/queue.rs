@@ -76,7 +76,7 @@ impl MemoryQueue {
     }
 
     fn queue(&self, name: &QueueName) -> Result<QueueRef> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         self.handle.queue(name)
     }
 
@@ -86,7 +86,7 @@ impl MemoryQueue {
     /// # Errors
     /// [`Error::NotFound`] for an unknown queue, [`Error::Full`] beyond the budget, [`Error::Closed`].
     pub fn publish_unreadable(&self, queue: &QueueName, bytes: impl Into<Bytes>) -> Result<()> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         dispatch::publish_unreadable(&self.handle, queue, bytes.into())
     }
 }
@@ -99,7 +99,9 @@ impl Default for MemoryQueue {
 
 impl fmt::Debug for MemoryQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryQueue").field("open", &self.handle.check_open().is_ok()).finish_non_exhaustive()
+        f.debug_struct("MemoryQueue")
+            .field("open", &self.handle.lifecycle.check_open().is_ok())
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,13 +113,13 @@ impl Queue for MemoryQueue {
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.handle.limits.check_spec(spec)?;
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         declare::declare(&self.handle, spec)
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         self.handle.limits.check(to, &batch)?;
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -127,14 +129,14 @@ impl Queue for MemoryQueue {
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         self.handle.limits.check_subscription(subscription)?;
         let queue = self.queue(&subscription.queue)?;
         Ok(Box::new(MemoryConsumer::join(&self.handle, queue, subscription)?))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         Ok(Box::new(MemoryInbox::open(&self.handle)?))
     }
 
@@ -149,12 +151,12 @@ impl Queue for MemoryQueue {
 #[async_trait]
 impl Admin for MemoryQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         Ok(self.handle.namespace.queues.read().specs())
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         declare::unbind(&self.handle, queue, pattern)
     }
 
@@ -164,7 +166,7 @@ impl Admin for MemoryQueue {
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         declare::delete(&self.handle, queue)
     }
 
@@ -181,7 +183,7 @@ impl Admin for MemoryQueue {
     }
 
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         page.check()?;
         self.queue(queue)?.call(|state| redrive::dead_letters(state, filter, &page))
     }
@@ -195,7 +197,7 @@ impl Admin for MemoryQueue {
     }
 
     async fn health(&self) -> Health {
-        match self.handle.check_open() {
+        match self.handle.lifecycle.check_open() {
             Ok(()) => Health::good(NAME),
             Err(closed) => Health::bad(NAME, closed.to_string()),
         }

@@ -1,54 +1,28 @@
 //! Where the replies for one inbox stand until they are read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use polyqueue::backend::ReplyBuffer;
 use polyqueue::{Error, Message, ReplyAddress, Result};
-use tokio::sync::Notify;
 
 use crate::broker::budget::Reservation;
 
-/// How many replies stand in an inbox that nobody reads.
-pub(crate) const MAX_REPLIES: usize = 10_000;
-
-/// The replies for one inbox.
-#[derive(Debug, Default)]
-pub(crate) struct ReplyBuffer {
-    replies: Mutex<VecDeque<(Message, Reservation)>>,
-    /// Something came, or the inbox is closed.
-    pub(crate) news: Notify,
-}
-
-impl ReplyBuffer {
-    fn put(&self, reply: Message, room: Reservation) -> Result<()> {
-        let mut replies = self.replies.lock();
-        if replies.len() >= MAX_REPLIES {
-            return Err(Error::full("the inbox (replies)", MAX_REPLIES as u64));
-        }
-        replies.push_back((reply, room));
-        drop(replies);
-        self.news.notify_waiters();
-        Ok(())
-    }
-
-    /// Everything that has come, leaving nothing.
-    pub(crate) fn take(&self) -> Vec<Message> {
-        self.replies.lock().drain(..).map(|(reply, _)| reply).collect()
-    }
-}
+/// The replies for one inbox, with the room that each takes in the broker.
+pub(crate) type Replies = ReplyBuffer<(Message, Reservation)>;
 
 /// The inboxes of a namespace, by their addresses.
 #[derive(Debug, Default)]
-pub(crate) struct ReplyBuffers(Mutex<HashMap<ReplyAddress, Arc<ReplyBuffer>>>);
+pub(crate) struct ReplyBuffers(Mutex<HashMap<ReplyAddress, Arc<Replies>>>);
 
 impl ReplyBuffers {
     /// A new one, under an address that no other has or had in this process.
-    pub(crate) fn open(&self) -> (ReplyAddress, Arc<ReplyBuffer>) {
+    pub(crate) fn open(&self) -> (ReplyAddress, Arc<Replies>) {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let address = ReplyAddress::new(format!("memory-inbox-{}", SERIAL.fetch_add(1, Relaxed)));
-        let (address, replies) = (address.expect("a short text"), Arc::<ReplyBuffer>::default());
+        let (address, replies) = (address.expect("a short text"), Arc::<Replies>::default());
         self.0.lock().insert(address.clone(), replies.clone());
         (address, replies)
     }
@@ -68,6 +42,8 @@ impl ReplyBuffers {
     ) -> Result<Vec<Result<()>>> {
         let buffer = self.0.lock().get(address).cloned();
         let buffer = buffer.ok_or_else(|| Error::not_found(address))?;
-        Ok(replies.map(|reply| reply.and_then(|(reply, room)| buffer.put(reply, room))).collect())
+        let full = |_| Error::full("the inbox (replies)", Replies::MAX_REPLIES as u64);
+        // Their bytes are counted by the broker's budget.
+        Ok(replies.map(|reply| buffer.push(reply?, 0).map_err(full)).collect())
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
+use polyqueue::backend::Lifecycle;
 use polyqueue::{ConnectOptions, Error, Limits, Message, Meter, QueueName, ReplyAddress, Result};
 
 use crate::broker::budget::{Budget, Reservation};
 use crate::broker::clock::{Clock, whole_millis};
 use crate::broker::namespace::{Broker, Namespace};
 use crate::broker::queue_ref::QueueRef;
-use crate::broker::replies::ReplyBuffer;
+use crate::broker::replies::Replies;
 use crate::broker::state::consume;
 use crate::broker::state::ids::{ConsumerId, WaiterId};
 use crate::broker::state::pending::WaitOutcome;
@@ -29,15 +29,15 @@ pub(crate) struct Handle {
     pub(crate) limits: Limits,
     pub(crate) deadline: Duration,
     pub(crate) meter: Meter,
+    pub(crate) lifecycle: Lifecycle,
     /// Consumers that a close must wake, always in the same order.
     pub(crate) consumers: Mutex<BTreeMap<ConsumerId, QueueRef>>,
     /// Publishes that wait for room, which a close must wake.
     pub(crate) publishes: Mutex<HashMap<WaiterId, Waker>>,
     /// Inboxes that a close must wake.
-    pub(crate) inboxes: Mutex<HashMap<ReplyAddress, Arc<ReplyBuffer>>>,
+    pub(crate) inboxes: Mutex<HashMap<ReplyAddress, Arc<Replies>>>,
     pub(crate) clock: Clock,
     clock_offset: TimeDelta,
-    closed: AtomicBool,
 }
 
 impl Handle {
@@ -50,16 +50,12 @@ impl Handle {
             limits: Limits::default(),
             deadline: options.deadline,
             meter: Meter::default(),
+            lifecycle: Lifecycle::default(),
             consumers: Mutex::default(),
             publishes: Mutex::default(),
             inboxes: Mutex::default(),
             clock_offset: options.clock_offset,
-            closed: AtomicBool::new(false),
         }
-    }
-
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// The queue of this name, or `NotFound`.
@@ -85,7 +81,7 @@ impl Handle {
 
     /// Ends the handle and all waits on it; whether it was open.
     pub(crate) fn close(&self) -> bool {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if !self.lifecycle.close() {
             return false;
         }
         let consumers: Vec<_> =
@@ -97,7 +93,7 @@ impl Handle {
         publishes.into_values().for_each(Waker::wake);
         for (address, replies) in std::mem::take(&mut *self.inboxes.lock()) {
             self.namespace.reply_buffers.close(&address);
-            replies.news.notify_waiters();
+            replies.close();
         }
         *self.broker.lock() = None;
         true

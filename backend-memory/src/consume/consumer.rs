@@ -31,7 +31,7 @@ impl MemoryConsumer {
         given: &[G],
         act: impl Fn(&QueueRef, &mut QueueState, &G) -> Result<A>,
     ) -> Result<Vec<Result<A>>> {
-        self.0.handle.check_open()?;
+        self.0.handle.lifecycle.check_open()?;
         tokio::task::coop::consume_budget().await;
         Ok(self.0.queue.call(|state| {
             let one = |(at, given)| act(&self.0.queue, state, given).map_err(|error: Error| error.at(at));
@@ -43,7 +43,7 @@ impl MemoryConsumer {
 #[async_trait]
 impl Consumer for MemoryConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
-        self.0.handle.check_open()?;
+        self.0.handle.lifecycle.check_open()?;
         self.0.handle.limits.check_wait(wait)?;
         if max == 0 {
             return Ok(Vec::new());

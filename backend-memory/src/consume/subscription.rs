@@ -40,7 +40,7 @@ impl Subscribed {
 
     /// Asked under the queue's lock, so that nobody begins to wait after a close has ended all waits.
     pub(crate) fn check_open(&self, queue: &QueueState) -> Result<()> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         if queue.is_deleted() { Err(Error::not_found(self.name.clone())) } else { Ok(()) }
     }
 

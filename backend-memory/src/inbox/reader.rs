@@ -1,21 +1,20 @@
 //! An inbox: reads the replies to one address.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use polyqueue::{Inbox, Message, ReplyAddress, Result};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::broker::replies::ReplyBuffer;
+use crate::broker::replies::Replies;
 use crate::connection::handle::Handle;
 
 /// Reads the replies to one address.
 pub(crate) struct MemoryInbox {
     address: ReplyAddress,
-    replies: Arc<ReplyBuffer>,
+    replies: Arc<Replies>,
     handle: Arc<Handle>,
 }
 
@@ -26,7 +25,7 @@ impl MemoryInbox {
         let (address, replies) = handle.namespace.reply_buffers.open();
         handle.inboxes.lock().insert(address.clone(), replies.clone());
         let inbox = Self { address, replies, handle: handle.clone() };
-        handle.check_open()?;
+        handle.lifecycle.check_open()?;
         Ok(inbox)
     }
 }
@@ -38,20 +37,11 @@ impl Inbox for MemoryInbox {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
-        self.handle.check_open()?;
+        self.handle.lifecycle.check_open()?;
         self.handle.limits.check_wait(wait)?;
         tokio::task::coop::consume_budget().await;
-        let until = Instant::now() + wait;
-        loop {
-            // From before the look on, so that nothing comes in between unnoticed.
-            let mut news = pin!(self.replies.news.notified());
-            news.as_mut().enable();
-            self.handle.check_open()?;
-            let replies = self.replies.take();
-            if !replies.is_empty() || timeout_at(until, news).await.is_err() {
-                return Ok(replies);
-            }
-        }
+        let replies = self.replies.take(Instant::now() + wait).await?;
+        Ok(replies.into_iter().map(|(reply, _)| reply).collect())
     }
 }
 

@@ -161,7 +161,7 @@ impl<'a> PendingPublish<'a> {
     fn poll_wait(&mut self, until: At, context: &mut Context<'_>) -> Poll<()> {
         let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
         self.handle.publishes.lock().insert(waiting.waiter, context.waker().clone());
-        if self.handle.check_open().is_err() {
+        if self.handle.lifecycle.check_open().is_err() {
             return Poll::Ready(());
         }
         let at = self.handle.clock.instant(until);
@@ -184,7 +184,7 @@ impl Future for PendingPublish<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let open = self.handle.check_open();
+            let open = self.handle.lifecycle.check_open();
             match open.and_then(|()| self.step(context.waker())) {
                 Ok(None) => return Poll::Ready(Ok(std::mem::take(&mut self.answers))),
                 Ok(Some(until)) => std::task::ready!(self.poll_wait(until, context)),
