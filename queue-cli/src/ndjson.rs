@@ -66,26 +66,6 @@ fn payload(text: Option<String>, base64: Option<String>) -> Result<Bytes, String
     }
 }
 
-impl Envelope {
-    /// A message with this envelope.
-    pub(crate) fn around(&self, payload: Bytes) -> Message {
-        let mut message = Message::new(payload)
-            .with_priority(self.priority)
-            .with_delay(self.delay)
-            .with_kind(self.kind.clone());
-        if let Some(ttl) = self.ttl {
-            message = message.with_ttl(ttl);
-        }
-        if let Some(key) = &self.dedup_key {
-            message = message.with_dedup_key(key.clone());
-        }
-        if let Some(max) = self.max_attempts {
-            message = message.with_max_attempts(max);
-        }
-        self.headers.iter().fold(message, |message, (key, value)| message.with_header(key, value))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

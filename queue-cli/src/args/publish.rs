@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Args;
-use polyqueue::{Destination, Priority, QueueName, RoutingKey};
+use polyqueue::{Bytes, Destination, Message, Priority, QueueName, RoutingKey};
 
 use super::values::{duration, header, priority};
 use crate::exit::{Exit, Result};
@@ -88,4 +88,24 @@ pub(crate) struct Envelope {
     /// A header; may be given several times.
     #[arg(long = "header", value_parser = header, value_name = "KEY=VALUE")]
     pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Envelope {
+    /// A message with this envelope.
+    pub(crate) fn around(&self, payload: Bytes) -> Message {
+        let mut message = Message::new(payload)
+            .with_priority(self.priority)
+            .with_delay(self.delay)
+            .with_kind(self.kind.clone());
+        if let Some(ttl) = self.ttl {
+            message = message.with_ttl(ttl);
+        }
+        if let Some(key) = &self.dedup_key {
+            message = message.with_dedup_key(key.clone());
+        }
+        if let Some(max) = self.max_attempts {
+            message = message.with_max_attempts(max);
+        }
+        self.headers.iter().fold(message, |message, (key, value)| message.with_header(key, value))
+    }
 }
