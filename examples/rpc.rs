@@ -40,12 +40,12 @@ async fn main() -> polyqueue::Result<()> {
     let worker = tokio::spawn(Worker::new(queue.clone()).on_request(divide).run([CALCULATOR], stopped));
 
     let requester = Requester::open(queue.clone()).await?;
-    let patience = Duration::from_secs(5);
-    let answer: Quotient = requester.request(CALCULATOR, &Divide { a: 42, b: 6 }, patience).await?;
+    let timeout = Duration::from_secs(5);
+    let answer: Quotient = requester.request(CALCULATOR, &Divide { a: 42, b: 6 }, timeout).await?;
     println!("42 / 6 = {}", answer.0);
     assert_eq!(answer, Quotient(7));
 
-    let failed = requester.request::<_, Quotient>(CALCULATOR, &Divide { a: 1, b: 0 }, patience).await;
+    let failed = requester.request::<_, Quotient>(CALCULATOR, &Divide { a: 1, b: 0 }, timeout).await;
     println!("1 / 0: {}", failed.as_ref().expect_err("it cannot be"));
     assert!(matches!(failed, Err(Error::Remote(_))));
 

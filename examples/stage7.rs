@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 const SERVICES: [&str; 3] = ["brain", "missioncontrol", "librarian"];
 const INSTANCES: [u32; 2] = [1, 2];
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Question {
@@ -120,10 +120,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let office = Requester::open(queue.clone()).await?;
     let ask = |question: &str| Question { question: question.into() };
     let capital = ask("What is the capital of France?");
-    let answer: Answer = office.request(stage.key("brain-instance-1")?, &capital, PATIENCE).await?;
+    let answer: Answer = office.request(stage.key("brain-instance-1")?, &capital, TIMEOUT).await?;
     println!("the Brain says: {}", answer.response);
     assert_eq!(answer.response, "Paris");
-    let unknown = office.request::<_, Answer>(stage.key("brain-instance-2")?, &ask("Why?"), PATIENCE).await;
+    let unknown = office.request::<_, Answer>(stage.key("brain-instance-2")?, &ask("Why?"), TIMEOUT).await;
     println!("and to a harder question: {}", unknown.err().ok_or("it cannot know")?);
 
     queue.send(stage.key("missioncontrol")?, &StatusUpdate { status: "Processing".into() }).await?;
@@ -131,7 +131,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", heard.recv().await.ok_or("all instances are gone")?);
     }
 
-    let replies = office.gather(stage.key("all")?, &ask("Who is there?"), 6, PATIENCE).await?;
+    let replies = office.gather(stage.key("all")?, &ask("Who is there?"), 6, TIMEOUT).await?;
     let answers: Vec<Answer> = replies.into_iter().collect::<Result<_, _>>()?;
     let mut present: Vec<String> = answers.into_iter().map(|answer| answer.response).collect();
     present.sort();

@@ -21,7 +21,7 @@ use crate::{Outcome, PAYLOAD, ROUNDS, ours};
 
 const TRIPS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(3);
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const WANTED: f64 = 3.0;
 const RAW: &str = "bench-raw-trip";
 
@@ -88,7 +88,7 @@ async fn duel(provider: Provider, url: &str, mut raw: Raw, elsewhere: &Handle) -
 
 async fn ask(requester: &Requester, name: &QueueName) -> Outcome<f64> {
     let began = Instant::now();
-    requester.ask(name, Message::new(vec![b'x'; PAYLOAD]), PATIENCE).await?;
+    requester.ask(name, Message::new(vec![b'x'; PAYLOAD]), TIMEOUT).await?;
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 

@@ -16,7 +16,7 @@ import uuid
 
 import pika
 
-PATIENCE = 20
+TIMEOUT = 20
 NAMESPACE = os.environ.get("POLYQUEUE_NAMESPACE") or "polyqueue"
 
 
@@ -54,14 +54,14 @@ def ask(channel, queue, body):
     channel.basic_consume("amq.rabbitmq.reply-to", lambda *reply: replies.append(reply), auto_ack=True)
     request = properties(reply_to="amq.rabbitmq.reply-to", correlation_id=str(uuid.uuid4()))
     channel.basic_publish("", f"{NAMESPACE}.q.{queue}", body.encode(), request)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until:
         channel.connection.process_data_events(time_limit=0.1)
         for _, _, message, reply in replies:
             if message.correlation_id == request.correlation_id:
                 print(json.dumps({"kind": message.type, "text": reply.decode()}, ensure_ascii=False))
                 return
-    sys.exit(f"no reply within {PATIENCE} seconds")
+    sys.exit(f"no reply within {TIMEOUT} seconds")
 
 
 def main():

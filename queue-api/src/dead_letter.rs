@@ -115,7 +115,7 @@ pub struct DeadLetter {
     pub redriven: u32,
     /// When it was first published, by the sender's clock; `None` where nobody said.
     pub first_published_at: Option<DateTime<Utc>>,
-    /// When it died, by the server's clock (RabbitMQ: by the clock of the client that buried it).
+    /// When it died, by the server's clock (RabbitMQ: by the clock of the client that dead-lettered it).
     pub died_at: DateTime<Utc>,
     /// The name of the consumer that held it last, when one did.
     pub consumer: Option<String>,

@@ -175,7 +175,7 @@ impl RetryPolicy {
     }
 
     /// What becomes of a message whose `attempt` (from 1) ended in `failure`. A failure that may be retried is always a
-    /// retry, also at the last attempt: the backend, which knows the message's own maximum, buries it.
+    /// retry, also at the last attempt: the backend, which knows the message's own maximum, dead-letters it.
     pub fn verdict(&self, attempt: u32, failure: Failure, dice: f64) -> Verdict {
         match failure {
             Failure::Retry { error, after } => {
