@@ -5,9 +5,10 @@ use std::fmt;
 use polyqueue::{Error, Result, redacted};
 use url::Url;
 
-use crate::NAME;
-
 const FORM: &str = "allowed is redis://[user][:password]@host[:port][/database][?allow_eviction=true]";
+
+/// The name of the provider, in errors and in addresses.
+pub(crate) const NAME: &str = "redis";
 
 /// A checked URL. `Debug` and `Display` show no password.
 #[derive(Clone)]

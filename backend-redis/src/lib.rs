@@ -26,38 +26,35 @@
 //! with backoff. Publishes and verdicts that come while a call is under way leave together in the next one. A blocked `receive`
 //! costs one command every five seconds, an idle inbox none. Nothing is ever buffered: [`prefetch`](polyqueue::Subscription::prefetch) only bounds how many unsettled
 //! messages a consumer holds, so that priority stays strict whatever it is set to.
+//!
+//! # One message's walk through the rooms
+//!
+//! | it is | in |
+//! |---|---|
+//! | published | `publish/dispatch` → `publish/batch`, or `publish/fan_out` for a topic → `publish_plain.lua`, `publish.lua` or `topic.lua` |
+//! | delayed | a sorted set, until `library.lua` |
+//! | handed out | `consume/fetcher` → `claim.lua`, or `consume/pushed` for one that waited |
+//! | retried | `settle/verdicts` → `settle/batch` → `settle.lua` |
+//! | dead | `library.lua` |
+//! | redriven | `dead/redrive` → `redrive.lua` |
 
 mod address;
 mod admin;
-mod catalogue;
-mod claim;
-mod codec;
-mod consumer;
-mod declare;
-mod given;
-mod hub;
+mod connection;
+mod consume;
+mod dead;
 mod inbox;
-mod keys;
-mod letters;
-mod link;
-mod packed;
-mod patience;
-mod placed;
 mod publish;
-mod publisher;
-mod pump;
 mod queue;
-mod receipt;
 mod scripts;
-mod settler;
-mod time;
-mod topics;
-mod wakers;
+mod settle;
+mod topology;
+mod wire;
+
+use address::NAME;
 
 /// Redis: schemes `redis` and `rediss` (which is refused with what to do), variable `REDIS_URL`.
 pub const PROVIDER: polyqueue::Provider =
     polyqueue::Provider::new(NAME, &["redis", "rediss"], "REDIS_URL", "redis://127.0.0.1:6379", |options| {
         Box::pin(queue::connect(options))
     });
-
-const NAME: &str = "redis";

@@ -2,31 +2,47 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use polyqueue::backend::CloseReason;
+use polyqueue::backend::{Deadline, Lifecycle};
 use polyqueue::{
-    ConnectOptions, Consumer, Destination, Error, Inbox, Info, Message, Published, Queue, QueueSpec, Result,
-    Subscription, async_trait,
+    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox, Info,
+    Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Reschedule,
+    Result, Subscription, async_trait,
 };
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::address::Address;
-use crate::consumer::RedisConsumer;
-use crate::hub::{Hub, Opened};
-use crate::inbox::RedisInbox;
-use crate::keys::QueueKeys;
-use crate::link::{Link, Request};
-use crate::wakers::Wakers;
-use crate::{NAME, keys};
+use crate::address::{Address, NAME};
+use crate::admin::{health, purge, reschedule, stats};
+use crate::connection::handle::Handle;
+use crate::connection::link::Link;
+use crate::connection::notifier::Notifier;
+use crate::consume::consumer::RedisConsumer;
+use crate::consume::orphans;
+use crate::dead::{listing, redrive};
+use crate::inbox::reader::RedisInbox;
+use crate::publish::dispatch;
+use crate::publish::publishers::Publishers;
+use crate::scripts;
+use crate::settle::settlers::Settlers;
+use crate::topology::catalogue::Catalogue;
+use crate::topology::declare;
+use crate::wire::names;
+use crate::wire::names::QueueKeys;
+use crate::wire::request::Request;
 
 /// A deadline beyond this is this one, so that no time overflows.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A handle to one Redis server.
 pub(crate) struct RedisQueue {
-    pub(crate) hub: Arc<Hub>,
+    handle: Arc<Handle>,
+    catalogue: Arc<Catalogue>,
+    publishers: Publishers,
+    settlers: Settlers,
 }
 
 /// Connects, and looks whether the server can do what we promise.
@@ -38,78 +54,143 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         return Err(Error::unsupported(NAME, what));
     }
     let tag = Uuid::new_v4().simple().to_string()[..16].to_owned();
-    let wakers = Arc::<Wakers>::default();
-    let channel = keys::channel(&options.namespace, &tag);
+    let (orphaned, orphans) = unbounded_channel();
+    let notifier = Arc::new(Notifier::new(orphaned));
+    tokio::spawn(orphans::run(orphans));
+    let channel = names::channel(&options.namespace, &tag);
     let deadline = options.deadline.min(LONGEST_DEADLINE);
-    let (link, server) = Link::open(address, channel, deadline, wakers.clone()).await?;
+    let (link, server) = Link::open(address, channel, deadline, notifier.clone()).await?;
     let mut info = Info::new(NAME).durable_and_shared();
     info.durable = server.durable;
-    let opened = Opened {
+    let handle = Arc::new(Handle {
         link,
-        wakers,
+        notifier,
         info,
         namespace: options.namespace,
         tag,
         deadline,
         clock_offset: options.clock_offset,
-    };
-    Ok(Arc::new(RedisQueue { hub: Hub::new(opened) }))
+        meter: Arc::default(),
+        lifecycle: Lifecycle::default(),
+        waiters: AtomicU64::new(1),
+    });
+    let catalogue = Arc::new(Catalogue::new(handle.link.clone(), handle.namespace.clone()));
+    Ok(Arc::new(RedisQueue {
+        publishers: Publishers::new(handle.clone(), catalogue.clone()),
+        settlers: Settlers::new(handle.clone()),
+        catalogue,
+        handle,
+    }))
 }
 
 #[async_trait]
 impl Queue for RedisQueue {
     fn info(&self) -> Info {
-        self.hub.info.clone()
+        self.handle.info.clone()
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        self.hub.check_open()?;
-        self.hub.info.limits.check_spec(spec)?;
-        self.make(spec).await
+        self.handle.check_open()?;
+        self.handle.info.limits.check_spec(spec)?;
+        declare::declare(&self.handle, spec).await
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        self.hub.check_open()?;
-        self.hub.info.limits.check(to, &batch)?;
-        self.send(to, batch).await
+        self.handle.check_open()?;
+        self.handle.info.limits.check(to, &batch)?;
+        dispatch::publish(&self.publishers, to, batch).await
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
-        self.hub.check_open()?;
-        self.hub.info.limits.check_subscription(subscription)?;
+        self.handle.check_open()?;
+        self.handle.info.limits.check_subscription(subscription)?;
         let mut request = Request::plain("EXISTS");
-        request.arg(QueueKeys::new(&self.hub.namespace, &subscription.queue).queue());
-        if self.hub.call("subscribe", request).await?.number() != Some(1) {
+        request.arg(QueueKeys::new(&self.handle.namespace, &subscription.queue).queue());
+        if self.handle.call("subscribe", request).await?.number() != Some(1) {
             return Err(Error::not_found(subscription.queue.clone()));
         }
-        Ok(Box::new(RedisConsumer::start(&self.hub, subscription.clone())))
+        Ok(Box::new(RedisConsumer::start(
+            &self.handle,
+            self.settlers.of(&subscription.queue),
+            subscription.clone(),
+        )))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.hub.check_open()?;
-        Ok(Box::new(RedisInbox::open(&self.hub).await?))
+        self.handle.check_open()?;
+        Ok(Box::new(RedisInbox::open(&self.handle).await?))
     }
 
     async fn close(&self) -> Result<()> {
-        if self.hub.shut() {
-            for core in self.hub.open_consumers() {
-                core.end(CloseReason::Handle);
+        if self.handle.lifecycle.close() {
+            self.handle.notifier.close();
+            if self.handle.link.trouble().is_none() {
+                let _ = timeout(self.handle.deadline, self.handle.lifecycle.idle()).await;
             }
-            self.hub.wakers.close();
-            if self.hub.link.trouble().is_none() {
-                let _ = timeout(self.hub.deadline, self.hub.busy.idle()).await;
-            }
-            self.hub.link.close();
+            self.handle.link.close();
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Admin for RedisQueue {
+    async fn queues(&self) -> Result<Vec<QueueSpec>> {
+        self.handle.check_open()?;
+        self.catalogue.queues(Deadline::new("queues", self.handle.deadline)).await
+    }
+
+    async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        self.handle.check_open()?;
+        declare::unbind(&self.catalogue, &self.handle, queue, pattern).await
+    }
+
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.handle.check_open()?;
+        self.handle.info.limits.check_reschedule(to)?;
+        reschedule::reschedule(&self.handle, queue, id, to).await
+    }
+
+    async fn delete(&self, queue: &QueueName) -> Result<()> {
+        self.handle.check_open()?;
+        let deleted = declare::delete(&self.handle, queue).await;
+        self.publishers.forget(queue);
+        self.settlers.forget(queue);
+        deleted
+    }
+
+    async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+        stats::stats(&self.handle, queue).await
+    }
+
+    async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
+        purge::purge(&self.handle, queue, what).await
+    }
+
+    async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
+        self.handle.check_open()?;
+        page.check()?;
+        listing::page(&self.handle, queue, filter, page).await
+    }
+
+    async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        redrive::each(&self.handle, "redrive", &scripts::REDRIVE, queue, ids).await
+    }
+
+    async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
+        redrive::each(&self.handle, "discard", &scripts::DISCARD, queue, ids).await
+    }
+
+    async fn health(&self) -> Health {
+        health::health(&self.handle).await
     }
 }
 
 impl fmt::Debug for RedisQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisQueue")
-            .field("link", &self.hub.link)
-            .field("namespace", &self.hub.namespace)
+            .field("link", &self.handle.link)
+            .field("namespace", &self.handle.namespace)
             .finish_non_exhaustive()
     }
 }

@@ -245,7 +245,7 @@ async fn no_script_touches_a_key_that_it_does_not_declare() {
     let ran = monitor.until(b"the end").await;
     let scripts = touched(&bench, &ran).await;
 
-    let source = include_str!("../src/scripts.rs");
+    let source = include_str!("../src/scripts/mod.rs");
     assert_eq!(scripts.len(), source.matches("script!(\n    ///").count(), "scripts that ran");
     let declared = ran.iter().filter(|ran| ran.words[0].starts_with(b"EVAL")).count();
     let inner = ran.iter().filter(|ran| ran.by_script).count();

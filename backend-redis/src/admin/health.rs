@@ -1,0 +1,25 @@
+//! A look at the server.
+
+use std::time::Duration;
+
+use polyqueue::Health;
+use polyqueue::backend::Deadline;
+use tokio::time::timeout;
+
+use crate::address::NAME;
+use crate::connection::handle::Handle;
+use crate::wire::request::Request;
+
+/// How long a look at the server's health may take.
+const HEALTH: Duration = Duration::from_millis(900);
+
+pub(crate) async fn health(handle: &Handle) -> Health {
+    let limit = Deadline::new("health", HEALTH);
+    let link = &handle.link;
+    let detail = match timeout(HEALTH, link.call(Request::plain("PING"), limit)).await {
+        Ok(Ok(_)) => return Health::good(NAME),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => link.trouble().map_or("no answer".into(), |error| error.to_string()),
+    };
+    Health::bad(NAME, detail)
+}

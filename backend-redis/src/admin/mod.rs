@@ -1,0 +1,6 @@
+//! Counting, purging, rescheduling, health.
+
+pub(crate) mod health;
+pub(crate) mod purge;
+pub(crate) mod reschedule;
+pub(crate) mod stats;

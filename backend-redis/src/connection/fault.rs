@@ -1,0 +1,98 @@
+//! What went wrong, and what that means for the caller and for the connection.
+
+use bytes::Bytes;
+use polyqueue::{Certainty, Error, Result};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
+
+use crate::address::{Address, NAME};
+use crate::wire::reply::Reply;
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The server does not know the script: it did not run.
+    NoScript,
+    /// The server refused before it did anything.
+    Refused(String),
+    /// The same, and it will go on doing so on this connection.
+    Unfit(String),
+    /// Credentials or permissions.
+    Denied(String),
+    /// The server failed in the middle of it.
+    Failed(String),
+    /// The server is too old to talk to us.
+    TooOld,
+    /// The connection broke.
+    Lost(String),
+    /// The deadline passed.
+    Late(Error),
+}
+
+impl From<RedisError> for Fault {
+    fn from(error: RedisError) -> Self {
+        let text = error.to_string();
+        match error.kind() {
+            ErrorKind::Io | ErrorKind::Parse => return Self::Lost(text),
+            ErrorKind::AuthenticationFailed => return Self::Denied(text),
+            ErrorKind::RESP3NotSupported => return Self::TooOld,
+            _ => {}
+        }
+        match error.code().unwrap_or_default() {
+            "NOSCRIPT" => Self::NoScript,
+            "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => Self::Refused(text),
+            "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => Self::Unfit(text),
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Denied(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether another connection may do better, or this one may still answer an old question.
+    pub(super) fn drops_connection(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Late(_) | Self::Unfit(_))
+    }
+
+    pub(super) fn into_error(self, address: &Address) -> Error {
+        let at = |text: String| format!("{address}: {text}");
+        match self {
+            Self::NoScript => {
+                Error::backend(NAME, Certainty::Definite, at("the server lost the script again".into()))
+            }
+            Self::Refused(text) | Self::Unfit(text) => {
+                Error::unavailable(NAME, Certainty::Definite, at(text))
+            }
+            Self::Denied(text) => Error::denied(NAME, at(text)),
+            Self::Failed(text) => Error::backend(NAME, Certainty::Unknown, at(text)),
+            Self::TooOld => Error::unsupported(
+                NAME,
+                at("a server that does not speak RESP3: 7.0 or later is needed".into()),
+            ),
+            Self::Lost(text) => Error::unavailable(NAME, Certainty::Unknown, at(text)),
+            Self::Late(error) => error,
+        }
+    }
+}
+
+/// What the server answered, or why that is no answer.
+pub(super) fn read(answer: RedisResult<Value>) -> Result<Reply, Fault> {
+    reply_of(answer.map_err(Fault::from)?)
+}
+
+fn reply_of(value: Value) -> Result<Reply, Fault> {
+    Ok(match value {
+        Value::Int(number) => Reply::Number(number),
+        Value::BulkString(bytes) => Reply::Bytes(bytes.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Reply::Bytes(text.into()),
+        Value::Okay => Reply::Bytes(Bytes::from_static(b"OK")),
+        Value::Array(values) | Value::Set(values) => {
+            Reply::List(values.into_iter().map(reply_of).collect::<Result<_, _>>()?)
+        }
+        Value::Map(pairs) => {
+            let flat = pairs.into_iter().flat_map(|(key, value)| [key, value]);
+            Reply::List(flat.map(reply_of).collect::<Result<_, _>>()?)
+        }
+        Value::ServerError(error) => return Err(redis::RedisError::from(error).into()),
+        _ => Reply::Nothing,
+    })
+}

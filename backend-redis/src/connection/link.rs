@@ -1,0 +1,269 @@
+//! The connection: for each handle one to ask on and one to listen on, made again together whenever one of them fails.
+//! Nothing outside knows which client is beneath.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use polyqueue::backend::{Deadline, Jitter};
+use polyqueue::{Certainty, Error, Result};
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::address::{Address, NAME};
+use crate::connection::fault::Fault;
+use crate::connection::handshake::{Handshake, Server, Session};
+use crate::connection::{fault, handshake};
+use crate::wire::reply::Reply;
+use crate::wire::request::Request;
+
+/// The wait before the first attempt to connect again, up to twice as short by chance …
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// … and before all that follow, doubled each time, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Hears what the server says unasked.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// Something was published on one of our channels.
+    fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes);
+    /// A connection was made anew; what was said meanwhile is lost.
+    fn reconnected(&self);
+}
+
+/// A connection that mends itself.
+pub(crate) struct Link {
+    address: Address,
+    client: redis::Client,
+    channels: Mutex<BTreeSet<String>>,
+    open_within: Duration,
+    listener: Arc<dyn Listener>,
+    state: watch::Sender<State>,
+}
+
+enum State {
+    Up(Arc<Session>),
+    Down(Error),
+    Closed,
+}
+
+/// An answer and when its request was sent.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) sent: Instant,
+}
+
+impl Link {
+    /// Connects, or says why not.
+    pub(crate) async fn open(
+        address: Address,
+        channel: String,
+        open_within: Duration,
+        listener: Arc<dyn Listener>,
+    ) -> Result<(Arc<Self>, Server)> {
+        let client = handshake::client(&address)?;
+        let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
+        let state = watch::Sender::new(State::Down(nothing));
+        let channels = Mutex::new(BTreeSet::from([channel]));
+        let link = Arc::new(Self { address, client, channels, open_within, listener, state });
+        let (session, server) = link.connect(0).await?;
+        link.state.send_replace(State::Up(Arc::new(session)));
+        Ok((link, server))
+    }
+
+    async fn connect(self: &Arc<Self>, generation: u64) -> Result<(Session, Server)> {
+        let link = Arc::downgrade(self);
+        let push = move |push| {
+            if let Some(link) = link.upgrade() {
+                link.pushed(generation, push);
+            }
+            Ok(())
+        };
+        let channels = self.channels.lock().iter().cloned().collect();
+        let handshake =
+            Handshake { address: &self.address, client: &self.client, channels, generation, push };
+        handshake.connect(self.open_within).await
+    }
+
+    /// What the server says unasked.
+    fn pushed(self: &Arc<Self>, generation: u64, push: PushInfo) {
+        match push.kind {
+            PushKind::Disconnection => {
+                let closed = "the server closed the connection";
+                self.lost(generation, &Error::unavailable(NAME, Certainty::Unknown, closed));
+            }
+            PushKind::Message => {
+                if let Ok([Value::BulkString(channel), Value::BulkString(text)]) =
+                    <[Value; 2]>::try_from(push.data)
+                {
+                    self.listener.heard(self, &String::from_utf8_lossy(&channel), text.into());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a request and waits for its answer. Never sends it twice: only a script that the server says it does not know,
+    /// and hence did not run, is sent again with its text.
+    pub(crate) async fn call(self: &Arc<Self>, request: Request, limit: Deadline) -> Result<Answer> {
+        let session = self.session(&limit).await?;
+        let sent = Instant::now();
+        let reply = match self.exchange(&session, request.command(), &limit).await {
+            Err(Fault::NoScript) => match request.with_text() {
+                Some(command) => self.exchange(&session, &command, &limit).await,
+                None => Err(Fault::NoScript),
+            },
+            reply => reply,
+        };
+        Ok(Answer { reply: reply.map_err(|fault| self.judge(&session, fault))?, sent })
+    }
+
+    /// Listens on one more channel, over reconnections too.
+    pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str, limit: Deadline) -> Result<()> {
+        let session = self.session(&limit).await?;
+        self.channels.lock().insert(channel.to_owned());
+        // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
+        let mut subscriber = session.subscriber.clone();
+        let subscribed = timeout_at(limit.until(), subscriber.subscribe(channel)).await;
+        let fault = match subscribed {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Fault::from(error),
+            Err(_) => Fault::Late(limit.error(Certainty::Unknown)),
+        };
+        self.channels.lock().remove(channel);
+        Err(self.judge(&session, fault))
+    }
+
+    /// Listens on it no longer.
+    pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Deadline) {
+        self.channels.lock().remove(channel);
+        let mut subscriber = match &*self.state.borrow() {
+            State::Up(session) => session.subscriber.clone(),
+            State::Down(_) | State::Closed => return,
+        };
+        let _ = timeout_at(limit.until(), subscriber.unsubscribe(channel)).await;
+    }
+
+    /// Waits until all was heard that the server has said up to now.
+    pub(crate) async fn await_notifications(&self, limit: Deadline) {
+        let mut subscriber = match &*self.state.borrow() {
+            State::Up(session) => session.subscriber.clone(),
+            State::Down(_) | State::Closed => return,
+        };
+        let _ = timeout_at(limit.until(), subscriber.send_packed_command(&redis::cmd("PING"))).await;
+    }
+
+    /// Ends it for good. Calls under way end with what the server answers.
+    pub(crate) fn close(&self) {
+        self.state.send_replace(State::Closed);
+    }
+
+    /// What is wrong now, if anything.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Up(_) => None,
+            State::Down(error) => Some(error.clone()),
+            State::Closed => Some(Error::Closed),
+        }
+    }
+
+    async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
+        if let State::Up(session) = &*self.state.borrow() {
+            return Ok(session.clone());
+        }
+        let mut states = self.state.subscribe();
+        let settled = states.wait_for(|state| !matches!(state, State::Down(_)));
+        let _ = timeout_at(limit.connect_until(), settled).await;
+        match &*self.state.borrow() {
+            State::Up(session) => Ok(session.clone()),
+            State::Down(error) => Err(error.clone()),
+            State::Closed => Err(Error::Closed),
+        }
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        command: &redis::Cmd,
+        limit: &Deadline,
+    ) -> Result<Reply, Fault> {
+        let mut connection = session.connection.clone();
+        let mut states = self.state.subscribe();
+        let lost = |state: &State| matches!(state, State::Down(_)) || newer(state, session.generation);
+        tokio::select! {
+            biased;
+            answer = connection.send_packed_command(command) => fault::read(answer),
+            _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
+            () = sleep_until(limit.until()) => Err(Fault::Late(limit.error(Certainty::Unknown))),
+        }
+    }
+
+    /// Turns a fault into an error, and drops the connection where it cannot be trusted any more.
+    fn judge(self: &Arc<Self>, session: &Session, fault: Fault) -> Error {
+        let drops = fault.drops_connection();
+        let error = fault.into_error(&self.address);
+        if drops {
+            self.lost(session.generation, &error);
+        }
+        error
+    }
+
+    /// The connection of this generation is of no use any more: make another.
+    fn lost(self: &Arc<Self>, generation: u64, error: &Error) {
+        let mut lost = false;
+        let down = Error::unavailable(NAME, Certainty::Definite, format!("{}: {error}", self.address));
+        self.state.send_if_modified(|state| {
+            lost = matches!(state, State::Up(session) if session.generation == generation);
+            if lost {
+                *state = State::Down(down);
+            }
+            lost
+        });
+        if lost {
+            tracing::warn!(name: "redis.connection_lost", address = %self.address, %error);
+            tokio::spawn(reconnect(Arc::downgrade(self), generation + 1));
+        }
+    }
+}
+
+fn newer(state: &State, generation: u64) -> bool {
+    matches!(state, State::Up(session) if session.generation != generation)
+}
+
+/// Tries until it succeeds, or until nobody wants it any more.
+async fn reconnect(link: Weak<Link>, generation: u64) {
+    let chance = Jitter::default();
+    for attempt in 0.. {
+        tokio::time::sleep(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt)).await;
+        let Some(link) = link.upgrade() else { return };
+        if matches!(&*link.state.borrow(), State::Closed) {
+            return;
+        }
+        let state = match link.connect(generation).await {
+            Ok((session, _)) => State::Up(Arc::new(session)),
+            Err(error) => State::Down(error),
+        };
+        let up = matches!(state, State::Up(_));
+        link.state.send_if_modified(|old| {
+            let open = !matches!(old, State::Closed);
+            if open {
+                *old = state;
+            }
+            open
+        });
+        if up {
+            tracing::info!(name: "redis.reconnected", address = %link.address, attempts = attempt + 1);
+            link.listener.reconnected();
+            return;
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! Who hears what the server says unasked: a signal for each that waits, and inboxes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::connection::link::{Link, Listener};
+use crate::wire::names::QueueKeys;
+
+/// Wakes one who waits, and remembers that it did.
+#[derive(Default)]
+pub(crate) struct Signal {
+    rung: AtomicBool,
+    pushed: Mutex<Vec<Bytes>>,
+    notify: Notify,
+}
+
+impl Signal {
+    /// There may be messages.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Something else has changed.
+    pub(crate) fn nudge(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Whether it rang since it was last asked.
+    pub(crate) fn take_rung(&self) -> bool {
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it rang or was given something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.rung.load(Ordering::Acquire) || !self.pushed.lock().is_empty()
+    }
+
+    /// What the server gave.
+    pub(crate) fn take_pushed(&self) -> Vec<Bytes> {
+        std::mem::take(&mut *self.pushed.lock())
+    }
+
+    fn push(&self, pushed: Bytes) {
+        self.pushed.lock().push(pushed);
+        self.notify.notify_one();
+    }
+
+    /// It rang or was nudged.
+    pub(crate) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// Takes what comes on a channel.
+pub(crate) trait Sink: Send + Sync {
+    /// Takes one message in.
+    fn take_in(&self, text: Bytes);
+    /// Nothing comes any more.
+    fn close(&self);
+}
+
+/// What was for one who has gone.
+pub(crate) struct Orphan {
+    pub(crate) link: Arc<Link>,
+    pub(crate) what: Orphaned,
+}
+
+/// A wake-up of a queue, or a message under a lease.
+pub(crate) enum Orphaned {
+    WakeUp(QueueKeys),
+    Message(Bytes),
+}
+
+/// Who listens on a handle: consumers and publishers by their number, inboxes by their channel.
+pub(crate) struct Notifier {
+    signals: Mutex<HashMap<u64, Arc<Signal>>>,
+    inboxes: Mutex<HashMap<String, Arc<dyn Sink>>>,
+    orphans: UnboundedSender<Orphan>,
+}
+
+impl Notifier {
+    pub(crate) fn new(orphans: UnboundedSender<Orphan>) -> Self {
+        Self { signals: Mutex::default(), inboxes: Mutex::default(), orphans }
+    }
+
+    pub(crate) fn add(&self, number: u64) -> Arc<Signal> {
+        let signal = Arc::<Signal>::default();
+        self.signals.lock().insert(number, signal.clone());
+        signal
+    }
+
+    pub(crate) fn remove(&self, number: u64) {
+        self.signals.lock().remove(&number);
+    }
+
+    pub(crate) fn add_inbox(&self, channel: &str, replies: Arc<dyn Sink>) {
+        self.inboxes.lock().insert(channel.to_owned(), replies);
+    }
+
+    pub(crate) fn remove_inbox(&self, channel: &str) {
+        self.inboxes.lock().remove(channel);
+    }
+
+    /// The handle is closed: nobody waits any more.
+    pub(crate) fn close(&self) {
+        self.inboxes.lock().values().for_each(|replies| replies.close());
+        self.signals.lock().values().for_each(|signal| signal.nudge());
+    }
+
+    fn orphaned(&self, link: &Arc<Link>, what: Orphaned) {
+        // Once nobody takes orphans the handle has ended: its leases do, too.
+        let _ = self.orphans.send(Orphan { link: link.clone(), what });
+    }
+}
+
+impl Listener for Notifier {
+    /// On the channel of an inbox a reply; else a number and `|` and the prefix of the queue, to wake one, or `>` and a message for
+    /// it. What is for one who has gone is somebody else's.
+    fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes) {
+        if let Some(replies) = self.inboxes.lock().get(channel) {
+            return replies.take_in(text);
+        }
+        let Some(digits) = text.iter().position(|byte| !byte.is_ascii_digit()) else { return };
+        let number = std::str::from_utf8(&text[..digits]).ok().and_then(|number| number.parse().ok());
+        let signal = number.and_then(|number: u64| self.signals.lock().get(&number).cloned());
+        let what = text.slice(digits + 1..);
+        match (text[digits], signal) {
+            (b'|', Some(signal)) => signal.ring(),
+            (b'|', None) => {
+                self.orphaned(
+                    link,
+                    Orphaned::WakeUp(QueueKeys::with_prefix(&String::from_utf8_lossy(&what))),
+                );
+            }
+            (b'>', Some(signal)) => signal.push(what),
+            (b'>', None) => self.orphaned(link, Orphaned::Message(what)),
+            _ => {}
+        }
+    }
+
+    fn reconnected(&self) {
+        for signal in self.signals.lock().values() {
+            signal.ring();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! A consumer: receives wait, a task fetches for them.
+
+pub(crate) mod claim;
+pub(crate) mod consumer;
+pub(crate) mod fetcher;
+pub(crate) mod orphans;
+pub(crate) mod pushed;
+mod registration;
+pub(crate) mod state;

@@ -1,0 +1,32 @@
+//! What was for a consumer that has gone: another is woken in its place, a message goes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::backend::Deadline;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::connection::link::Link;
+use crate::connection::notifier::{Orphan, Orphaned};
+use crate::consume::pushed::Pushed;
+use crate::consume::{claim, pushed};
+use crate::wire::names::QueueKeys;
+
+/// Sees to orphans until the handle has ended.
+pub(crate) async fn run(mut orphans: UnboundedReceiver<Orphan>) {
+    while let Some(Orphan { link, what }) = orphans.recv().await {
+        match what {
+            Orphaned::WakeUp(keys) => drop(tokio::spawn(pass_on(link, keys))),
+            Orphaned::Message(text) => match Pushed::read(text) {
+                Some(pushed) => drop(tokio::spawn(pushed.give_back(link))),
+                None => pushed::warn(),
+            },
+        }
+    }
+}
+
+/// Wakes another waiting consumer. Should it fail, the others ask by themselves within five seconds.
+pub(crate) async fn pass_on(link: Arc<Link>, keys: QueueKeys) {
+    let limit = Deadline::new("passing on a wake-up", Duration::from_secs(5));
+    let _ = link.call(claim::nothing(&keys), limit).await;
+}

@@ -1,0 +1,3 @@
+//! Reading replies.
+
+pub(crate) mod reader;

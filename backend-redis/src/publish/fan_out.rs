@@ -1,0 +1,220 @@
+//! Publishing to topics: routes are taken here, the script that stores the copies looks whether they still stand.
+
+use std::sync::Arc;
+
+use polyqueue::backend::{BatchCall, Deadline};
+use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
+
+use crate::address::NAME;
+use crate::connection::link::Link;
+use crate::publish::batch::{Outgoing, strange};
+use crate::publish::outcome::{Outcomes, PublishOutcome};
+use crate::scripts;
+use crate::topology::catalogue::{Catalogue, Table};
+use crate::wire::codec::Written;
+use crate::wire::names;
+use crate::wire::names::QueueKeys;
+use crate::wire::reply::Reply;
+use crate::wire::request::Request;
+
+/// About the most copies that one call stores, so that no call is long; one message may have more.
+const MAX_COPIES: usize = 500;
+
+/// Publishes to topics.
+pub(crate) struct TopicPublishCall {
+    pub(crate) link: Arc<Link>,
+    pub(crate) namespace: String,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+/// A message to a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicMessage {
+    pub(crate) key: RoutingKey,
+    pub(crate) outgoing: Outgoing,
+}
+
+impl BatchCall for TopicPublishCall {
+    type Item = TopicMessage;
+    type Answer = PublishOutcome<TopicMessage>;
+    const NAME: &'static str = "publish";
+    /// One after the other: one that has to be sent again, for the routes have changed, is passed by none.
+    const CALLS: usize = 1;
+
+    fn bytes(item: &TopicMessage) -> usize {
+        item.outgoing.message.payload().len()
+    }
+
+    async fn call(
+        &self,
+        items: Vec<TopicMessage>,
+        limit: Deadline,
+    ) -> Vec<Result<PublishOutcome<TopicMessage>>> {
+        let mut answers = Vec::with_capacity(items.len());
+        let mut rest = items;
+        for attempt in 0.. {
+            let count = rest.len();
+            match self.attempt(rest, attempt > 0, limit).await {
+                Ok(mut attempted) => {
+                    answers.append(&mut attempted.answers);
+                    rest = attempted.rest;
+                }
+                Err(error) => {
+                    answers.extend(vec![Err(error.definite()); count]);
+                    return answers;
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+            if limit.is_nearly_over() {
+                answers.extend(rest.iter().map(|_| Err(limit.error(Certainty::Definite))));
+                break;
+            }
+        }
+        answers
+    }
+}
+
+/// What came of sending messages in order.
+struct Attempted {
+    answers: Vec<Result<PublishOutcome<TopicMessage>>>,
+    /// From the first on for which the routes had changed.
+    rest: Vec<TopicMessage>,
+}
+
+impl TopicPublishCall {
+    /// Sends what it can by the routes that are known, or by newer ones.
+    ///
+    /// # Errors
+    /// When the routes cannot be read; nothing was stored.
+    async fn attempt(&self, items: Vec<TopicMessage>, stale: bool, limit: Deadline) -> Result<Attempted> {
+        let mut table = match stale {
+            true => self.catalogue.reload(limit).await?,
+            false => self.catalogue.known(limit).await?,
+        };
+        // That nobody is bound must be true now, not only as far as we know.
+        if !stale && items.iter().any(|post| table.route(&post.key).is_empty()) {
+            table = self.catalogue.newer(table, limit).await?;
+        }
+        let mut answers = Vec::with_capacity(items.len());
+        let mut rest = items.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut load = Load::new(&table);
+            while let Some(post) = rest.next_if(|post| load.takes(post)) {
+                load.add(post);
+            }
+            match self.send(load, stale, limit).await {
+                Ok(mut sent) => answers.append(&mut sent),
+                Err(unsent) => {
+                    return Ok(Attempted { answers, rest: unsent.into_iter().chain(rest).collect() });
+                }
+            }
+        }
+        Ok(Attempted { answers, rest: Vec::new() })
+    }
+
+    /// One call, by routes that are `fresh` or may be old. They have changed: all of it comes back.
+    async fn send(
+        &self,
+        load: Load<'_>,
+        fresh: bool,
+        limit: Deadline,
+    ) -> Result<Vec<Result<PublishOutcome<TopicMessage>>>, Vec<TopicMessage>> {
+        let missing = |post: &TopicMessage| Err(Error::not_found(Destination::from(&post.key)));
+        if load.sets.is_empty() {
+            return Ok(load.posts.iter().map(missing).collect());
+        }
+        let request = load.request(&names::version(&self.namespace));
+        match self.link.call(request, limit).await.map(|answer| answer.reply) {
+            Ok(Reply::Number(2)) if fresh => Ok(vec![Err(half_there()); load.posts.len()]),
+            Ok(Reply::Number(_)) => Err(load.posts),
+            Ok(reply) => Ok(self.judge(load, reply)),
+            Err(error) => Ok(vec![Err(error); load.posts.len()]),
+        }
+    }
+
+    fn judge(&self, load: Load<'_>, reply: Reply) -> Vec<Result<PublishOutcome<TopicMessage>>> {
+        let Some(answer) = Outcomes::read(reply) else {
+            return vec![Err(strange()); load.posts.len()];
+        };
+        let name = |at: usize| &load.table.queues[at].spec.name;
+        let queues: Vec<&QueueName> = load.queues.iter().map(|&at| name(at)).collect();
+        let meters: Vec<Arc<QueueMeter>> = queues.iter().map(|queue| self.meter.of(queue)).collect();
+        for (meter, counts) in meters.iter().zip(&answer.counts) {
+            counts.note(meter);
+        }
+        let of = |queue: &QueueName| self.meter.of(queue);
+        let answers = answer.judge(load.posts, |post| &post.outgoing.message, &queues, of);
+        let mut reached = vec![0; queues.len()];
+        for (answer, &set) in answers.iter().zip(&load.set_of) {
+            if let Ok(PublishOutcome::Published(_)) = answer {
+                load.sets[set].iter().for_each(|at| reached[load.queues.partition_point(|q| q < at)] += 1);
+            }
+        }
+        meters.iter().zip(reached).for_each(|(meter, messages)| meter.published(messages));
+        answers
+    }
+}
+
+/// Somebody took a queue's keys away, but not the queue.
+fn half_there() -> Error {
+    let what = "a queue of the catalogue is not there: declare or delete it again";
+    Error::backend(NAME, Certainty::Definite, what)
+}
+
+/// Messages of one call: all of them reach some queue, or none does.
+struct Load<'a> {
+    table: &'a Table,
+    posts: Vec<TopicMessage>,
+    /// The set that each goes to.
+    set_of: Vec<usize>,
+    sets: Vec<Arc<[usize]>>,
+    /// All queues of all sets, by their position in the table.
+    queues: Vec<usize>,
+    copies: usize,
+}
+
+impl<'a> Load<'a> {
+    fn new(table: &'a Table) -> Self {
+        Self { table, posts: vec![], set_of: vec![], sets: vec![], queues: vec![], copies: 0 }
+    }
+
+    fn takes(&self, post: &TopicMessage) -> bool {
+        let route = self.table.route(&post.key);
+        let alike = route.is_empty() == self.sets.is_empty();
+        self.posts.is_empty() || (alike && self.copies + route.len() <= MAX_COPIES)
+    }
+
+    fn add(&mut self, post: TopicMessage) {
+        let route = self.table.route(&post.key);
+        if !route.is_empty() {
+            self.copies += route.len();
+            let set = self.sets.iter().position(|set| *set == route);
+            self.set_of.push(set.unwrap_or(self.sets.len()));
+            if set.is_none() {
+                self.queues.extend(route.iter());
+                self.queues.sort_unstable();
+                self.queues.dedup();
+                self.sets.push(route);
+            }
+        }
+        self.posts.push(post);
+    }
+
+    fn request(&self, version: &str) -> Request {
+        let queues: Vec<&QueueKeys> = self.queues.iter().map(|&at| &self.table.queues[at].keys).collect();
+        let mut request = Request::on_keys(&scripts::TOPIC, &queues, &[version]);
+        request.arg(&self.table.version).number(self.sets.len() as u64);
+        for set in &self.sets {
+            let number = |at| (self.queues.partition_point(|queue| queue < at) + 1).to_string();
+            request.arg(set.iter().map(number).collect::<Vec<_>>().join(" "));
+        }
+        for (post, &set) in self.posts.iter().zip(&self.set_of) {
+            let Outgoing { message, published_at } = &post.outgoing;
+            Written::new(message, *published_at).write(set as u64 + 1, &mut request);
+        }
+        request
+    }
+}

@@ -1,0 +1,173 @@
+//! The catalogue: which queues there are, and which of them a topic reaches. What is known of it is used as long as its
+//! version stands: the script that publishes looks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use polyqueue::backend::Deadline;
+use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
+
+use crate::address::NAME;
+use crate::connection::link::Link;
+use crate::scripts;
+use crate::wire::names;
+use crate::wire::names::QueueKeys;
+use crate::wire::reply::Reply;
+use crate::wire::request::Request;
+
+/// The most routing keys whose routes are kept.
+const MAX_ROUTES: usize = 1000;
+
+/// The catalogue as one handle knows it.
+pub(crate) struct Catalogue {
+    link: Arc<Link>,
+    namespace: String,
+    known: Mutex<Option<Arc<Table>>>,
+}
+
+/// The catalogue at one version.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) version: String,
+    /// Those that are bound, by name.
+    pub(crate) queues: Vec<Bound>,
+    routes: Mutex<HashMap<RoutingKey, Arc<[usize]>>>,
+}
+
+/// A queue that is bound.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) spec: QueueSpec,
+    pub(crate) keys: QueueKeys,
+}
+
+impl Catalogue {
+    pub(crate) fn new(link: Arc<Link>, namespace: String) -> Self {
+        Self { link, namespace, known: Mutex::default() }
+    }
+
+    /// All queues, by name.
+    pub(crate) async fn queues(&self, limit: Deadline) -> Result<Vec<QueueSpec>> {
+        Ok(self.read(limit).await?.1)
+    }
+
+    /// What it says of one queue, as it is written there.
+    pub(crate) async fn text_of(&self, queue: &QueueName, limit: Deadline) -> Result<Option<String>> {
+        let mut request = Request::plain("HGET");
+        request.arg(names::catalogue(&self.namespace)).arg(queue.as_str());
+        Ok(self.link.call(request, limit).await?.reply.into_text())
+    }
+
+    /// What is known; read when nothing is.
+    pub(crate) async fn known(&self, limit: Deadline) -> Result<Arc<Table>> {
+        let known = self.known.lock().clone();
+        match known {
+            Some(table) => Ok(table),
+            None => self.reload(limit).await,
+        }
+    }
+
+    /// What stands now: `table`, or a newer one.
+    pub(crate) async fn newer(&self, table: Arc<Table>, limit: Deadline) -> Result<Arc<Table>> {
+        let mut request = Request::plain("GET");
+        request.arg(names::version(&self.namespace));
+        let version = self.link.call(request, limit).await?.reply.into_text().unwrap_or_default();
+        if version == table.version { Ok(table) } else { self.reload(limit).await }
+    }
+
+    /// Reads it again.
+    pub(crate) async fn reload(&self, limit: Deadline) -> Result<Arc<Table>> {
+        let (version, specs) = self.read(limit).await?;
+        let table = Arc::new(Table::new(version, specs, &self.namespace));
+        *self.known.lock() = Some(table.clone());
+        Ok(table)
+    }
+
+    async fn read(&self, limit: Deadline) -> Result<(String, Vec<QueueSpec>)> {
+        let (catalogue, version) = (names::catalogue(&self.namespace), names::version(&self.namespace));
+        let request = Request::on_keys(&scripts::ROUTES, &[], &[&catalogue, &version]);
+        let reply = self.link.call(request, limit).await?.reply;
+        let strange = || Error::backend(NAME, Certainty::Definite, "a catalogue that is none");
+        let (version, texts) = entries(reply).ok_or_else(strange)?;
+        let specs = texts.chunks(2).map(|pair| parse(&pair[0], &pair[1]));
+        let mut specs = specs.collect::<Result<Vec<QueueSpec>>>()?;
+        specs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((version, specs))
+    }
+}
+
+impl Table {
+    fn new(version: String, specs: Vec<QueueSpec>, namespace: &str) -> Self {
+        let bound = specs.into_iter().filter(|spec| !spec.bindings.is_empty());
+        let bound = bound.map(|spec| Bound { keys: QueueKeys::new(namespace, &spec.name), spec });
+        Self { version, queues: bound.collect(), routes: Mutex::default() }
+    }
+
+    /// The positions of the queues that a topic reaches.
+    pub(crate) fn route(&self, key: &RoutingKey) -> Arc<[usize]> {
+        if let Some(route) = self.routes.lock().get(key) {
+            return route.clone();
+        }
+        let matches = |bound: &Bound| bound.spec.bindings.iter().any(|pattern| pattern.matches(key));
+        let queues = self.queues.iter().enumerate();
+        let route: Arc<[usize]> = queues.filter(|(_, bound)| matches(bound)).map(|(at, _)| at).collect();
+        let mut routes = self.routes.lock();
+        if routes.len() >= MAX_ROUTES {
+            routes.clear();
+        }
+        routes.insert(key.clone(), route.clone());
+        route
+    }
+}
+
+/// What the catalogue says of a queue.
+///
+/// # Errors
+/// [`Error::Backend`] for what none of us has written.
+pub(crate) fn parse(name: &str, text: &str) -> Result<QueueSpec> {
+    serde_json::from_str(text).map_err(|error| {
+        let what = format!("the catalogue says of queue {name:?} what cannot be read: {error}");
+        Error::backend(NAME, Certainty::Definite, what)
+    })
+}
+
+fn entries(reply: Reply) -> Option<(String, Vec<String>)> {
+    let [version, specs] = <[Reply; 2]>::try_from(reply.into_list()?).ok()?;
+    let texts = specs.into_list()?.into_iter().map(Reply::into_text);
+    Some((version.into_text()?, texts.collect::<Option<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polyqueue::Pattern;
+
+    fn spec(name: &'static str, patterns: &[&str]) -> QueueSpec {
+        let spec = QueueSpec::new(QueueName::from_static(name));
+        patterns.iter().fold(spec, |spec, pattern| spec.bind(Pattern::new(pattern).unwrap()))
+    }
+
+    #[test]
+    fn a_topic_reaches_each_queue_that_is_bound_once() {
+        let specs = vec![spec("all", &["#", "a.*"]), spec("none", &[]), spec("some", &["a.b"])];
+        let table = Table::new("1".into(), specs, "ns");
+        let reached = |key| {
+            let route = table.route(&RoutingKey::new(key).unwrap());
+            route.iter().map(|&at| table.queues[at].spec.name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            assert_eq!(reached("a.b"), ["all", "some"]);
+            assert_eq!(reached("c"), ["all"]);
+        }
+    }
+
+    #[test]
+    fn routes_that_are_kept_are_bounded() {
+        let table = Table::new("1".into(), vec![spec("all", &["#"])], "ns");
+        for n in 0..3 * MAX_ROUTES {
+            assert_eq!(table.route(&RoutingKey::new(format!("k.{n}")).unwrap()).len(), 1);
+        }
+        assert!(table.routes.lock().len() <= MAX_ROUTES);
+    }
+}

@@ -1,0 +1,127 @@
+//! Declaring, binding and deleting: what the catalogue says changes only from what was read, so that no change of another is
+//! lost.
+
+use std::collections::BTreeSet;
+
+use polyqueue::backend::Deadline;
+use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
+use tokio::time::Instant;
+
+use crate::connection::handle::Handle;
+use crate::scripts;
+use crate::topology::catalogue;
+use crate::topology::catalogue::Catalogue;
+use crate::wire::names;
+use crate::wire::names::QueueKeys;
+use crate::wire::reply::Reply;
+use crate::wire::request::{Request, Script};
+use crate::wire::time::uid;
+
+pub(crate) async fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
+    let merged = |existing: Option<&QueueSpec>| {
+        let mut merged = spec.clone();
+        if let Some(existing) = existing {
+            spec.check_redeclared(existing)?;
+            merged.bindings.extend(existing.bindings.iter().cloned());
+        }
+        Ok(Some(merged))
+    };
+    // Most are new.
+    change(handle, "declare", &spec.name, None, merged).await
+}
+
+pub(crate) async fn unbind(
+    catalogue: &Catalogue,
+    handle: &Handle,
+    queue: &QueueName,
+    pattern: &Pattern,
+) -> Result<()> {
+    let without = |existing: Option<&QueueSpec>| {
+        let mut spec = existing.cloned().ok_or_else(|| Error::not_found(queue.clone()))?;
+        Ok(spec.bindings.remove(pattern).then_some(spec))
+    };
+    let limit = Deadline::new("unbind", handle.deadline);
+    let known = catalogue.text_of(queue, limit).await?;
+    change(handle, "unbind", queue, known, without).await
+}
+
+pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
+    let mut request = catalogued(handle, &scripts::DELETE, queue);
+    request.arg(uid());
+    let reply = handle.call("delete", request).await?;
+    if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
+}
+
+/// Writes what `change` makes of what is known, or of what turns out to be there; nothing when it makes nothing.
+async fn change(
+    handle: &Handle,
+    what: &'static str,
+    queue: &QueueName,
+    mut known: Option<String>,
+    change: impl Fn(Option<&QueueSpec>) -> Result<Option<QueueSpec>>,
+) -> Result<()> {
+    let end = Instant::now() + handle.deadline;
+    while Instant::now() < end {
+        let existing = known.as_deref().map(|text| catalogue::parse(queue.as_str(), text)).transpose()?;
+        let Some(spec) = change(existing.as_ref())? else { return Ok(()) };
+        let bindings = existing.map(|spec| spec.bindings).unwrap_or_default();
+        let request = written(handle, &known.unwrap_or_default(), &spec, &bindings);
+        known = match handle.call(what, request).await? {
+            Reply::Number(_) => return Ok(()),
+            reply => reply.into_text().filter(|text| !text.is_empty()),
+        };
+    }
+    Err(Error::timeout(what, handle.deadline, Certainty::Definite))
+}
+
+fn written(handle: &Handle, known: &str, spec: &QueueSpec, bindings: &BTreeSet<Pattern>) -> Request {
+    let mut request = catalogued(handle, &scripts::DECLARE, &spec.name);
+    let version = if spec.bindings == *bindings { String::new() } else { uid() };
+    request.arg(known).arg(text(spec)).arg(rules(spec)).arg(version);
+    request
+}
+
+/// A script that works on a queue, its entry in the catalogue and the version of the routes.
+fn catalogued(handle: &Handle, script: &'static Script, queue: &QueueName) -> Request {
+    let namespace = &handle.namespace;
+    let (catalogue, version) = (names::catalogue(namespace), names::version(namespace));
+    let keys = QueueKeys::new(namespace, queue);
+    let mut request = Request::on_keys(script, &[&keys], &[&catalogue, &version]);
+    request.arg(queue.as_str());
+    request
+}
+
+/// What the catalogue says of it.
+fn text(spec: &QueueSpec) -> String {
+    serde_json::to_string(spec).expect("texts and numbers are JSON")
+}
+
+/// What the scripts need to know of a queue; nothing for one without options.
+fn rules(spec: &QueueSpec) -> String {
+    let mut rules = serde_json::to_value(spec).unwrap_or_default();
+    let Some(fields) = rules.as_object_mut() else { return String::new() };
+    fields.remove("name");
+    fields.remove("bindings");
+    if fields.is_empty() { String::new() } else { rules.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polyqueue::{Dedup, Overflow};
+    use std::time::Duration;
+
+    #[test]
+    fn rules_are_what_is_not_plain() {
+        let spec = QueueSpec::new(QueueName::from_static("q")).bind(Pattern::new("#").unwrap());
+        assert_eq!(rules(&spec), "");
+        let spec = spec
+            .bound(9, Overflow::DropOldest)
+            .dead_max_age(Duration::from_secs(1))
+            .dedup(Dedup::until_ack(Duration::from_millis(5)));
+        assert_eq!(
+            rules(&spec),
+            r#"{"bound":{"max_len":9,"overflow":"drop_oldest"},"dead":{"max_age_ms":1000},"dedup":{"until":"ack","window_ms":5}}"#
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! The catalogue, and what changes it.
+
+pub(crate) mod catalogue;
+pub(crate) mod declare;
