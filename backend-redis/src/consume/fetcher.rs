@@ -158,7 +158,10 @@ impl Fetcher {
             // Whoever still waits has to be known again.
             self.ask_at_once();
         }
-        self.state.pending.exhausted(self.arrivals, self.trouble.as_ref());
+        // One whose time ends at this moment is answered only once publishers can find it no more.
+        if !self.registration.is_open() {
+            self.state.pending.exhausted(self.arrivals, self.trouble.as_ref());
+        }
         if let Some(demand) = self.state.pending.demand()
             && demand.round <= self.arrivals
         {
