@@ -2,7 +2,6 @@
 //!
 //! ```no_run
 //! # async fn example() -> polyqueue::Result<()> {
-
 //! use polyqueue::{ConnectOptions, QueueName};
 //!
 //! let options = ConnectOptions::new("amqp://guest:guest@127.0.0.1:5672/%2f");
@@ -36,6 +35,17 @@
 //! The client library logs on its own account, under `lapin`: a question whether something exists that does not is an
 //! error there, and a message that came back from a queue which was just deleted is logged with its payload. Turn
 //! that target off where payloads must not be logged.
+//!
+//! # One message's walk through the rooms
+//!
+//! | it is | in |
+//! |---|---|
+//! | published | `queue`, `publish/topic` or `publish/fan_out` → `connection/publisher` → `connection/confirms` |
+//! | delayed | `topology/delay_queues` |
+//! | handed out | `consume/source` → `consume/triage` → `consume/buffer` |
+//! | retried | `settle/republish` → `settle/acks` |
+//! | dead | `settle/republish` → `dead/retention` |
+//! | redriven | `dead/listing` |
 
 mod address;
 mod admin;
