@@ -80,7 +80,7 @@ struct Stage {
 
 impl Stage {
     fn key(&self, address: &str) -> polyqueue::Result<RoutingKey> {
-        RoutingKey::new(format!("{}.message.{address}", self.name))
+        Ok(RoutingKey::new(format!("{}.message.{address}", self.name))?)
     }
 
     /// `{serviceType}-{serviceId}`, bound to the instance's key, its type's and everybody's.

@@ -57,6 +57,13 @@ impl From<polyqueue::Error> for Fail {
     }
 }
 
+impl From<polyqueue::Invalid> for Fail {
+    #[track_caller]
+    fn from(error: polyqueue::Invalid) -> Self {
+        Self::from(polyqueue::Error::from(error))
+    }
+}
+
 impl From<String> for Fail {
     #[track_caller]
     fn from(what: String) -> Self {

@@ -1,8 +1,9 @@
 //! Where a message is sent to.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::{QueueName, ReplyAddress, RoutingKey};
+use crate::{Invalid, QueueName, RoutingKey};
 
 /// Where a message is sent to. Exhaustive: a new kind of destination must break backends.
 ///
@@ -67,5 +68,39 @@ impl From<ReplyAddress> for Destination {
 impl From<&ReplyAddress> for Destination {
     fn from(address: &ReplyAddress) -> Self {
         Self::Reply(address.clone())
+    }
+}
+
+/// The longest address of an inbox, in bytes of UTF-8.
+const MAX_ADDRESS_BYTES: usize = 255;
+
+/// Where replies are to be sent: opaque, made by a backend for an [`Inbox`], or by a foreign client.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyAddress(Arc<str>);
+
+impl ReplyAddress {
+    /// For backends, and for an address that another client gave.
+    ///
+    /// # Errors
+    /// [`Invalid`] unless it has 1 to 255 bytes and no control characters.
+    pub fn new(address: impl AsRef<str>) -> Result<Self, Invalid> {
+        let address = address.as_ref();
+        if address.is_empty() || address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
+            let given = address.len();
+            let allowed = format!("{given} bytes given, allowed are 1 to 255 without control characters");
+            return Err(Invalid::new("reply address", allowed));
+        }
+        Ok(Self(address.into()))
+    }
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReplyAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
     }
 }

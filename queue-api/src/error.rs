@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Destination;
+use crate::{Destination, Invalid};
 
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -196,6 +196,12 @@ impl Error {
             | Self::Backend { certainty, .. } => *certainty,
             _ => Certainty::Definite,
         }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(Invalid { field, allowed }: Invalid) -> Self {
+        Self::invalid(field, allowed)
     }
 }
 

@@ -96,7 +96,7 @@
 //!
 //! | concept | file |
 //! |---|---|
-//! | publish, subscribe, receive, settle, extend | `queue.rs` |
+//! | publish, subscribe, receive, settle, extend | `queue.rs`, `delivery.rs` |
 //! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
 //! | the envelope, typed payloads | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
@@ -106,7 +106,7 @@
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
 //! | waits between attempts, and what a handler can say | `retry.rs` |
-//! | errors | `error.rs` |
+//! | errors | `error.rs`, `invalid.rs` |
 //! | *for who writes a backend* | `backend/` |
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
@@ -123,12 +123,14 @@ pub mod backend;
 mod counters;
 mod dead_letter;
 mod dedup;
+mod delivery;
 mod destination;
 mod error;
 mod ext;
 mod id;
 mod inbox;
 mod info;
+mod invalid;
 mod layer;
 mod limits;
 mod message;
@@ -148,12 +150,14 @@ pub use admin::{Admin, Health, Purge, QueueStats, Reschedule};
 pub use counters::{Counters, Meter, QueueMeter};
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
 pub use dedup::{Dedup, DedupKey, DedupStore, Until};
-pub use destination::Destination;
+pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
+pub use destination::{Destination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, Result, Source};
 pub use ext::{QueueExt, RedriveOptions};
 pub use id::{MAX_ID_BYTES, MessageId};
-pub use inbox::{Inbox, ReplyAddress};
+pub use inbox::Inbox;
 pub use info::Info;
+pub use invalid::Invalid;
 pub use layer::Layer;
 pub use limits::Limits;
 pub use message::{Message, Payload};
@@ -164,7 +168,7 @@ pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,
     redacted,
 };
-pub use queue::{Consumer, Delivery, Extended, Published, Queue, Receipt, Refusal, Settled, Verdict};
+pub use queue::{Consumer, Published, Queue};
 pub use requester::{REMOTE_ERROR_KIND, Requester};
 pub use retry::{Backoff, Failure, RetryPolicy};
 pub use spec::{Bound, Overflow, QueueSpec, Retention};

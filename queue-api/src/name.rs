@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::Invalid;
 
 /// The longest name of a queue, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 200;
@@ -34,11 +34,11 @@ impl QueueName {
     /// A name that is checked now.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is empty, longer than 200 bytes, has a control character or begins with `amq.`.
-    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+    /// [`Invalid`] when it is empty, longer than 200 bytes, has a control character or begins with `amq.`.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, Invalid> {
         let name = name.as_ref();
         match fault(name) {
-            Some(fault) => Err(Error::invalid("queue name", format!("{} {fault}", shown(name)))),
+            Some(fault) => Err(Invalid::new("queue name", format!("{} {fault}", shown(name)))),
             None => Ok(Self(Repr::Shared(name.into()))),
         }
     }
@@ -135,9 +135,9 @@ impl fmt::Display for QueueName {
 }
 
 impl FromStr for QueueName {
-    type Err = Error;
+    type Err = Invalid;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, Invalid> {
         Self::new(name)
     }
 }

@@ -8,8 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-#[cfg(doc)]
-use crate::Message;
 use crate::{MessageId, Priority, ReplyAddress};
 
 /// The longest error text that a message or dead letter keeps, in bytes; longer ones are cut.
@@ -18,35 +16,35 @@ pub const MAX_ERROR_BYTES: usize = 4 * 1024;
 /// All fields of a message, public: what codecs and backends build messages from and take them apart into.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
-    /// See [`Message::id`].
+    /// See [`Message::id`](crate::Message::id).
     pub id: MessageId,
-    /// See [`Message::kind`].
+    /// See [`Message::kind`](crate::Message::kind).
     pub kind: Cow<'static, str>,
-    /// See [`Message::schema_version`].
+    /// See [`Message::schema_version`](crate::Message::schema_version).
     pub schema_version: Option<Cow<'static, str>>,
-    /// See [`Message::payload`].
+    /// See [`Message::payload`](crate::Message::payload).
     pub payload: Bytes,
-    /// See [`Message::priority`].
+    /// See [`Message::priority`](crate::Message::priority).
     pub priority: Priority,
-    /// See [`Message::published_at`].
+    /// See [`Message::published_at`](crate::Message::published_at).
     pub published_at: Option<DateTime<Utc>>,
-    /// See [`Message::delay`].
+    /// See [`Message::delay`](crate::Message::delay).
     pub delay: Duration,
-    /// See [`Message::max_attempts`].
+    /// See [`Message::max_attempts`](crate::Message::max_attempts).
     pub max_attempts: Option<NonZeroU32>,
-    /// See [`Message::retries`].
+    /// See [`Message::retries`](crate::Message::retries).
     pub retries: u32,
-    /// See [`Message::last_error`]; cut to [`MAX_ERROR_BYTES`] when a message is made of it.
+    /// See [`Message::last_error`](crate::Message::last_error); cut to [`MAX_ERROR_BYTES`] when a message is made of it.
     pub last_error: Option<String>,
-    /// See [`Message::ttl`].
+    /// See [`Message::ttl`](crate::Message::ttl).
     pub ttl: Option<Duration>,
-    /// See [`Message::dedup_key`].
+    /// See [`Message::dedup_key`](crate::Message::dedup_key).
     pub dedup_key: Option<String>,
-    /// See [`Message::correlation_id`].
+    /// See [`Message::correlation_id`](crate::Message::correlation_id).
     pub correlation_id: Option<String>,
-    /// See [`Message::reply_to`].
+    /// See [`Message::reply_to`](crate::Message::reply_to).
     pub reply_to: Option<ReplyAddress>,
-    /// See [`Message::headers`].
+    /// See [`Message::headers`](crate::Message::headers).
     pub headers: BTreeMap<String, String>,
 }
 

@@ -4,14 +4,13 @@
 //! [`QueueExt`](crate::QueueExt) and [`Worker`](crate::Worker), where no backend can get them wrong.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 use crate::{
-    Admin, Destination, Inbox, Info, Message, MessageId, QueueName, QueueSpec, Result, Subscription,
+    Admin, Delivery, Destination, Extended, Inbox, Info, Message, MessageId, QueueSpec, Receipt, Result,
+    Settled, Subscription, Verdict,
 };
 
 /// A handle to a broker.
@@ -101,114 +100,4 @@ impl Published {
     pub fn duplicate(id: MessageId, first: MessageId) -> Self {
         Self { id, duplicate_of: Some(first) }
     }
-}
-
-/// A message in our hands, until its lease ends.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The queue that it came from.
-    pub queue: QueueName,
-    /// The message, as it was published.
-    pub message: Message,
-    /// 1 + the earlier hand-outs that no `Release` undid.
-    pub attempt: u32,
-    /// What verdicts and extensions are given by.
-    pub receipt: Receipt,
-    /// The end of the lease: when the call that brought it was sent (RabbitMQ: the hand-out) + lease.
-    pub lease_until: Instant,
-}
-
-/// Names one hand-out of one message. Opaque; valid only at the consumer that received it, elsewhere the answer is
-/// `LeaseLost`. One that no backend made is [`Invalid`](crate::Error::Invalid).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Receipt(Arc<str>);
-
-impl Receipt {
-    /// For backends.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The receipt as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What becomes of a message in our hands. Exhaustive: a new verdict must break backends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// Done: it is never handed out again.
-    Ack,
-    /// Failed: hand it out again after `after`, one attempt more; at the last attempt it becomes a dead letter instead.
-    Retry {
-        /// The wait, from now.
-        after: Duration,
-        /// Kept as the message's last error; at most 4 KiB, longer ones are cut.
-        error: String,
-    },
-    /// Not done, not failed: hand it out again after `after`, no attempt counted.
-    Release {
-        /// The wait, from now.
-        after: Duration,
-    },
-    /// Never again: a dead letter.
-    DeadLetter {
-        /// Why.
-        reason: Refusal,
-        /// Kept in the dead letter; at most 4 KiB, longer ones are cut.
-        error: String,
-    },
-}
-
-impl Verdict {
-    /// A [`Verdict::Retry`].
-    pub fn retry(after: Duration, error: impl Into<String>) -> Self {
-        Self::Retry { after, error: error.into() }
-    }
-
-    /// A [`Verdict::DeadLetter`] for a message that its reader refuses.
-    pub fn reject(error: impl Into<String>) -> Self {
-        Self::DeadLetter { reason: Refusal::Rejected, error: error.into() }
-    }
-}
-
-/// Why a reader refuses a message for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It does not want it.
-    Rejected,
-    /// It cannot read it.
-    Undecodable,
-}
-
-impl From<Refusal> for crate::DeadReason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Rejected => Self::Rejected,
-            Refusal::Undecodable => Self::Undecodable,
-        }
-    }
-}
-
-/// The answer to one verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// It took effect.
-    Applied,
-    /// It took effect, and the message is a dead letter now, by `DeadLetter` or by the last `Retry`.
-    Died,
-    /// An earlier verdict took effect; this one had none.
-    AlreadySettled,
-    /// The lease has ended; this verdict had no effect.
-    LeaseLost,
-}
-
-/// The answer to one extension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extended {
-    /// Ours until then.
-    Until(Instant),
-    /// The lease has ended, or a verdict was given: not ours any more.
-    LeaseLost,
 }

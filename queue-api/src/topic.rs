@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::Invalid;
 
 /// The longest routing key or pattern, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 200;
@@ -18,8 +18,8 @@ impl RoutingKey {
     /// A key that is checked now.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
-    pub fn new(key: impl AsRef<str>) -> Result<Self> {
+    /// [`Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(key: impl AsRef<str>) -> Result<Self, Invalid> {
         checked("routing key", key.as_ref()).map(Self)
     }
 
@@ -47,8 +47,8 @@ impl Pattern {
     /// A pattern that is checked now. Every text within the limits is one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is longer than 200 bytes or has a control character.
-    pub fn new(pattern: impl AsRef<str>) -> Result<Self> {
+    /// [`Invalid`] when it is longer than 200 bytes or has a control character.
+    pub fn new(pattern: impl AsRef<str>) -> Result<Self, Invalid> {
         checked("pattern", pattern.as_ref()).map(Self)
     }
 
@@ -95,13 +95,13 @@ fn matches(pattern: &[&str], key: &[&str]) -> bool {
     }
 }
 
-fn checked(field: &'static str, text: &str) -> Result<Arc<str>> {
+fn checked(field: &'static str, text: &str) -> Result<Arc<str>, Invalid> {
     if text.len() > MAX_KEY_BYTES {
         let allowed = format!("{} bytes given, allowed are at most {MAX_KEY_BYTES}", text.len());
-        return Err(Error::invalid(field, allowed));
+        return Err(Invalid::new(field, allowed));
     }
     if text.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "has a control character: none is allowed"));
+        return Err(Invalid::new(field, "has a control character: none is allowed"));
     }
     Ok(text.into())
 }
@@ -122,9 +122,9 @@ macro_rules! checked_text {
         }
 
         impl FromStr for $type {
-            type Err = Error;
+            type Err = Invalid;
 
-            fn from_str(text: &str) -> Result<Self> {
+            fn from_str(text: &str) -> Result<Self, Invalid> {
                 Self::new(text)
             }
         }

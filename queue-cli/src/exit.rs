@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use polyqueue::Error;
+use polyqueue::{Error, Invalid};
 
 /// Why a run ended early.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ impl From<Error> for Exit {
             Error::NotFound(_) => Self::NothingThere(error.to_string()),
             error => Self::Queue(error),
         }
+    }
+}
+
+impl From<Invalid> for Exit {
+    fn from(error: Invalid) -> Self {
+        Self::Queue(error.into())
     }
 }
 

@@ -33,7 +33,7 @@ impl Subscribed {
         subscribed.queue.call(|queue| {
             subscribed.check_open(queue)?;
             consume::join(queue, id, subscription);
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(subscribed)
     }

@@ -103,7 +103,7 @@ async fn bad_names_are_refused(env: Env) -> Outcome {
     ]
     .into();
     for (name, rule) in table {
-        let answer = QueueName::new(name);
+        let answer = QueueName::new(name).map_err(Error::from);
         let text = answer.as_ref().map_or_else(Error::to_string, |_| String::new());
         refused(answer, "queue name", None)?;
         ensure!(text.contains(rule), "{text:?} does not name the rule {rule:?}");
