@@ -12,7 +12,7 @@ pub(crate) const NAME: &str = "rabbitmq";
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(crate) uri: AMQPUri,
-    pub(crate) kind: QueueType,
+    pub(crate) queue_type: QueueType,
     shown: String,
 }
 
@@ -36,9 +36,9 @@ impl Address {
         if url.fragment().is_some() {
             return Err(invalid("nothing may follow a #"));
         }
-        let kind = read_query(&url)?;
+        let queue_type = read_query(&url)?;
         let uri = bare(url).parse::<AMQPUri>().map_err(|e| invalid(&e))?;
-        Ok(Self { uri, kind, shown })
+        Ok(Self { uri, queue_type, shown })
     }
 }
 
@@ -52,17 +52,17 @@ fn bare(mut url: url::Url) -> String {
 }
 
 fn read_query(url: &url::Url) -> Result<QueueType> {
-    let mut kind = QueueType::default();
+    let mut queue_type = QueueType::default();
     for (key, value) in url.query_pairs() {
         match &*key {
-            "queue_type" => kind = QueueType::choose(&value)?,
+            "queue_type" => queue_type = QueueType::choose(&value)?,
             other => {
                 let allowed = format!("{other:?} given, allowed is queue_type");
                 return Err(Error::invalid("URL option", allowed));
             }
         }
     }
-    Ok(kind)
+    Ok(queue_type)
 }
 
 /// Without the password.

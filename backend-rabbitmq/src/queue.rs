@@ -1,7 +1,6 @@
 //! The handle: both halves of the contract.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,106 +9,55 @@ use polyqueue::{
     Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
     QueueStats, Reschedule, Result, Subscription, async_trait,
 };
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::address::NAME;
-use crate::connection::handle::Core;
-use crate::connection::publisher::{Confirm, PublishRequest, lost};
+use crate::address::{Address, NAME};
+use crate::admin::health::health;
+use crate::admin::purge::purge;
+use crate::admin::stats::stats;
+use crate::connection::handle::Handle;
 use crate::consume::consumer::RabbitConsumer;
+use crate::dead::listing::dead_letters;
+use crate::dead::redrive::{discard, redrive};
+use crate::dead::state::DeadLetters;
 use crate::inbox::reader::RabbitInbox;
 use crate::publish::backpressure;
+use crate::publish::dispatch::dispatch;
+use crate::publish::state::Publishing;
+use crate::topology::declare::{declare, unbind};
+use crate::topology::delete::delete;
+use crate::topology::lookup::queues;
+use crate::topology::state::Topology;
+use crate::wire::names::Names;
 
 /// Acks of a classic queue that are younger may be undone by a crash of the broker. 250 ms at rest; an ack of 730 ms was
 /// undone on an overloaded machine.
 const ACK_WINDOW: Duration = Duration::from_secs(1);
-/// Health answers within a second.
-const HEALTH: Duration = Duration::from_millis(900);
 
 /// A handle to a RabbitMQ broker.
 pub(crate) struct RabbitQueue {
-    core: Arc<Core>,
+    dead: Arc<DeadLetters>,
 }
 
 impl RabbitQueue {
     pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
-        Ok(Self { core: Core::connect(options).await? })
+        let address = Address::parse(&options.url)?;
+        let handle = Handle::connect(address, options.deadline, options.clock_offset).await?;
+        let elsewhere = options.dedup_store.is_some();
+        let topology = Arc::new(Topology::new(handle, Names::new(options.namespace), elsewhere));
+        let publishing = Arc::new(Publishing::new(topology, options.dedup_store));
+        Ok(Self { dead: Arc::new(DeadLetters::new(publishing)) })
     }
 
-    /// The requests of a batch.
-    async fn requests(&self, queue: &QueueName, batch: &[Message]) -> Result<Vec<PublishRequest>> {
-        let core = &self.core;
-        let delays: Vec<Duration> =
-            batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
-        let mut address = Arc::from("");
-        if !delays.is_empty() {
-            address = core.address(queue).await?;
-            core.ensure_delay_queues(&delays).await?;
-        }
-        let now = core.now();
-        let mut requests = Vec::with_capacity(batch.len());
-        for message in batch {
-            let properties = core.properties(message, now);
-            let body = message.payload().clone();
-            requests.push(core.request(queue, &address, message.delay(), properties, body).await?);
-        }
-        Ok(requests)
+    fn publishing(&self) -> &Arc<Publishing> {
+        &self.dead.publishing
     }
 
-    async fn dispatch(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let (core, by) = (&self.core, self.core.until());
-        match to {
-            Destination::Queue(queue) => {
-                match core.in_time("publish", by, core.careful(queue, &batch)).await? {
-                    Some(entry) => core.publish_copies(to, &[entry], &batch, by).await,
-                    None => self.publish_to(queue, batch, by).await,
-                }
-            }
-            Destination::Topic(key) => core.publish_to_topic(key, &batch, by).await,
-            Destination::Reply(address) => core.publish_replies(address, &batch, by).await,
-        }
+    fn topology(&self) -> &Arc<Topology> {
+        &self.publishing().topology
     }
 
-    /// Publishes to a queue that was there when it was asked for on this connection.
-    async fn publish_to(
-        &self,
-        queue: &QueueName,
-        batch: Vec<Message>,
-        by: Instant,
-    ) -> Result<Vec<Result<Published>>> {
-        let core = &self.core;
-        let late = |certainty| Error::timeout("publish", core.deadline, certainty);
-        let prepare =
-            async { Ok::<_, Error>((self.requests(queue, &batch).await?, core.publisher().await?)) };
-        let (requests, publisher) =
-            timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
-        core.check_open()?;
-        let answers: Vec<_> = requests.into_iter().map(|request| publisher.publish(request)).collect();
-        let mut too_late = pin!(sleep_until(by));
-        let mut results = Vec::with_capacity(batch.len());
-        let mut stored = 0;
-        for (answer, message) in answers.into_iter().zip(batch) {
-            let answer = tokio::select! {
-                biased;
-                answer = answer => answer.unwrap_or_else(|_| Err(lost())),
-                () = &mut too_late => Err(late(Certainty::Unknown)),
-            };
-            results.push(match answer {
-                Ok(Confirm::Stored) => {
-                    stored += 1;
-                    Ok(Published::stored(message.id().clone()))
-                }
-                Ok(Confirm::Unroutable) => Err(Error::not_found(queue.clone())),
-                Err(error) => Err(error),
-            });
-        }
-        core.meter.of(queue).published(stored);
-        if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
-            publisher.forget(&core.names.ready(queue));
-        }
-        if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
-            return Err(Error::not_found(queue.clone()));
-        }
-        Ok(results)
+    fn handle(&self) -> &Arc<Handle> {
+        &self.topology().handle
     }
 }
 
@@ -120,19 +68,19 @@ impl Queue for RabbitQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        self.core.limits.check_spec(spec)?;
+        self.handle().limits.check_spec(spec)?;
         backpressure::check(spec)?;
-        self.core.bounded("declare", self.core.declare(spec)).await
+        self.handle().bounded("declare", declare(self.topology(), spec)).await
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        self.core.check_open()?;
-        self.core.limits.check(to, &batch)?;
+        self.handle().check_open()?;
+        self.handle().limits.check(to, &batch)?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let published = self.dispatch(to, batch).await;
-        if self.core.check_open().is_ok() {
+        let published = dispatch(self.publishing(), to, batch).await;
+        if self.handle().check_open().is_ok() {
             return published;
         }
         // What ended in vain because the handle was closed says so.
@@ -145,20 +93,21 @@ impl Queue for RabbitQueue {
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
-        self.core.check_open()?;
-        self.core.limits.check_subscription(subscription)?;
-        let begin = RabbitConsumer::begin(self.core.clone(), subscription.clone());
-        Ok(Box::new(self.core.bounded("subscribe", begin).await?))
+        self.handle().check_open()?;
+        self.handle().limits.check_subscription(subscription)?;
+        let begin = RabbitConsumer::begin(self.dead.clone(), subscription.clone());
+        Ok(Box::new(self.handle().bounded("subscribe", begin).await?))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.core.check_open()?;
-        let opened = RabbitInbox::open(self.core.clone());
-        Ok(Box::new(self.core.bounded("inbox", opened).await?))
+        self.handle().check_open()?;
+        let opened = RabbitInbox::open(self.topology().clone());
+        Ok(Box::new(self.handle().bounded("inbox", opened).await?))
     }
 
     async fn close(&self) -> Result<()> {
-        self.core.close().await;
+        self.topology().close();
+        self.handle().close().await;
         Ok(())
     }
 }
@@ -166,81 +115,52 @@ impl Queue for RabbitQueue {
 #[async_trait]
 impl Admin for RabbitQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
-        let core = &self.core;
-        let read = async {
-            core.up_to_date().await?;
-            Ok(core.catalogue.queues())
-        };
-        core.bounded("queues", read).await
+        self.handle().bounded("queues", queues(self.topology())).await
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-        self.core.bounded("unbind", self.core.unbind(queue, pattern)).await
+        self.handle().bounded("unbind", unbind(self.topology(), queue, pattern)).await
     }
 
     async fn reschedule(&self, _: &QueueName, _: &MessageId, to: Reschedule) -> Result<bool> {
-        self.core.check_open()?;
-        self.core.limits.check_reschedule(to)?;
+        self.handle().check_open()?;
+        self.handle().limits.check_reschedule(to)?;
         let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
         Err(Error::unsupported(NAME, what))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
-        self.core.bounded("delete", self.core.delete(queue)).await
+        self.handle().bounded("delete", delete(self.topology(), queue)).await
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
-        let core = &self.core;
-        let counts = async {
-            core.retain(&core.entry(queue).await?).await?;
-            let ready = core.count(queue, core.names.ready(queue));
-            let dead = core.count(queue, core.names.dead(queue));
-            // Both to their end: the client must not meet a channel's refusal after it was dropped.
-            let (ready, dead) = futures_util::future::join(ready, dead).await;
-            Ok((ready?, dead?))
-        };
-        let (ready, dead) = core.bounded("stats", counts).await?;
-        let counters = core.meter.of(queue).snapshot();
-        Ok(QueueStats { ready, dead, counters, ..QueueStats::default() })
+        self.handle().bounded("stats", stats(&self.dead, queue)).await
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        self.core.bounded("purge", self.core.purge(queue, what)).await
+        self.handle().bounded("purge", purge(self.publishing(), queue, what)).await
     }
 
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
         page.check()?;
-        self.core.bounded("dead_letters", self.core.dead_letters(queue, filter, page)).await
+        self.handle().bounded("dead_letters", dead_letters(&self.dead, queue, filter, page)).await
     }
 
     async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        self.core.bounded("redrive", self.core.redrive(queue, ids)).await
+        self.handle().bounded("redrive", redrive(&self.dead, queue, ids)).await
     }
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        self.core.bounded("discard", self.core.discard(queue, ids)).await
+        self.handle().bounded("discard", discard(&self.dead, queue, ids)).await
     }
 
     async fn health(&self) -> Health {
-        let by = Instant::now() + HEALTH;
-        match timeout(HEALTH, self.core.probe(by)).await {
-            Ok(Ok(())) => match self.core.stranded() {
-                0 => Health::good(NAME),
-                n => Health {
-                    detail: format!(
-                        "{n} delayed messages lie in polyqueue.unrouted: nobody knows their queue"
-                    ),
-                    ..Health::good(NAME)
-                },
-            },
-            Ok(Err(error)) => Health::bad(NAME, error.to_string()),
-            Err(_) => Health::bad(NAME, format!("{}: no answer within a second", self.core.address)),
-        }
+        health(self.topology()).await
     }
 }
 
 impl fmt::Debug for RabbitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RabbitQueue").field("address", &self.core.address).finish_non_exhaustive()
+        f.debug_struct("RabbitQueue").field("address", &self.handle().address).finish_non_exhaustive()
     }
 }

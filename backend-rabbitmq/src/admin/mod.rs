@@ -1,3 +1,5 @@
 //! Counts, purges, health.
 
+pub(crate) mod health;
 pub(crate) mod purge;
+pub(crate) mod stats;

@@ -56,6 +56,11 @@ impl Session {
     pub(crate) fn fault(&self, error: &lapin::Error) -> Error {
         fault(&self.address, Certainty::Definite, error)
     }
+
+    /// An error after which nobody knows what took effect.
+    pub(crate) fn unknown(&self, error: &lapin::Error) -> Error {
+        fault(&self.address, Certainty::Unknown, error)
+    }
 }
 
 /// Connects when somebody needs it, and again after a loss, pausing longer and longer, with jitter.

@@ -1,5 +1,6 @@
 //! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and questions to the broker.
 
+pub(crate) mod browser;
 pub(crate) mod confirms;
 pub(crate) mod fault;
 pub(crate) mod handle;

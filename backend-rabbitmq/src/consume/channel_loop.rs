@@ -97,7 +97,7 @@ impl ChannelLoop {
     }
 
     pub(crate) async fn serve(mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> LoopEnd {
-        let core = self.reader.core.clone();
+        let handle = self.reader.handle().clone();
         let mut errors = self.session.errors();
         let mut glance = tokio::time::interval(GLANCE);
         glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,7 +141,7 @@ impl ChannelLoop {
                 }
                 () = self.reader.hand_out.pending.changed() => Ok(()),
                 () = self.reader.hand_out.leases.changed() => Ok(()),
-                () = core.closed(), if self.ending.is_none() => {
+                () = handle.closed(), if self.ending.is_none() => {
                     self.end();
                     Ok(())
                 }

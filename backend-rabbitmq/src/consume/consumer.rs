@@ -10,11 +10,13 @@ use polyqueue::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::connection::handle::Core;
 use crate::connection::publisher::lost;
 use crate::consume::buffer::HandOut;
 use crate::consume::state::ConsumerState;
 use crate::consume::task::Job;
+use crate::dead::state::DeadLetters;
+use crate::settle::republish::Republisher;
+use crate::topology::lookup::{address, count};
 use polyqueue::backend::Begin;
 
 /// A consumer of one queue. Its task ends with it.
@@ -25,21 +27,27 @@ pub(crate) struct RabbitConsumer {
 
 impl RabbitConsumer {
     /// Begins to read; the queue exists.
-    pub(crate) async fn begin(core: Arc<Core>, subscription: Subscription) -> Result<Self> {
-        core.address(&subscription.queue).await?;
-        core.count(&subscription.queue, core.names.ready(&subscription.queue)).await?;
-        let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
+    pub(crate) async fn begin(dead: Arc<DeadLetters>, subscription: Subscription) -> Result<Self> {
+        let topology = &dead.publishing.topology;
+        let handle = topology.handle.clone();
+        address(topology, &subscription.queue).await?;
+        count(topology, &subscription.queue, topology.names.ready(&subscription.queue)).await?;
+        let alive = handle.alive.lock().clone().ok_or(Error::Closed)?;
         let reader = Arc::new(ConsumerState {
             hand_out: HandOut::new(
                 subscription.queue.clone(),
                 subscription.lease,
                 subscription.prefetch,
-                core.deadline,
+                handle.deadline,
             ),
-            link: core.consuming(subscription.lease),
-            meter: core.meter.of(&subscription.queue),
+            link: handle.consuming(subscription.lease),
+            meter: handle.meter.of(&subscription.queue),
+            republisher: Arc::new(Republisher {
+                queue: subscription.queue.clone(),
+                consumer: subscription.consumer.clone(),
+                dead,
+            }),
             subscription,
-            core,
         });
         let (jobs, inbox) = mpsc::unbounded_channel();
         tokio::spawn(crate::consume::task::run(reader.clone(), inbox, alive));
@@ -48,7 +56,7 @@ impl RabbitConsumer {
 
     /// Hands a verdict to the task, or says why there is nothing to do.
     fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Pending> {
-        self.reader.core.limits.check_verdict(verdict)?;
+        self.reader.handle().limits.check_verdict(verdict)?;
         let (key, item, since) = match self.reader.hand_out.begin(receipt)? {
             (_, Begin::AlreadySettled) => return Ok(Pending::Answered(Settled::AlreadySettled)),
             (_, Begin::LeaseLost) => return Ok(Pending::Answered(Settled::LeaseLost)),
@@ -79,51 +87,51 @@ impl Pending {
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
-        let core = &self.reader.core;
-        core.check_open()?;
-        core.limits.check_wait(wait)?;
+        let handle = self.reader.handle();
+        handle.check_open()?;
+        handle.limits.check_wait(wait)?;
         if max == 0 {
             return Ok(Vec::new());
         }
         tokio::select! {
             biased;
             taken = self.reader.hand_out.receive(max, wait) => match taken {
-                Ok(none) if none.is_empty() => core.check_open().map(|()| none),
+                Ok(none) if none.is_empty() => handle.check_open().map(|()| none),
                 other => other,
             },
-            () = core.closed() => Err(Error::Closed),
+            () = handle.closed() => Err(Error::Closed),
         }
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
-        let core = &self.reader.core;
-        core.check_open()?;
+        let handle = self.reader.handle();
+        handle.check_open()?;
         let pending: Vec<Result<Pending>> =
             verdicts.iter().map(|(receipt, verdict)| self.submit(receipt, verdict)).collect();
-        let by = core.until();
+        let by = handle.until();
         let mut answers = Vec::with_capacity(pending.len());
         for item in pending {
             answers.push(match item {
                 Err(error) => Err(error),
                 Ok(pending) => tokio::time::timeout_at(by, pending.answer())
                     .await
-                    .unwrap_or_else(|_| Err(Error::timeout("settle", core.deadline, Certainty::Unknown))),
+                    .unwrap_or_else(|_| Err(Error::timeout("settle", handle.deadline, Certainty::Unknown))),
             });
         }
         Ok(answers)
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        self.reader.core.check_open()?;
+        self.reader.handle().check_open()?;
         Ok(receipts.iter().map(|receipt| self.reader.hand_out.extend(receipt)).collect())
     }
 
     async fn close(&self) -> Result<()> {
-        let core = &self.reader.core;
+        let handle = self.reader.handle();
         self.reader.hand_out.close();
         let (done, closed) = oneshot::channel();
         if self.jobs.send(Job::Close(done)).is_ok() {
-            let _ = tokio::time::timeout(core.deadline, closed).await;
+            let _ = tokio::time::timeout(handle.deadline, closed).await;
         }
         Ok(())
     }

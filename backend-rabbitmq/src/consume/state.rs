@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use polyqueue::{QueueMeter, QueueName, Subscription};
 
-use crate::connection::handle::Core;
+use crate::connection::handle::Handle;
 use crate::connection::link::Link;
 use crate::consume::buffer::HandOut;
+use crate::settle::republish::Republisher;
+use crate::topology::state::Topology;
 
 /// What a consumer and its task share.
 pub(crate) struct ConsumerState {
-    pub(crate) core: Arc<Core>,
+    pub(crate) republisher: Arc<Republisher>,
     pub(crate) hand_out: HandOut,
     pub(crate) link: Arc<Link>,
     pub(crate) subscription: Subscription,
@@ -18,11 +20,19 @@ pub(crate) struct ConsumerState {
 }
 
 impl ConsumerState {
+    pub(crate) fn topology(&self) -> &Arc<Topology> {
+        &self.republisher.dead.publishing.topology
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.topology().handle
+    }
+
     pub(crate) fn queue(&self) -> &QueueName {
         &self.subscription.queue
     }
 
     pub(crate) fn object(&self) -> String {
-        self.core.names.ready(self.queue())
+        self.topology().names.ready(self.queue())
     }
 }

@@ -88,7 +88,7 @@ async fn attach(reader: &ConsumerState) -> (Arc<Session>, Channel) {
 }
 
 async fn try_attach(reader: &ConsumerState) -> Result<(Arc<Session>, Channel)> {
-    let session = reader.link.session(reader.core.until()).await?;
+    let session = reader.link.session(reader.handle().until()).await?;
     let channel = session.channel().await?;
     let prefetch = u16::try_from(reader.subscription.prefetch.max(1)).unwrap_or(u16::MAX);
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(|e| session.fault(&e))?;
@@ -107,7 +107,7 @@ async fn refuse_all(reader: &ConsumerState, jobs: &mut mpsc::UnboundedReceiver<J
                     let _ = reply.send(());
                 }
             },
-            () = reader.core.closed() => return,
+            () = reader.handle().closed() => return,
         }
     }
 }

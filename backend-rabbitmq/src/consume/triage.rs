@@ -76,7 +76,7 @@ impl ChannelLoop {
         for (key, item) in self.reader.hand_out.clear_stock() {
             let reader = self.reader.clone();
             self.moving(key, AfterAck::Nothing, async move {
-                reader.file(&item, item.attempt, Duration::ZERO, None).await
+                reader.republisher.republish(&item, item.attempt, Duration::ZERO, None).await
             });
         }
     }
@@ -84,9 +84,12 @@ impl ChannelLoop {
     /// What was not handed out in time.
     fn dead_letter_stale(&mut self, key: Key, item: Arc<Fetched>) {
         let reader = self.reader.clone();
-        let mut death = reader.death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1));
+        let mut death =
+            reader.republisher.death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1));
         death.consumer = None;
-        self.moving(key, AfterAck::Nothing, async move { reader.dead_letter_fetched(&item, death).await });
+        self.moving(key, AfterAck::Nothing, async move {
+            reader.republisher.dead_letter_fetched(&item, death).await
+        });
     }
 
     pub(crate) fn came(&mut self, came: SourceEvent) {
@@ -148,7 +151,7 @@ impl ChannelLoop {
     /// was not empty and stands in front of all others by its priority. It looks when a message is given back: either it
     /// files this one, or sends it again, for our clock is wrong.
     fn is_suspect(&mut self, decoded: &Decoded) -> bool {
-        let now = self.reader.core.now();
+        let now = self.reader.handle().now();
         let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
         if over && self.suspects.len() >= MOST_SUSPECTS {
             self.suspects.retain(|_, since| since.elapsed() < SENT_AGAIN);
@@ -165,9 +168,11 @@ impl ChannelLoop {
         let decoded = match decode(&raw) {
             Ok(decoded) => decoded,
             Err(why) => {
-                let mut death = reader.death(DeadReason::Undecodable, &why, 0);
+                let mut death = reader.republisher.death(DeadReason::Undecodable, &why, 0);
                 death.consumer = None;
-                self.moving(key, AfterAck::Nothing, async move { reader.dead_letter(&raw, death).await });
+                self.moving(key, AfterAck::Nothing, async move {
+                    reader.republisher.dead_letter(&raw, death).await
+                });
                 return None;
             }
         };
@@ -178,10 +183,10 @@ impl ChannelLoop {
             self.reject(key.tag);
             return None;
         }
-        let attempt = reader.core.kind.attempt(decoded.lives.attempt, redelivered);
+        let attempt = reader.topology().queue_type.attempt(decoded.lives.attempt, redelivered);
         let own = decoded.message.max_attempts();
         let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
-        let (address, now) = (reader.core.catalogue.address(reader.queue()), reader.core.now());
+        let (address, now) = (reader.topology().catalogue.address(reader.queue()), reader.handle().now());
         let expiry = decoded.expiry;
         let stale_at = expiry.map(|expiry| expiry.stale_at(now));
         let item =
@@ -192,19 +197,17 @@ impl ChannelLoop {
         }
         if attempt > max_attempts {
             let error = item.message.last_error().unwrap_or("the last holder went away").to_owned();
-            let mut death = reader.death(DeadReason::MaxAttempts, &error, attempt - 1);
+            let mut death = reader.republisher.death(DeadReason::MaxAttempts, &error, attempt - 1);
             death.consumer = None;
-            self.moving(
-                key,
-                AfterAck::Nothing,
-                async move { reader.dead_letter_fetched(&item, death).await },
-            );
+            self.moving(key, AfterAck::Nothing, async move {
+                reader.republisher.dead_letter_fetched(&item, death).await
+            });
             return None;
         }
         if redelivered {
             self.refiling += 1;
             self.moving(key, AfterAck::Recovered, async move {
-                reader.file(&item, item.attempt, Duration::ZERO, None).await
+                reader.republisher.republish(&item, item.attempt, Duration::ZERO, None).await
             });
             return None;
         }

@@ -9,13 +9,12 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
-use polyqueue::backend::{ReplyBuffer, later, not_found_if_all};
-use polyqueue::{Error, Inbox, Message, Published, ReplyAddress, Result, async_trait};
+use polyqueue::backend::{ReplyBuffer, later};
+use polyqueue::{Error, Inbox, Message, ReplyAddress, Result, async_trait};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::connection::handle::Core;
-use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::topology::state::Topology;
 use crate::wire::decode::decode;
 use crate::wire::properties::Raw;
 
@@ -23,12 +22,10 @@ use crate::wire::properties::Raw;
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the orderly end may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Kept in memory only: a reply is worth nothing after its reader.
-const TRANSIENT: u8 = 1;
 
 /// An inbox. Its task ends with it.
 pub(crate) struct RabbitInbox {
-    core: Arc<Core>,
+    topology: Arc<Topology>,
     address: ReplyAddress,
     replies: Arc<ReplyBuffer<Message>>,
     _stop: oneshot::Sender<()>,
@@ -54,19 +51,19 @@ struct Attached {
 }
 
 impl RabbitInbox {
-    pub(crate) async fn open(core: Arc<Core>) -> Result<Self> {
-        let address = ReplyAddress::new(core.names.inbox())?;
-        let alive = core.alive.lock().clone().ok_or(Error::Closed)?;
-        let attached = attach(&core, &address).await?;
+    pub(crate) async fn open(topology: Arc<Topology>) -> Result<Self> {
+        let address = ReplyAddress::new(topology.names.inbox())?;
+        let alive = topology.handle.alive.lock().clone().ok_or(Error::Closed)?;
+        let attached = attach(&topology, &address).await?;
         let replies = Arc::<ReplyBuffer<Message>>::default();
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(keep(core.clone(), address.clone(), replies.clone(), attached, stopped, alive));
-        Ok(Self { core, address, replies, _stop: stop })
+        tokio::spawn(keep(topology.clone(), address.clone(), replies.clone(), attached, stopped, alive));
+        Ok(Self { topology, address, replies, _stop: stop })
     }
 }
 
-async fn attach(core: &Core, address: &ReplyAddress) -> Result<Attached> {
-    let session = core.control().await?;
+async fn attach(topology: &Topology, address: &ReplyAddress) -> Result<Attached> {
+    let session = topology.handle.control().await?;
     let channel = session.channel().await?;
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
     let made = channel.queue_declare(address.as_str().into(), options, FieldTable::default()).await;
@@ -79,7 +76,7 @@ async fn attach(core: &Core, address: &ReplyAddress) -> Result<Attached> {
 
 /// Takes in replies until the inbox or its handle is gone, over one connection after the other.
 async fn keep(
-    core: Arc<Core>,
+    topology: Arc<Topology>,
     address: ReplyAddress,
     replies: Arc<ReplyBuffer<Message>>,
     first: Attached,
@@ -93,7 +90,7 @@ async fn keep(
                 Some(Attached { consumer, .. }) => take_in(consumer, &replies).await,
                 None => {
                     tokio::time::sleep(AGAIN).await;
-                    return attach(&core, &address).await.ok();
+                    return attach(&topology, &address).await.ok();
                 }
             }
             None
@@ -101,7 +98,7 @@ async fn keep(
         attached = tokio::select! {
             biased;
             _ = &mut stopped => break,
-            () = core.closed() => break,
+            () = topology.handle.closed() => break,
             next = work => next,
         };
         if attached.is_none() {
@@ -131,11 +128,11 @@ impl Inbox for RabbitInbox {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
-        self.core.check_open()?;
-        self.core.limits.check_wait(wait)?;
+        self.topology.handle.check_open()?;
+        self.topology.handle.limits.check_wait(wait)?;
         tokio::select! {
             biased;
-            () = self.core.closed() => Err(Error::Closed),
+            () = self.topology.handle.closed() => Err(Error::Closed),
             came = self.replies.take(later(Instant::now(), wait)) => came,
         }
     }
@@ -144,38 +141,5 @@ impl Inbox for RabbitInbox {
 impl fmt::Debug for RabbitInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RabbitInbox").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-/// Whether the broker hands a reply over without a queue. It does so and returns it all the same: nobody can tell whether the
-/// requester is still there.
-fn is_direct(to: &ReplyAddress) -> bool {
-    to.as_str().starts_with("amq.rabbitmq.reply-to.")
-}
-
-impl Core {
-    /// Publishes replies to an inbox, anybody's.
-    ///
-    /// # Errors
-    /// `NotFound` when it is gone.
-    pub(crate) async fn publish_replies(
-        &self,
-        to: &ReplyAddress,
-        batch: &[Message],
-        by: Instant,
-    ) -> Result<Vec<Result<Published>>> {
-        let now = self.now();
-        let request = |message: &Message| PublishRequest {
-            exchange: String::new(),
-            key: to.as_str().to_owned(),
-            properties: self.properties(message, now).with_delivery_mode(TRANSIENT),
-            body: message.payload().clone(),
-        };
-        let answers = self.send(batch.iter().map(request).collect(), by).await?;
-        let result = |(answer, message): (Result<Confirm>, &Message)| match answer? {
-            Confirm::Unroutable if !is_direct(to) => Err(Error::not_found(to)),
-            Confirm::Stored | Confirm::Unroutable => Ok(Published::stored(message.id().clone())),
-        };
-        not_found_if_all(answers.into_iter().zip(batch).map(result).collect())
     }
 }

@@ -3,31 +3,20 @@
 //! Never by the broker: a queue that refuses would hold up every delayed message of the virtual host, and what it drops is the
 //! oldest of the highest priority.
 
-use std::collections::HashMap;
+use crate::publish::state::Publishing;
+use crate::topology::lookup::count;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use polyqueue::{Bound, Error, Overflow, QueueName, QueueSpec, Result};
+use polyqueue::{Bound, Error, Overflow, QueueSpec, Result};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::NAME;
-use crate::connection::handle::Core;
 use crate::topology::records::CatalogueEntry;
 
 /// How often to look whether there is room.
 const LOOK: Duration = Duration::from_millis(40);
-
-/// Lets one of this handle's publishes at a time enter a queue that has a bound, so that they do not pass it together.
-#[derive(Default)]
-pub(crate) struct QueueLocks(Mutex<HashMap<QueueName, Arc<tokio::sync::Mutex<()>>>>);
-
-impl QueueLocks {
-    fn of(&self, queue: &QueueName) -> Arc<tokio::sync::Mutex<()>> {
-        self.0.lock().entry(queue.clone()).or_default().clone()
-    }
-}
 
 /// The right to enter a queue, and how many more messages it surely has room for.
 pub(crate) struct EntryPermit {
@@ -47,57 +36,59 @@ pub(crate) fn check(spec: &QueueSpec) -> Result<()> {
     }
 }
 
-impl Core {
-    /// Waits for one's turn at a queue that has a bound. `None` where there is none.
-    pub(crate) async fn enter(&self, entry: &CatalogueEntry, by: Instant) -> Result<Option<EntryPermit>> {
-        if entry.spec.bound.is_none() {
-            return Ok(None);
-        }
-        match timeout_at(by, self.doors.of(entry.name()).lock_owned()).await {
-            Ok(door) => Ok(Some(EntryPermit { left: 0, _door: door })),
-            Err(_) => Err(Error::no_room(entry.name(), self.deadline)),
-        }
+/// Waits for one's turn at a queue that has a bound. `None` where there is none.
+pub(crate) async fn enter(
+    publishing: &Arc<Publishing>,
+    entry: &CatalogueEntry,
+    by: Instant,
+) -> Result<Option<EntryPermit>> {
+    if entry.spec.bound.is_none() {
+        return Ok(None);
     }
+    match timeout_at(by, publishing.locks.of(entry.name()).lock_owned()).await {
+        Ok(door) => Ok(Some(EntryPermit { left: 0, _door: door })),
+        Err(_) => Err(Error::no_room(entry.name(), publishing.topology.handle.deadline)),
+    }
+}
 
-    /// Sees to it that there is room for one more message.
-    ///
-    /// # Errors
-    /// `Full`, or for a bound that blocks a definite `Timeout`.
-    pub(crate) async fn make_room(
-        &self,
-        entry: &CatalogueEntry,
-        room: &mut EntryPermit,
-        by: Instant,
-    ) -> Result<()> {
-        let Some(bound) = entry.spec.bound else { return Ok(()) };
-        let mut was_full = false;
-        while room.left == 0 {
-            let looked = Instant::now();
-            let ready = self.count(entry.name(), self.names.ready(entry.name()));
-            let ready = match self.in_time("publish", by, ready).await {
-                Err(Error::Timeout { .. }) if was_full => {
-                    return Err(Error::no_room(entry.name(), self.deadline));
-                }
-                ready => ready?,
-            };
-            room.left = bound.max_len.saturating_sub(ready);
-            if room.left > 0 {
-                break;
+/// Sees to it that there is room for one more message.
+///
+/// # Errors
+/// `Full`, or for a bound that blocks a definite `Timeout`.
+pub(crate) async fn make_room(
+    publishing: &Arc<Publishing>,
+    entry: &CatalogueEntry,
+    room: &mut EntryPermit,
+    by: Instant,
+) -> Result<()> {
+    let Some(bound) = entry.spec.bound else { return Ok(()) };
+    let mut was_full = false;
+    while room.left == 0 {
+        let looked = Instant::now();
+        let ready = count(&publishing.topology, entry.name(), publishing.topology.names.ready(entry.name()));
+        let ready = match publishing.topology.handle.in_time("publish", by, ready).await {
+            Err(Error::Timeout { .. }) if was_full => {
+                return Err(Error::no_room(entry.name(), publishing.topology.handle.deadline));
             }
-            if bound.overflow == Overflow::Reject {
-                let what = format!("queue {}", entry.name());
-                return Err(Error::full(what, bound.max_len));
-            }
-            was_full = true;
-            self.check_open()?;
-            if looked + LOOK >= by {
-                sleep_until(by).await;
-                return Err(Error::no_room(entry.name(), self.deadline));
-            }
-            sleep_until(looked + LOOK).await;
+            ready => ready?,
+        };
+        room.left = bound.max_len.saturating_sub(ready);
+        if room.left > 0 {
+            break;
         }
-        Ok(())
+        if bound.overflow == Overflow::Reject {
+            let what = format!("queue {}", entry.name());
+            return Err(Error::full(what, bound.max_len));
+        }
+        was_full = true;
+        publishing.topology.handle.check_open()?;
+        if looked + LOOK >= by {
+            sleep_until(by).await;
+            return Err(Error::no_room(entry.name(), publishing.topology.handle.deadline));
+        }
+        sleep_until(looked + LOOK).await;
     }
+    Ok(())
 }
 
 impl EntryPermit {

@@ -1,113 +1,73 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
-use chrono::{DateTime, Utc};
-use lapin::BasicProperties;
+use crate::publish::backpressure::{enter, make_room};
+use crate::publish::dedup::{claim, release_key_of};
+use crate::publish::state::Publishing;
+use crate::topology::delay_queues::{ensure_delay_queues, request};
+use crate::topology::follow::read_catalogue;
+use crate::topology::lookup::check_exists;
 use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
+use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::address::NAME;
-use crate::connection::handle::Core;
-use crate::connection::publisher::{Confirm, PublishRequest, Publisher, lost};
+use crate::connection::publisher::{Confirm, PublishRequest, Publisher};
 use crate::publish::backpressure::EntryPermit;
+use crate::publish::requests::properties;
 use crate::topology::records::CatalogueEntry;
-use crate::wire::encode;
-use crate::wire::terms;
 use polyqueue::backend::{no_dedup_keys, not_found_if_all};
 
 /// What the broker is still to answer.
 type Answer = oneshot::Receiver<Result<Confirm>>;
 
-impl Core {
-    /// A call that ends by then, and has done nothing when it ends so.
-    pub(crate) async fn in_time<T>(
-        &self,
-        what: &'static str,
-        by: Instant,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let late = |_| Err(Error::timeout(what, self.deadline, Certainty::Definite));
-        timeout_at(by, call).await.unwrap_or_else(late)
+/// The queue, when publishing this batch to it needs care.
+///
+/// # Errors
+/// `NotFound` when it is not there.
+pub(crate) async fn careful(
+    publishing: &Arc<Publishing>,
+    queue: &QueueName,
+    batch: &[Message],
+) -> Result<Option<CatalogueEntry>> {
+    check_exists(&publishing.topology, queue).await?;
+    let has_key = batch.iter().any(|message| message.dedup_key().is_some());
+    if has_key {
+        read_catalogue(&publishing.topology, false).await?;
     }
+    Ok(publishing.topology.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
+}
 
-    /// The properties of a message that is published now.
-    pub(crate) fn properties(&self, message: &Message, now: DateTime<Utc>) -> BasicProperties {
-        let published = message.published_at().unwrap_or(now).timestamp_millis();
-        terms::with_terms(encode::encode(message, published), message, now)
+/// Publishes one copy of each message to each of these queues, with all that they are declared to do.
+///
+/// # Errors
+/// `NotFound` when there are none, `Invalid` for a dedup key when none of them keeps keys.
+pub(crate) async fn publish_copies(
+    publishing: &Arc<Publishing>,
+    to: &Destination,
+    entries: &[CatalogueEntry],
+    batch: &[Message],
+    by: Instant,
+) -> Result<Vec<Result<Published>>> {
+    if entries.is_empty() {
+        return Err(Error::not_found(to.clone()));
     }
-
-    /// Sends requests and waits for all answers.
-    pub(crate) async fn send(
-        &self,
-        requests: Vec<PublishRequest>,
-        by: Instant,
-    ) -> Result<Vec<Result<Confirm>>> {
-        let publisher = self.in_time("publish", by, self.publisher()).await?;
-        self.check_open()?;
-        let sent: Vec<Answer> = requests.into_iter().map(|request| publisher.publish(request)).collect();
-        let mut answers = Vec::with_capacity(sent.len());
-        for answer in sent {
-            answers.push(self.answered(answer, by).await);
+    check_keys(to, entries, batch)?;
+    let delays: Vec<_> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
+    let publisher = async {
+        if !delays.is_empty() {
+            ensure_delay_queues(&publishing.topology, &delays).await?;
         }
-        Ok(answers)
-    }
-
-    async fn answered(&self, answer: Answer, by: Instant) -> Result<Confirm> {
-        match timeout_at(by, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(lost()),
-            Err(_) => Err(Error::timeout("publish", self.deadline, Certainty::Unknown)),
-        }
-    }
-
-    /// The queue, when publishing this batch to it needs care.
-    ///
-    /// # Errors
-    /// `NotFound` when it is not there.
-    pub(crate) async fn careful(
-        &self,
-        queue: &QueueName,
-        batch: &[Message],
-    ) -> Result<Option<CatalogueEntry>> {
-        self.check_exists(queue).await?;
-        let has_key = batch.iter().any(|message| message.dedup_key().is_some());
-        if has_key {
-            self.read_catalogue(false).await?;
-        }
-        Ok(self.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
-    }
-
-    /// Publishes one copy of each message to each of these queues, with all that they are declared to do.
-    ///
-    /// # Errors
-    /// `NotFound` when there are none, `Invalid` for a dedup key when none of them keeps keys.
-    pub(crate) async fn publish_copies(
-        &self,
-        to: &Destination,
-        entries: &[CatalogueEntry],
-        batch: &[Message],
-        by: Instant,
-    ) -> Result<Vec<Result<Published>>> {
-        if entries.is_empty() {
-            return Err(Error::not_found(to.clone()));
-        }
-        check_keys(to, entries, batch)?;
-        let delays: Vec<_> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
-        let publisher = async {
-            if !delays.is_empty() {
-                self.ensure_delay_queues(&delays).await?;
-            }
-            self.publisher().await
-        };
-        let publisher = self.in_time("publish", by, publisher).await?;
-        self.check_open()?;
-        let mut copier = FanOut { core: self, publisher, to, entries, by, rooms: Vec::new() };
-        let results = match copier.enter(batch).await {
-            Ok(()) => copier.publish(batch).await,
-            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
-        };
-        not_found_if_all(results)
-    }
+        publishing.topology.handle.publisher().await
+    };
+    let publisher = publishing.topology.handle.in_time("publish", by, publisher).await?;
+    publishing.topology.handle.check_open()?;
+    let mut copier = FanOut { publishing, publisher, to, entries, by, rooms: Vec::new() };
+    let results = match copier.enter(batch).await {
+        Ok(()) => copier.publish(batch).await,
+        Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+    };
+    not_found_if_all(results)
 }
 
 /// A key means nothing to a queue that keeps none.
@@ -123,7 +83,7 @@ fn check_keys(to: &Destination, entries: &[CatalogueEntry], batch: &[Message]) -
 
 /// One batch on its way to its queues.
 struct FanOut<'a> {
-    core: &'a Core,
+    publishing: &'a Arc<Publishing>,
     publisher: Publisher,
     to: &'a Destination,
     entries: &'a [CatalogueEntry],
@@ -159,9 +119,9 @@ impl FanOut<'_> {
     async fn enter(&mut self, batch: &[Message]) -> Result<()> {
         let counts = batch.iter().any(|message| message.delay().is_zero());
         for entry in self.entries {
-            let room = if counts { self.core.enter(entry, self.by).await } else { Ok(None) };
+            let room = if counts { enter(self.publishing, entry, self.by).await } else { Ok(None) };
             if room.is_err() {
-                self.core.meter.of(entry.name()).refused(batch.len() as u64);
+                self.publishing.topology.handle.meter.of(entry.name()).refused(batch.len() as u64);
             }
             self.rooms.push(room?);
         }
@@ -216,8 +176,8 @@ impl FanOut<'_> {
         for entry in self.entries {
             let held = match (entry.spec.dedup, message.dedup_key()) {
                 (Some(dedup), Some(key)) => {
-                    let claim = self.core.claim(entry, dedup, message, key);
-                    self.core.in_time("publish", self.by, claim).await?
+                    let claim = claim(self.publishing, entry, dedup, message, key);
+                    self.publishing.topology.handle.in_time("publish", self.by, claim).await?
                 }
                 _ => None,
             };
@@ -233,9 +193,9 @@ impl FanOut<'_> {
         let wanted = |index: usize| matches!(claims.get(index), Some(Claimed::Wanted));
         for (index, (entry, room)) in self.entries.iter().zip(&mut self.rooms).enumerate() {
             if let Some(room) = room.as_mut().filter(|_| wanted(index))
-                && let Err(error) = self.core.make_room(entry, room, self.by).await
+                && let Err(error) = make_room(self.publishing, entry, room, self.by).await
             {
-                self.core.meter.of(entry.name()).refused(1);
+                self.publishing.topology.handle.meter.of(entry.name()).refused(1);
                 return Err(error);
             }
         }
@@ -252,16 +212,23 @@ impl FanOut<'_> {
         message: &Message,
         claims: &[Claimed],
     ) -> Result<Vec<std::result::Result<PublishRequest, MessageId>>> {
-        let now = self.core.now();
+        let now = self.publishing.topology.handle.now();
         let mut requests = Vec::with_capacity(claims.len());
         for (entry, claim) in self.entries.iter().zip(claims) {
             if let Claimed::Held(first) = claim {
                 requests.push(Err(first.clone()));
                 continue;
             }
-            let (properties, body) = (self.core.properties(message, now), message.payload().clone());
-            let request = self.core.request(entry.name(), &entry.address, message.delay(), properties, body);
-            requests.push(Ok(self.core.in_time("publish", self.by, request).await?));
+            let (properties, body) = (properties(message, now), message.payload().clone());
+            let request = request(
+                &self.publishing.topology,
+                entry.name(),
+                &entry.address,
+                message.delay(),
+                properties,
+                body,
+            );
+            requests.push(Ok(self.publishing.topology.handle.in_time("publish", self.by, request).await?));
         }
         Ok(requests)
     }
@@ -270,7 +237,7 @@ impl FanOut<'_> {
     async fn release(&self, message: &Message, claims: &[Claimed]) {
         for (entry, claim) in self.entries.iter().zip(claims) {
             if matches!(claim, Claimed::Wanted) {
-                self.core.release_key_of(entry, message).await;
+                release_key_of(self.publishing, entry, message).await;
             }
         }
     }
@@ -285,18 +252,18 @@ impl FanOut<'_> {
 
     /// The next publish is to ask whether the queue is there.
     fn forget(&self, entry: &CatalogueEntry) {
-        self.publisher.forget(&self.core.names.ready(entry.name()));
+        self.publisher.forget(&self.publishing.topology.names.ready(entry.name()));
     }
 
     async fn outcome(&self, message: &Message, entry: &CatalogueEntry, copy: Copy) -> Outcome {
-        let meter = self.core.meter.of(entry.name());
+        let meter = self.publishing.topology.handle.meter.of(entry.name());
         let outcome = match copy {
             Copy::Duplicate(first) => {
                 meter.published(1);
                 meter.duplicates(1);
                 return Outcome::Duplicate(first);
             }
-            Copy::Sent(answer) => match self.core.answered(answer, self.by).await {
+            Copy::Sent(answer) => match self.publishing.topology.handle.answered(answer, self.by).await {
                 Ok(Confirm::Stored) => {
                     meter.published(1);
                     return Outcome::Stored;
@@ -311,7 +278,7 @@ impl FanOut<'_> {
             _ => true,
         };
         if is_definite {
-            self.core.release_key_of(entry, message).await;
+            release_key_of(self.publishing, entry, message).await;
         }
         outcome
     }

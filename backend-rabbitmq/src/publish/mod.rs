@@ -2,5 +2,9 @@
 
 pub(crate) mod backpressure;
 pub(crate) mod dedup;
+pub(crate) mod dispatch;
 pub(crate) mod fan_out;
+pub(crate) mod reply;
+pub(crate) mod requests;
+pub(crate) mod state;
 pub(crate) mod topic;

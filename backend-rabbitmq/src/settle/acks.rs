@@ -36,14 +36,18 @@ impl ChannelLoop {
                 let _ = reply.send(Ok(Settled::LeaseLost));
             }
             Job::Settle { key, item, since, verdict, reply } => {
-                let over = item.is_over(self.reader.core.now());
+                let over = item.is_over(self.reader.handle().now());
                 let answer = answer_to(&verdict, &item, over);
                 let then = AfterAck::Answer { verdict: verdict.clone(), answer, since, reply };
-                if verdict == Verdict::Ack && self.reader.is_simple(&item) {
+                if verdict == Verdict::Ack && self.reader.republisher.is_simple(&item) {
                     self.acks.push((key, then));
                 } else {
                     let reader = self.reader.clone();
-                    self.moving(key, then, async move { reader.apply(item, &verdict, over).await });
+                    self.moving(
+                        key,
+                        then,
+                        async move { reader.republisher.apply(item, &verdict, over).await },
+                    );
                 }
             }
         }
@@ -56,7 +60,7 @@ impl ChannelLoop {
             }
             tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
             let reader = self.reader.clone();
-            self.moving(key, AfterAck::Nothing, async move { reader.expire(item).await });
+            self.moving(key, AfterAck::Nothing, async move { reader.republisher.expire(item).await });
         }
     }
 
@@ -105,7 +109,7 @@ impl ChannelLoop {
         if self.acks.is_empty() || self.flushes.len() >= FLUSHES {
             return;
         }
-        let most = self.acks.len().min(self.reader.core.kind.acks_per_fence());
+        let most = self.acks.len().min(self.reader.topology().queue_type.acks_per_fence());
         let done: Vec<(Key, AfterAck)> = self.acks.drain(..most).collect();
         let tags: Vec<u64> = done.iter().map(|(key, _)| key.tag).collect();
         let frames = self.unacked.ack(&tags);
@@ -141,7 +145,7 @@ impl ChannelLoop {
                             Ok(answer)
                         }
                         Err(error) => {
-                            let said = format!("{}: {error}", self.reader.core.address);
+                            let said = format!("{}: {error}", self.reader.handle().address);
                             Err(Error::unavailable(NAME, Certainty::Unknown, said))
                         }
                     };

@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{DeadReason, Error, Result, Settled, Verdict};
+use chrono::{DateTime, Utc};
+use polyqueue::{DeadReason, Error, QueueName, Result, Settled, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::connection::publisher::{Confirm, PublishRequest};
-use crate::consume::state::ConsumerState;
+use crate::dead::retention::retain_after_death;
+use crate::dead::state::DeadLetters;
+use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::receipt::Key;
+use crate::topology::delay_queues::request;
+use crate::topology::lookup::address;
+use crate::topology::state::Topology;
 use crate::wire::dead;
 use crate::wire::dead::{Death, EXPIRED};
 use crate::wire::properties::Raw;
@@ -35,7 +41,22 @@ pub(crate) struct Republished {
     pub(crate) result: Result<()>,
 }
 
-impl ConsumerState {
+/// What takes the place of one consumer's deliveries.
+pub(crate) struct Republisher {
+    pub(crate) dead: Arc<DeadLetters>,
+    pub(crate) queue: QueueName,
+    pub(crate) consumer: String,
+}
+
+impl Republisher {
+    fn topology(&self) -> &Arc<Topology> {
+        &self.dead.publishing.topology
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.topology().handle.now()
+    }
+
     /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
     pub(crate) async fn apply(&self, item: Arc<Fetched>, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
@@ -50,8 +71,10 @@ impl ConsumerState {
                 self.dead_letter_fetched(&item, self.death(DeadReason::MaxAttempts, error, item.attempt))
                     .await
             }
-            Verdict::Retry { after, error } => self.file(&item, item.attempt + 1, *after, Some(error)).await,
-            Verdict::Release { after } => self.file(&item, item.attempt, *after, None).await,
+            Verdict::Retry { after, error } => {
+                self.republish(&item, item.attempt + 1, *after, Some(error)).await
+            }
+            Verdict::Release { after } => self.republish(&item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
                 self.dead_letter_fetched(&item, self.death((*reason).into(), error, item.attempt)).await
             }
@@ -63,11 +86,11 @@ impl ConsumerState {
         if self.is_gone(&item) {
             return Ok(());
         }
-        if item.is_over(self.core.now()) {
+        if item.is_over(self.now()) {
             return self.dead_letter_expired(&item, item.attempt).await;
         }
         if item.attempt < item.max_attempts {
-            return self.file(&item, item.attempt + 1, Duration::ZERO, None).await;
+            return self.republish(&item, item.attempt + 1, Duration::ZERO, None).await;
         }
         let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
         self.dead_letter_fetched(&item, death).await
@@ -88,20 +111,20 @@ impl ConsumerState {
     /// Frees the message's dedup key, when it has one.
     async fn release_key(&self, item: &Fetched) {
         if item.message.dedup_key().is_some()
-            && let Some(entry) = self.core.catalogue.entry(self.queue())
+            && let Some(entry) = self.topology().catalogue.entry(&self.queue)
             && item.address.as_ref() == Some(&entry.address)
         {
-            self.core.release_key_of(&entry, &item.message).await;
+            release_key_of(&self.dead.publishing, &entry, &item.message).await;
         }
     }
 
     /// Whether something is to be done before a message is acked.
     pub(crate) fn is_simple(&self, item: &Fetched) -> bool {
-        !self.core.is_freed_by_ack(self.queue(), &item.message)
+        !is_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
     }
 
     /// Publishes the message again, for `attempt`.
-    pub(crate) async fn file(
+    pub(crate) async fn republish(
         &self,
         item: &Fetched,
         attempt: u32,
@@ -111,51 +134,52 @@ impl ConsumerState {
         let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
         let mut properties = republish::republished(&item.raw, &item.message, attempt, error.as_deref());
         if let Some(expiry) = &item.expiry {
-            let now = self.core.now();
+            let now = self.now();
             let left = Some(expiry.left(now)).filter(|_| after.is_zero());
             properties = terms::expiring(properties, expiry.ttl, expiry.end(now), left);
         }
         let body = item.raw.body.clone();
-        let mut address = item.address.clone().unwrap_or_default();
+        let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
-            address = self.core.address(self.queue()).await?;
+            to = address(self.topology(), &self.queue).await?;
         }
-        let request = self.core.request(self.queue(), &address, after, properties, body).await?;
+        let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
         self.store(request).await
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
     pub(crate) fn is_gone(&self, item: &Fetched) -> bool {
-        item.address.as_ref().is_some_and(|address| self.core.catalogue.was_deleted_here(address))
+        item.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
     }
 
     /// Publishes a dead letter.
     pub(crate) async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
-        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue(), reason = %death.reason);
+        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason);
         self.store(PublishRequest {
             exchange: String::new(),
-            key: self.core.names.dead(self.queue()),
+            key: self.topology().names.dead(&self.queue),
             properties: dead::dead_letter(raw, death),
             body: raw.body.clone(),
         })
         .await?;
-        self.core.retain_after_death(self.queue()).await;
+        retain_after_death(&self.dead, &self.queue).await;
         Ok(())
     }
 
     /// A death in this consumer's hands.
     pub(crate) fn death(&self, reason: DeadReason, error: &str, attempts: u32) -> Death {
-        let consumer = Some(self.subscription.consumer.clone());
-        Death { reason, error: error.to_owned(), attempts, consumer, at: self.core.now() }
+        let consumer = Some(self.consumer.clone());
+        Death { reason, error: error.to_owned(), attempts, consumer, at: self.now() }
     }
 
     async fn store(&self, request: PublishRequest) -> Result<()> {
-        let stored = tokio::time::timeout(self.core.deadline, self.core.store(request)).await;
+        let handle = &self.topology().handle;
+        let stored = tokio::time::timeout(handle.deadline, handle.store(request)).await;
         match stored {
             Ok(Ok(Confirm::Stored)) => Ok(()),
-            Ok(Ok(Confirm::Unroutable)) => Err(Error::not_found(self.queue().clone())),
+            Ok(Ok(Confirm::Unroutable)) => Err(Error::not_found(self.queue.clone())),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::timeout("publish", self.core.deadline, polyqueue::Certainty::Unknown)),
+            Err(_) => Err(Error::timeout("publish", handle.deadline, polyqueue::Certainty::Unknown)),
         }
     }
 }

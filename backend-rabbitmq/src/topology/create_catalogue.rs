@@ -3,6 +3,8 @@
 //! A stream that is being made answers whoever touches it by ending his connection. So one handle at a time makes it, holding
 //! an exclusive queue as a lock, and an exchange of the stream's name says to all others that it can be used.
 
+use crate::topology::state::Topology;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
@@ -12,7 +14,6 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::NAME;
 use crate::connection::fault::is_taken;
-use crate::connection::handle::Core;
 use crate::connection::link::Session;
 use crate::connection::publisher::Confirm;
 use crate::topology::catalogue::Catalogue;
@@ -21,54 +22,51 @@ use crate::topology::records::Record;
 /// How long to wait for another handle before looking again.
 const TAKEN: Duration = Duration::from_millis(20);
 
-impl Core {
-    /// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
-    pub(crate) async fn ensure_catalogue(&self, session: &Session, anew: bool) -> Result<()> {
-        if !anew && self.catalogue.exists(session).await? {
+/// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
+pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, session: &Session, anew: bool) -> Result<()> {
+    if !anew && topology.catalogue.exists(session).await? {
+        return Ok(());
+    }
+    let _one_at_a_time = topology.creating.lock().await;
+    let lock = loop {
+        if !anew && topology.catalogue.exists(session).await? {
             return Ok(());
         }
-        let _one_at_a_time = self.births.lock().await;
-        let lock = loop {
-            if !anew && self.catalogue.exists(session).await? {
-                return Ok(());
-            }
-            let channel = session.channel().await?;
-            match lock(&channel, &format!("{}.birth", self.catalogue.name())).await {
-                Ok(consumer) => break (channel, consumer),
-                Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
-                Err(error) => return Err(session.fault(&error)),
-            }
-        };
-        if anew || !self.catalogue.exists(session).await? {
-            self.make_catalogue(session).await?;
-        }
-        let _ = lock.0.close(200, "done".into()).await;
-        Ok(())
-    }
-
-    async fn make_catalogue(&self, session: &Session) -> Result<()> {
         let channel = session.channel().await?;
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let name = self.catalogue.name();
-        let made = channel.queue_declare(name.into(), options, Catalogue::arguments()).await;
-        made.map_err(|e| session.fault(&e))?;
-        self.append(&Record::Begin).await?;
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let said =
-            channel.exchange_declare(name.into(), ExchangeKind::Fanout, options, FieldTable::default());
-        said.await.map_err(|e| session.fault(&e))
-    }
-
-    /// Appends a record.
-    pub(crate) async fn append(&self, record: &Record) -> Result<()> {
-        match self.store(self.catalogue.request(record)).await? {
-            Confirm::Stored => Ok(()),
-            Confirm::Unroutable => Err(Error::unavailable(
-                NAME,
-                Certainty::Definite,
-                "the catalogue's stream is gone: declare a queue again",
-            )),
+        match lock(&channel, &format!("{}.birth", topology.catalogue.name())).await {
+            Ok(consumer) => break (channel, consumer),
+            Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
+            Err(error) => return Err(session.fault(&error)),
         }
+    };
+    if anew || !topology.catalogue.exists(session).await? {
+        make_catalogue(topology, session).await?;
+    }
+    let _ = lock.0.close(200, "done".into()).await;
+    Ok(())
+}
+
+async fn make_catalogue(topology: &Arc<Topology>, session: &Session) -> Result<()> {
+    let channel = session.channel().await?;
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    let name = topology.catalogue.name();
+    let made = channel.queue_declare(name.into(), options, Catalogue::arguments()).await;
+    made.map_err(|e| session.fault(&e))?;
+    append(topology, &Record::Begin).await?;
+    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let said = channel.exchange_declare(name.into(), ExchangeKind::Fanout, options, FieldTable::default());
+    said.await.map_err(|e| session.fault(&e))
+}
+
+/// Appends a record.
+pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<()> {
+    match topology.handle.store(topology.catalogue.request(record)).await? {
+        Confirm::Stored => Ok(()),
+        Confirm::Unroutable => Err(Error::unavailable(
+            NAME,
+            Certainty::Definite,
+            "the catalogue's stream is gone: declare a queue again",
+        )),
     }
 }
 

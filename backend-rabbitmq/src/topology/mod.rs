@@ -3,6 +3,11 @@
 pub(crate) mod catalogue;
 pub(crate) mod create_catalogue;
 pub(crate) mod declare;
+pub(crate) mod dedup_queues;
 pub(crate) mod delay_queues;
+pub(crate) mod delete;
+pub(crate) mod follow;
+pub(crate) mod lookup;
 pub(crate) mod records;
+pub(crate) mod state;
 pub(crate) mod unroutable;

@@ -3,7 +3,10 @@
 //! A broker that comes back after a crash may route before its bindings are back. So the end of the delay queues is looked at
 //! whenever a handle connects, and a few times more after a connection was lost.
 
+use crate::topology::state::{Topology, Watcher};
+use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lapin::message::Delivery;
@@ -11,11 +14,10 @@ use lapin::options::{BasicAckOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use polyqueue::Result;
 
-use crate::connection::handle::Core;
 use crate::connection::publisher::{Confirm, PublishRequest};
 use crate::connection::queries::get;
-use crate::topology::delay_queues::{UNROUTABLE, address_of};
 use crate::topology::records::AddressOwner;
+use crate::wire::delay::{UNROUTABLE, address_of};
 use crate::wire::republish;
 
 /// The most messages that one look takes up.
@@ -24,73 +26,78 @@ const AT_ONCE: usize = 100;
 const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
 
+/// Begins to look after them, once for each connection.
+pub(crate) fn watch(topology: &Arc<Topology>) {
+    let mut watcher = topology.watcher.lock();
+    let again = watcher.is_some();
+    *watcher = Some(Watcher(tokio::spawn(look(Arc::downgrade(topology), again))));
+}
+
 /// Looks once after the first connection, and several times after each later one.
-pub(crate) async fn watch(core: Weak<Core>, again: bool) {
+async fn look(topology: Weak<Topology>, again: bool) {
     for pause in LOOKS.into_iter().take(if again { LOOKS.len() } else { 1 }) {
         tokio::time::sleep(pause).await;
-        let Some(core) = core.upgrade() else { return };
-        if let Err(error) = core.sweep_unroutable().await {
+        let Some(topology) = topology.upgrade() else { return };
+        if let Err(error) = sweep_unroutable(&topology).await {
             tracing::debug!(name: "rabbitmq.unrouted_not_swept", %error);
         }
     }
 }
 
-impl Core {
-    async fn sweep_unroutable(&self) -> Result<()> {
-        let session = self.control().await?;
-        let channel = session.channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let found = channel.queue_declare(UNROUTABLE.into(), options, FieldTable::default()).await;
-        if found.map_err(|e| session.fault(&e))?.message_count() == 0 {
-            self.note_stranded(0);
-            return Ok(());
-        }
-        self.catalogue.refresh(&session).await?;
-        let got = get(channel.clone(), UNROUTABLE.to_owned(), AT_ONCE).await;
-        let (mut sent, mut dropped, mut stranded) = (0_u64, 0_u64, 0_u64);
-        for delivery in got.map_err(|e| session.fault(&e))?.0 {
-            let tag = delivery.delivery_tag;
-            match self.send_on(delivery).await? {
-                Fate::Sent => sent += 1,
-                Fate::Dropped => dropped += 1,
-                Fate::Left { ours } => {
-                    stranded += u64::from(ours);
-                    continue;
-                }
-            }
-            let acked = channel.basic_ack(tag, BasicAckOptions::default()).await;
-            acked.map_err(|e| session.fault(&e))?;
-        }
-        self.note_stranded(stranded);
-        if sent + dropped + stranded > 0 {
-            tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded);
-        }
-        // What was not acked goes back when the channel ends.
-        let _ = channel.close(200, "done".into()).await;
-        Ok(())
+async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
+    let session = topology.handle.control().await?;
+    let channel = session.channel().await?;
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let found = channel.queue_declare(UNROUTABLE.into(), options, FieldTable::default()).await;
+    if found.map_err(|e| session.fault(&e))?.message_count() == 0 {
+        topology.stranded.store(0, Relaxed);
+        return Ok(());
     }
-
-    async fn send_on(&self, delivery: Delivery) -> Result<Fate> {
-        let whose = match address_of(delivery.routing_key.as_str()) {
-            Some(address) => self.catalogue.whose(address),
-            None => AddressOwner::Nobody,
-        };
-        match whose {
-            AddressOwner::Deleted => Ok(Fate::Dropped),
-            AddressOwner::Nobody => {
-                let target = republish::target(&delivery.properties);
-                let ours = target.is_some_and(|target| self.names.is_ours(target));
-                Ok(Fate::Left { ours })
+    topology.catalogue.refresh(&session).await?;
+    let got = get(channel.clone(), UNROUTABLE.to_owned(), AT_ONCE).await;
+    let (mut sent, mut dropped, mut stranded) = (0_u64, 0_u64, 0_u64);
+    for delivery in got.map_err(|e| session.fault(&e))?.0 {
+        let tag = delivery.delivery_tag;
+        match send_on(topology, delivery).await? {
+            Fate::Sent => sent += 1,
+            Fate::Dropped => dropped += 1,
+            Fate::Left { ours } => {
+                stranded += u64::from(ours);
+                continue;
             }
-            AddressOwner::Queue(queue) => {
-                let properties = republish::arrived(&delivery.properties);
-                let key = self.names.ready(&queue);
-                let request =
-                    PublishRequest { exchange: String::new(), key, properties, body: delivery.data.into() };
-                match self.store(request).await? {
-                    Confirm::Stored => Ok(Fate::Sent),
-                    Confirm::Unroutable => Ok(Fate::Left { ours: true }),
-                }
+        }
+        let acked = channel.basic_ack(tag, BasicAckOptions::default()).await;
+        acked.map_err(|e| session.fault(&e))?;
+    }
+    topology.stranded.store(stranded, Relaxed);
+    if sent + dropped + stranded > 0 {
+        tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded);
+    }
+    // What was not acked goes back when the channel ends.
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
+}
+
+async fn send_on(topology: &Arc<Topology>, delivery: Delivery) -> Result<Fate> {
+    let whose = match address_of(delivery.routing_key.as_str()) {
+        Some(address) => topology.catalogue.whose(address),
+        None => AddressOwner::Nobody,
+    };
+    match whose {
+        AddressOwner::Deleted => Ok(Fate::Dropped),
+        AddressOwner::Nobody => {
+            let target = republish::target(&delivery.properties);
+            let ours = target.is_some_and(|target| topology.names.is_ours(target));
+            Ok(Fate::Left { ours })
+        }
+        AddressOwner::Queue(queue) => {
+            let properties = republish::arrived(&delivery.properties);
+            let key = topology.names.ready(&queue);
+            let request =
+                PublishRequest { exchange: String::new(), key, properties, body: delivery.data.into() };
+            match topology.handle.store(request).await? {
+                Confirm::Stored => Ok(Fate::Sent),
+                Confirm::Unroutable => Ok(Fate::Left { ours: true }),
             }
         }
     }

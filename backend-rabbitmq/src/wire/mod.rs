@@ -2,8 +2,10 @@
 //!
 //! `docs/wire-format.md` describes it for programs in other languages.
 
+pub(crate) mod browsed;
 pub(crate) mod dead;
 pub(crate) mod decode;
+pub(crate) mod delay;
 pub(crate) mod encode;
 pub(crate) mod expiry;
 pub(crate) mod hash;

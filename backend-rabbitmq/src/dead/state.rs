@@ -1,0 +1,29 @@
+//! What dead letters need beside publishing.
+
+use std::sync::Arc;
+
+use polyqueue::{QueueName, Result};
+
+use crate::connection::browser::Browser;
+use crate::publish::state::Publishing;
+use crate::topology::lookup::address;
+
+/// Shared by all that touch dead letters.
+pub(crate) struct DeadLetters {
+    pub(crate) publishing: Arc<Publishing>,
+    /// One of this handle's calls at a time drops what is too much.
+    pub(crate) pruning: tokio::sync::Mutex<()>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(publishing: Arc<Publishing>) -> Self {
+        Self { publishing, pruning: tokio::sync::Mutex::default() }
+    }
+}
+
+/// Begins to look at a queue's dead letters.
+pub(crate) async fn browse(dead: &DeadLetters, queue: &QueueName) -> Result<Browser> {
+    let topology = &dead.publishing.topology;
+    address(topology, queue).await?;
+    Browser::begin(topology.handle.control().await?, queue, topology.names.dead(queue)).await
+}

@@ -1,0 +1,77 @@
+//! Where a batch goes.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::connection::publisher::{Confirm, lost};
+use crate::publish::fan_out::{careful, publish_copies};
+use crate::publish::reply::publish_replies;
+use crate::publish::requests::requests;
+use crate::publish::state::Publishing;
+use crate::publish::topic::publish_to_topic;
+use crate::topology::state::Topology;
+
+pub(crate) async fn dispatch(
+    publishing: &Arc<Publishing>,
+    to: &Destination,
+    batch: Vec<Message>,
+) -> Result<Vec<Result<Published>>> {
+    let handle = &publishing.topology.handle;
+    let by = handle.until();
+    match to {
+        Destination::Queue(queue) => {
+            match handle.in_time("publish", by, careful(publishing, queue, &batch)).await? {
+                Some(entry) => publish_copies(publishing, to, &[entry], &batch, by).await,
+                None => publish_to(&publishing.topology, queue, batch, by).await,
+            }
+        }
+        Destination::Topic(key) => publish_to_topic(publishing, key, &batch, by).await,
+        Destination::Reply(address) => publish_replies(handle, address, &batch, by).await,
+    }
+}
+
+/// Publishes to a queue that was there when it was asked for on this connection.
+async fn publish_to(
+    topology: &Arc<Topology>,
+    queue: &QueueName,
+    batch: Vec<Message>,
+    by: Instant,
+) -> Result<Vec<Result<Published>>> {
+    let handle = &topology.handle;
+    let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
+    let prepare =
+        async { Ok::<_, Error>((requests(topology, queue, &batch).await?, handle.publisher().await?)) };
+    let (requests, publisher) =
+        timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
+    handle.check_open()?;
+    let answers: Vec<_> = requests.into_iter().map(|request| publisher.publish(request)).collect();
+    let mut too_late = pin!(sleep_until(by));
+    let mut results = Vec::with_capacity(batch.len());
+    let mut stored = 0;
+    for (answer, message) in answers.into_iter().zip(batch) {
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| Err(lost())),
+            () = &mut too_late => Err(late(Certainty::Unknown)),
+        };
+        results.push(match answer {
+            Ok(Confirm::Stored) => {
+                stored += 1;
+                Ok(Published::stored(message.id().clone()))
+            }
+            Ok(Confirm::Unroutable) => Err(Error::not_found(queue.clone())),
+            Err(error) => Err(error),
+        });
+    }
+    handle.meter.of(queue).published(stored);
+    if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
+        publisher.forget(&topology.names.ready(queue));
+    }
+    if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
+        return Err(Error::not_found(queue.clone()));
+    }
+    Ok(results)
+}
