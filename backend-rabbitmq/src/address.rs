@@ -55,7 +55,7 @@ fn read_query(url: &url::Url) -> Result<QueueType> {
     let mut queue_type = QueueType::default();
     for (key, value) in url.query_pairs() {
         match &*key {
-            "queue_type" => queue_type = QueueType::choose(&value)?,
+            "queue_type" => queue_type = read_queue_type(&value)?,
             other => {
                 let allowed = format!("{other:?} given, allowed is queue_type");
                 return Err(Error::invalid("URL option", allowed));
@@ -63,6 +63,19 @@ fn read_query(url: &url::Url) -> Result<QueueType> {
         }
     }
     Ok(queue_type)
+}
+
+/// Reads the URL's `queue_type`.
+fn read_queue_type(text: &str) -> Result<QueueType> {
+    match text {
+        "auto" | "classic" => Ok(QueueType::Classic),
+        "quorum" => Err(Error::unsupported(
+            NAME,
+            "queue_type=quorum: quorum queues have strict priorities from RabbitMQ 4.3 on only, and are not \
+             turned on yet; use auto or classic",
+        )),
+        other => Err(Error::invalid("queue_type", format!("{other:?} given, allowed are auto and classic"))),
+    }
 }
 
 /// Without the password.
@@ -123,5 +136,11 @@ mod tests {
             let error = Address::parse(url).unwrap_err();
             assert!(matches!(error, Error::Unsupported { .. }), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn quorum_says_from_which_version_it_works() {
+        let error = read_queue_type("quorum").unwrap_err().to_string();
+        assert!(error.contains("4.3"), "{error}");
     }
 }

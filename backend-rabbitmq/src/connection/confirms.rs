@@ -20,7 +20,7 @@ use tokio::task::yield_now;
 use crate::address::Address;
 use crate::address::NAME;
 use crate::connection::fault::fault;
-use crate::connection::publisher::Confirm;
+use crate::connection::request::Confirm;
 
 /// How many requests are taken up at once.
 const ORDERS_AT_ONCE: usize = 256;

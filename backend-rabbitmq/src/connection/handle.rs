@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::address::{Address, NAME};
 use crate::connection::link::{Link, Session};
-use crate::connection::publisher::{Confirm, PublishRequest, Publisher, lost};
+use crate::connection::publisher::{Publisher, lost};
+use crate::connection::request::{Confirm, PublishRequest};
 
 /// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
 const HEARTBEAT: u16 = 5;

@@ -7,3 +7,4 @@ pub(crate) mod handle;
 pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;
+pub(crate) mod request;

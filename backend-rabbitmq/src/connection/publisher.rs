@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
+use lapin::Channel;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel};
 use parking_lot::Mutex;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -16,24 +15,7 @@ use crate::address::Address;
 use crate::address::NAME;
 use crate::connection::confirms::{Command, ConfirmTracker, Pending};
 use crate::connection::link::Session;
-
-/// What is to be published, and where.
-#[derive(Clone, Debug)]
-pub(crate) struct PublishRequest {
-    pub(crate) exchange: String,
-    pub(crate) key: String,
-    pub(crate) properties: BasicProperties,
-    pub(crate) body: Bytes,
-}
-
-/// What the broker answered.
-#[derive(Debug)]
-pub(crate) enum Confirm {
-    /// It has the message.
-    Stored,
-    /// No queue wanted it; nothing was stored.
-    Unroutable,
-}
+use crate::connection::request::{Confirm, PublishRequest};
 
 /// A handle to the channel and to the task that waits for its confirms. The task ends with the last handle.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Dead letters that are made ready again, or removed.
 
-use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::dead::retention::retain;
 use crate::dead::state::DeadLetters;
 use crate::dead::state::browse;

@@ -21,8 +21,9 @@ use tokio::sync::oneshot;
 
 use crate::connection::fault::{is_missing, is_taken};
 use crate::connection::link::Session;
-use crate::connection::publisher::{Confirm, PublishRequest, lost};
+use crate::connection::publisher::lost;
 use crate::connection::queries::fence;
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::dedup_queues::{SLACK, millis};
 use crate::topology::records::CatalogueEntry;
 use crate::wire::terms;

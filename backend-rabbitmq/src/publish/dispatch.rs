@@ -6,7 +6,8 @@ use std::sync::Arc;
 use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::connection::publisher::{Confirm, lost};
+use crate::connection::publisher::lost;
+use crate::connection::request::Confirm;
 use crate::publish::fan_out::{careful, publish_copies};
 use crate::publish::reply::publish_replies;
 use crate::publish::requests::requests;

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::address::NAME;
-use crate::connection::publisher::{Confirm, PublishRequest, Publisher};
+use crate::connection::publisher::Publisher;
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::publish::backpressure::EntryPermit;
 use crate::publish::requests::properties;
 use crate::topology::records::CatalogueEntry;

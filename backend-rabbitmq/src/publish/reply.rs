@@ -1,7 +1,7 @@
 //! Replies: published straight to an inbox, anybody's.
 
 use crate::connection::handle::Handle;
-use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::publish::requests::properties;
 use polyqueue::backend::not_found_if_all;
 use polyqueue::{Error, Message, Published, ReplyAddress, Result};

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use polyqueue::{Message, QueueName, Result};
 
-use crate::connection::publisher::PublishRequest;
+use crate::connection::request::PublishRequest;
 use crate::topology::delay_queues::{ensure_delay_queues, request};
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;

@@ -15,7 +15,7 @@ use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::Instant;
 
 use crate::connection::fault::is_missing;
-use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::records::CatalogueEntry;
 
 /// Publishes to all queues that are bound to this topic.

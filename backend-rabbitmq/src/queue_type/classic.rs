@@ -1,9 +1,6 @@
 //! The kind of broker queue behind a queue, and what differs between kinds.
 
 use lapin::types::{AMQPValue, FieldTable};
-use polyqueue::{Error, Result};
-
-use crate::address::NAME;
 
 /// What kind of broker queue holds our messages. One today; quorum queues on RabbitMQ 4.3 are meant to be the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,21 +11,6 @@ pub(crate) enum QueueType {
 }
 
 impl QueueType {
-    /// Reads the URL's `queue_type`.
-    pub(crate) fn choose(text: &str) -> Result<Self> {
-        match text {
-            "auto" | "classic" => Ok(Self::Classic),
-            "quorum" => Err(Error::unsupported(
-                NAME,
-                "queue_type=quorum: quorum queues have strict priorities from RabbitMQ 4.3 on only, and are not \
-                 turned on yet; use auto or classic",
-            )),
-            other => {
-                Err(Error::invalid("queue_type", format!("{other:?} given, allowed are auto and classic")))
-            }
-        }
-    }
-
     /// Arguments of a queue that holds ready messages; the broker files what expires there as dead letters.
     pub(crate) fn ready_arguments(self, dead: &str) -> FieldTable {
         match self {
@@ -77,11 +59,5 @@ mod tests {
         assert_eq!(QueueType::Classic.attempt(1, true), 2);
         assert_eq!(QueueType::Classic.attempt(3, true), 4);
         assert_eq!(QueueType::Classic.attempt(u32::MAX, true), u32::MAX);
-    }
-
-    #[test]
-    fn quorum_says_from_which_version_it_works() {
-        let error = QueueType::choose("quorum").unwrap_err().to_string();
-        assert!(error.contains("4.3"), "{error}");
     }
 }

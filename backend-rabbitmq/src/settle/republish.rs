@@ -8,7 +8,7 @@ use polyqueue::{DeadReason, Error, QueueName, Result, Settled, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::connection::publisher::{Confirm, PublishRequest};
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::address::NAME;
 use crate::connection::fault::{is_missing, is_not_yet};
 use crate::connection::link::Session;
-use crate::connection::publisher::PublishRequest;
+use crate::connection::request::PublishRequest;
 use crate::topology::records::{AddressOwner, CatalogueEntry, KnownQueues, Record};
 
 /// How many records are under way at a time.

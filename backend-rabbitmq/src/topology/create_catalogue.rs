@@ -15,7 +15,7 @@ use polyqueue::{Certainty, Error, Result};
 use crate::address::NAME;
 use crate::connection::fault::is_taken;
 use crate::connection::link::Session;
-use crate::connection::publisher::Confirm;
+use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
 

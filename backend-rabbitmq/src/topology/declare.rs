@@ -17,7 +17,7 @@ use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 use crate::address::NAME;
 use crate::connection::fault::is_missing;
 use crate::connection::link::Session;
-use crate::connection::publisher::Confirm;
+use crate::connection::request::Confirm;
 use crate::topology::records::{CatalogueEntry, Record};
 use crate::wire::delay::{DUE, due_pattern};
 

@@ -4,7 +4,8 @@ use crate::topology::state::Topology;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::publisher::{PublishRequest, Publisher, lost};
+use crate::connection::publisher::{Publisher, lost};
+use crate::connection::request::PublishRequest;
 use crate::topology::unroutable;
 use crate::wire::delay::{
     DUE, DelayQueue, LOW_LEVELS, UNROUTABLE, below, delay_path, exchange, high_steps, pattern, wait_ms,

@@ -14,8 +14,8 @@ use lapin::options::{BasicAckOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use polyqueue::Result;
 
-use crate::connection::publisher::{Confirm, PublishRequest};
 use crate::connection::queries::get;
+use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::records::AddressOwner;
 use crate::wire::delay::{UNROUTABLE, address_of};
 use crate::wire::republish;
