@@ -12,6 +12,7 @@ mod report;
 mod responder;
 mod retry_wait;
 mod run;
+mod running;
 mod settle;
 mod tasks;
 

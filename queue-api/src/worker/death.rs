@@ -73,7 +73,7 @@ impl Hooks {
         }
     }
 
-    pub(super) async fn finish(mut self) {
+    pub(super) async fn finish(&mut self) {
         while let Some(ended) = self.0.join_next().await {
             note(ended);
         }

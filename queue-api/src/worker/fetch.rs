@@ -1,6 +1,5 @@
-//! One queue's runner: fetches while there is room, starts handlers and passes their verdicts on.
+//! One queue's runner: fetches while there is room, and hands what came to the table of running jobs.
 
-use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,86 +7,35 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::poll;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Delivery, QueueName, Result, Verdict};
+use crate::{Consumer, Delivery, QueueName, Result};
 
-use super::execute::Ended;
-use super::job::Job;
-use super::lease::Leases;
 use super::plan::Plan;
-use super::report::Tally;
 use super::retry_wait::retry_wait;
-use super::settle::{PendingVerdict, SettleLoop};
-use super::tasks::unbroken;
+use super::running::RunningJobs;
 
 /// How long one `receive` waits for a message before it is called again.
 const WAIT: Duration = Duration::from_secs(600);
 /// A `receive` that is pending.
 pub(super) type Receiving = BoxFuture<'static, Result<Vec<Delivery>>>;
 
-/// One queue: its consumer, the handlers that run, and the verdicts that are on their way.
+/// One queue: its consumer, and the jobs that it brought.
 pub(super) struct QueueRunner {
-    pub(super) plan: Arc<Plan>,
     pub(super) queue: QueueName,
     pub(super) consumer: Arc<dyn Consumer>,
-    pub(super) tally: Tally,
-    pub(super) leases: Arc<Leases>,
-    pub(super) handlers: JoinSet<Ended>,
-    pub(super) running: HashMap<task::Id, Job<()>>,
-    /// Verdicts that wait until the next `receive` has been called: a broker that pushes sends the next message
-    /// when it has the verdict, and somebody must be there to take the most urgent one.
-    pub(super) outbox: Vec<PendingVerdict>,
-    pub(super) verdicts: UnboundedSender<PendingVerdict>,
-    pub(super) done: UnboundedReceiver<usize>,
-    pub(super) unsettled: usize,
-    /// The settle loop and the heartbeat; neither ends while the runner runs.
-    pub(super) tasks: JoinSet<()>,
-    pub(super) heartbeat: task::AbortHandle,
-    pub(super) failures: u32,
-    pub(super) resume: Option<Instant>,
-    /// Past the stop deadline: what is aborted now is given back.
-    pub(super) overdue: bool,
+    pub(super) stop_deadline: Duration,
+    pub(super) running: RunningJobs,
+    failures: u32,
+    resume: Option<Instant>,
 }
 
 impl QueueRunner {
-    pub(super) fn new(plan: Arc<Plan>, queue: QueueName, consumer: Arc<dyn Consumer>, tally: Tally) -> Self {
-        let (verdicts, inbox) = unbounded_channel();
-        let (settled, done) = unbounded_channel();
-        let leases = Arc::new(Leases::new(consumer.clone()));
-        let mut tasks = JoinSet::new();
-        let heartbeat = tasks.spawn(leases.clone().keep(plan.lease));
-        let settle_loop = SettleLoop {
-            queue: plan.queue.clone(),
-            consumer: consumer.clone(),
-            verdicts: inbox,
-            done: settled,
-            hook: plan.hook.clone(),
-            max_attempts: plan.executor.retry.max_attempts().get(),
-            tally: tally.clone(),
-        };
-        tasks.spawn(settle_loop.run());
-        Self {
-            plan,
-            queue,
-            consumer,
-            tally,
-            leases,
-            handlers: JoinSet::new(),
-            running: HashMap::new(),
-            outbox: Vec::new(),
-            verdicts,
-            done,
-            unsettled: 0,
-            tasks,
-            heartbeat,
-            failures: 0,
-            resume: None,
-            overdue: false,
-        }
+    pub(super) fn new(plan: Arc<Plan>, queue: QueueName, consumer: Arc<dyn Consumer>) -> Self {
+        let stop_deadline = plan.stop_deadline;
+        let running = RunningJobs::new(plan, consumer.clone());
+        Self { queue, consumer, stop_deadline, running, failures: 0, resume: None }
     }
 
     /// Until `stop`, or an error that does not pass by itself; `receiving` is the call that was pending then.
@@ -97,9 +45,9 @@ impl QueueRunner {
         receiving: &mut Option<Receiving>,
     ) -> Result<()> {
         while !stop.is_cancelled() {
-            let at_once = self.call(receiving).await;
-            self.flush();
-            if let Some(got) = at_once {
+            // Before the next verdicts are sent: a broker that pushes sends the next message when it has them, and somebody
+            // must be there to take the most urgent one.
+            if let Some(got) = self.call(receiving).await {
                 self.breathe(&got);
                 self.received(got)?;
                 continue;
@@ -107,11 +55,9 @@ impl QueueRunner {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                Some(ended) = self.handlers.join_next_with_id() => self.ended(ended),
+                () = self.running.progress() => {}
                 got = answer(receiving) => self.received(got)?,
-                Some(settled) = self.done.recv() => self.unsettled -= settled,
                 () = until(self.resume) => self.resume = None,
-                Some(ended) = self.tasks.join_next() => unbroken(ended),
             }
         }
         Ok(())
@@ -119,8 +65,8 @@ impl QueueRunner {
 
     /// Calls `receive` for the free slots unless a call is pending; the answer, when it came at once.
     async fn call(&mut self, receiving: &mut Option<Receiving>) -> Option<Result<Vec<Delivery>>> {
-        let room = self.room();
-        if receiving.is_some() || room == 0 {
+        let room = self.running.room();
+        if receiving.is_some() || self.resume.is_some() || room == 0 {
             return None;
         }
         let consumer = self.consumer.clone();
@@ -141,22 +87,11 @@ impl QueueRunner {
         }
     }
 
-    /// How many more messages may come: one for each idle handler, but no more while as many again wait for their
-    /// verdict to be delivered.
-    fn room(&self) -> usize {
-        if self.resume.is_some() {
-            return 0;
-        }
-        let (slots, running) = (self.plan.concurrency, self.running.len());
-        let held = running + self.unsettled + self.outbox.len();
-        slots.saturating_sub(running).min((2 * slots).saturating_sub(held))
-    }
-
     fn received(&mut self, got: Result<Vec<Delivery>>) -> Result<()> {
         match got {
             Ok(deliveries) => {
                 self.failures = 0;
-                deliveries.into_iter().for_each(|delivery| self.begin(delivery));
+                self.running.start(deliveries);
                 Ok(())
             }
             Err(error) if error.is_transient() => {
@@ -170,73 +105,6 @@ impl QueueRunner {
                 tracing::error!(name: "worker.receive_failed", queue = %self.queue, %error);
                 Err(error)
             }
-        }
-    }
-
-    fn begin(&mut self, delivery: Delivery) {
-        let job = self.accept(delivery);
-        match self.plan.executor.start(job.clone()) {
-            Ok(run) => {
-                self.tally.lock().handled += 1;
-                self.running.insert(self.handlers.spawn(run).id(), job);
-            }
-            Err(verdict) => self.rule(job, verdict),
-        }
-    }
-
-    pub(super) fn accept(&mut self, delivery: Delivery) -> Job<()> {
-        self.tally.lock().received += 1;
-        let lease = self.leases.begin(delivery.receipt, delivery.lease_until);
-        let (attempt, queue, message) = (delivery.attempt, delivery.queue, Arc::new(delivery.message));
-        Job { payload: (), attempt, queue, message, lease }
-    }
-
-    fn rule(&mut self, job: Job<()>, verdict: Verdict) {
-        self.leases.forget(&job.lease);
-        self.outbox.push(PendingVerdict { job, verdict });
-    }
-
-    /// Ends what a message without a verdict cost us.
-    fn lose(&mut self, job: Job<()>) {
-        self.leases.forget(&job.lease);
-        self.tally.lock().lost += 1;
-    }
-
-    /// A handler ended, and perhaps others with it.
-    pub(super) fn ended(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
-        let mut next = Some(ended);
-        while let Some(ended) = next {
-            self.ended_one(ended);
-            next = self.handlers.try_join_next_with_id();
-        }
-    }
-
-    fn ended_one(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, Ok(ended)),
-            Err(error) => (error.id(), Err(error)),
-        };
-        let Some(job) = self.running.remove(&id) else { return };
-        if self.overdue && matches!(&ended, Err(error) if error.is_cancelled()) {
-            return self.release(job);
-        }
-        match self.plan.executor.judge(&job, ended) {
-            Some(verdict) => self.rule(job, verdict),
-            None => self.lose(job),
-        }
-    }
-
-    pub(super) fn release(&mut self, job: Job<()>) {
-        job.lease.end();
-        self.rule(job, Verdict::Release { after: Duration::ZERO });
-    }
-
-    /// Hands the verdicts to the settle loop.
-    pub(super) fn flush(&mut self) {
-        self.unsettled += self.outbox.len();
-        for verdict in self.outbox.drain(..) {
-            // The settle loop ends after this runner's last verdict, or by a panic that the runner passes on.
-            let _ = self.verdicts.send(verdict);
         }
     }
 }

@@ -1,9 +1,5 @@
 //! What a worker did, told when it ends.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-
 /// What happened to the messages that a [`Worker`](crate::Worker) was handed.
 ///
 /// `received` = `acked` + `retried` + `died` + `released` + `lost` + `unsettled`.
@@ -28,5 +24,15 @@ pub struct Report {
     pub unsettled: u64,
 }
 
-/// The report while it is being written, shared by all queues of a worker.
-pub(super) type Tally = Arc<Mutex<Report>>;
+impl Report {
+    pub(super) fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.handled += other.handled;
+        self.acked += other.acked;
+        self.retried += other.retried;
+        self.died += other.died;
+        self.released += other.released;
+        self.lost += other.lost;
+        self.unsettled += other.unsettled;
+    }
+}

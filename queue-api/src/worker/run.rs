@@ -12,7 +12,7 @@ use crate::{QueueName, Result};
 use super::drain::drain;
 use super::fetch::QueueRunner;
 use super::plan::Plan;
-use super::report::{Report, Tally};
+use super::report::Report;
 use super::tasks::unbroken;
 
 /// Until `stop` completes. Dropping it drops every task that it started.
@@ -36,31 +36,31 @@ pub(super) async fn run(
 }
 
 async fn work(plan: Arc<Plan>, queues: Vec<QueueName>, stop: &CancellationToken) -> Result<Report> {
-    let tally = Tally::default();
+    let mut report = Report::default();
     let mut runners = JoinSet::new();
     for (queue, consumer) in plan.subscribe_all(queues, stop).await? {
-        let runner = QueueRunner::new(plan.clone(), queue, consumer, tally.clone());
+        let runner = QueueRunner::new(plan.clone(), queue, consumer);
         runners.spawn(run_queue(runner, stop.clone()));
     }
     let mut outcome = Ok(());
     while let Some(ended) = runners.join_next().await {
-        let ended = ended.unwrap_or_else(|error| {
+        let (ended, part) = ended.unwrap_or_else(|error| {
             unbroken(Err(error));
-            Ok(())
+            (Ok(()), Report::default())
         });
+        report.add(part);
         // One queue less is not the worker that was asked for: the others stop as well.
         if ended.is_err() {
             stop.cancel();
         }
         outcome = outcome.and(ended);
     }
-    outcome.map(|()| *tally.lock())
+    outcome.map(|()| report)
 }
 
 /// Until `stop`, or an error that does not pass by itself.
-async fn run_queue(mut runner: QueueRunner, stop: CancellationToken) -> Result<()> {
+async fn run_queue(mut runner: QueueRunner, stop: CancellationToken) -> (Result<()>, Report) {
     let mut receiving = None;
     let ended = runner.fetch(&stop, &mut receiving).await;
-    drain(runner, receiving).await;
-    ended
+    (ended, drain(runner, receiving).await)
 }

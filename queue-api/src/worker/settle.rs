@@ -1,22 +1,23 @@
 //! Delivers verdicts: gathered into batches, repeated while the broker is away, until the lease ends.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{Consumer, DeadReason, Error, Queue, Receipt, Result, Settled, Verdict};
 
 use super::death::{Death, Hook, Hooks};
 use super::job::Job;
-use super::report::Tally;
+use super::plan::Plan;
+use super::report::Report;
 use super::responder::reply_error;
 use super::retry_wait::retry_wait;
 
-/// The most verdicts in one call. What arrives while a call is under way goes with the next, so that batches grow with
+/// The most verdicts in one call. What is judged while a call is under way goes with the next, so that chunks grow with
 /// the load and nothing waits for company.
-const BATCH: usize = 256;
+const CHUNK: usize = 256;
 
 /// A verdict on its way to the broker.
 pub(super) struct PendingVerdict {
@@ -24,67 +25,93 @@ pub(super) struct PendingVerdict {
     pub(super) verdict: Verdict,
 }
 
-/// Settles what one consumer handed out.
-pub(super) struct SettleLoop {
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) consumer: Arc<dyn Consumer>,
-    pub(super) verdicts: UnboundedReceiver<PendingVerdict>,
-    /// Told how many verdicts are off our hands.
-    pub(super) done: UnboundedSender<usize>,
-    pub(super) hook: Option<Arc<dyn Hook>>,
-    pub(super) max_attempts: u32,
-    pub(super) tally: Tally,
+/// The verdicts on what one consumer handed out, until they are delivered or given up.
+pub(super) struct Verdicts {
+    queue: Arc<dyn Queue>,
+    consumer: Arc<dyn Consumer>,
+    hook: Option<Arc<dyn Hook>>,
+    max_attempts: u32,
+    /// Judged, and in no call yet.
+    pub(super) waiting: Vec<PendingVerdict>,
+    settling: Option<Settling>,
+    again: Again,
+    pub(super) hooks: Hooks,
 }
 
-impl SettleLoop {
-    /// Ends when the last sender of verdicts is gone, the last verdict delivered or given up, and the last hook done.
-    pub(super) async fn run(mut self) {
-        let (mut again, mut hooks, mut open) = (Again::default(), Hooks::default(), true);
-        while open || !again.verdicts.is_empty() {
-            let mut batch = Vec::new();
-            tokio::select! {
-                biased;
-                () = again.due() => batch = again.take(),
-                received = self.verdicts.recv_many(&mut batch, BATCH), if open => open = received > 0,
-            }
-            if !batch.is_empty() {
-                self.settle(batch, &mut again, &mut hooks).await;
-            }
-            hooks.reap();
+/// A call that is under way, and what it is about.
+struct Settling {
+    chunk: Vec<PendingVerdict>,
+    answers: BoxFuture<'static, Result<Vec<Result<Settled>>>>,
+}
+
+impl Verdicts {
+    pub(super) fn new(plan: &Plan, consumer: Arc<dyn Consumer>) -> Self {
+        Self {
+            queue: plan.queue.clone(),
+            consumer,
+            hook: plan.hook.clone(),
+            max_attempts: plan.executor.retry.max_attempts().get(),
+            waiting: Vec::new(),
+            settling: None,
+            again: Again::default(),
+            hooks: Hooks::default(),
         }
-        hooks.finish().await;
     }
 
-    async fn settle(&self, batch: Vec<PendingVerdict>, again: &mut Again, hooks: &mut Hooks) {
-        let calls: Vec<(Receipt, Verdict)> = batch
+    /// How many are not off our hands.
+    pub(super) fn len(&self) -> usize {
+        let settling = self.settling.as_ref().map_or(0, |settling| settling.chunk.len());
+        self.waiting.len() + settling + self.again.verdicts.len()
+    }
+
+    /// Settles one chunk; for ever when there is none. Dropped, it goes on at its next call.
+    pub(super) async fn settled(&mut self, report: &mut Report) {
+        if self.settling.is_none() {
+            let chunk = self.next_chunk().await;
+            self.settling = Some(self.settle(chunk));
+        }
+        let Some(settling) = &mut self.settling else { return };
+        let answers = (&mut settling.answers).await;
+        let Some(Settling { chunk, .. }) = self.settling.take() else { return };
+        let answers = answers.unwrap_or_else(|error| vec![Err(error); chunk.len()]);
+        let (size, waiting) = (chunk.len(), self.again.verdicts.len());
+        for (pending, answer) in chunk.into_iter().zip(answers) {
+            self.note(pending, answer, report);
+        }
+        self.again.back_off(self.again.verdicts.len() - waiting < size);
+        self.hooks.reap();
+    }
+
+    async fn next_chunk(&mut self) -> Vec<PendingVerdict> {
+        tokio::select! {
+            biased;
+            () = self.again.due() => self.again.take(),
+            () = ready(()), if !self.waiting.is_empty() => {
+                self.waiting.drain(..self.waiting.len().min(CHUNK)).collect()
+            }
+        }
+    }
+
+    fn settle(&self, chunk: Vec<PendingVerdict>) -> Settling {
+        let consumer = self.consumer.clone();
+        let calls: Vec<(Receipt, Verdict)> = chunk
             .iter()
             .map(|pending| (pending.job.lease.receipt().clone(), pending.verdict.clone()))
             .collect();
-        let answers = match self.consumer.settle(&calls).await {
-            Ok(answers) => answers,
-            Err(error) => vec![Err(error); batch.len()],
-        };
-        let (size, waiting) = (batch.len(), again.verdicts.len());
-        for (pending, answer) in batch.into_iter().zip(answers) {
-            self.note(pending, answer, again, hooks);
-        }
-        let off_our_hands = size - (again.verdicts.len() - waiting);
-        again.back_off(off_our_hands > 0);
-        // The runner may be gone already, when the worker stops.
-        let _ = self.done.send(off_our_hands);
+        Settling { chunk, answers: Box::pin(async move { consumer.settle(&calls).await }) }
     }
 
-    fn note(&self, pending: PendingVerdict, answer: Result<Settled>, again: &mut Again, hooks: &mut Hooks) {
+    fn note(&mut self, pending: PendingVerdict, answer: Result<Settled>, report: &mut Report) {
         match answer {
-            Ok(Settled::LeaseLost) => self.tally.lock().lost += 1,
-            Ok(Settled::Died) => self.died(pending, hooks),
+            Ok(Settled::LeaseLost) => report.lost += 1,
+            Ok(Settled::Died) => self.died(pending, report),
             // Our only verdict on this receipt: an earlier call of it took effect, and its answer was lost.
-            Ok(Settled::AlreadySettled) if self.was_fatal(&pending) => self.died(pending, hooks),
-            Ok(Settled::Applied | Settled::AlreadySettled) => self.applied(&pending.verdict),
+            Ok(Settled::AlreadySettled) if self.was_fatal(&pending) => self.died(pending, report),
+            Ok(Settled::Applied | Settled::AlreadySettled) => applied(&pending.verdict, report),
             Err(error) if error.is_transient() && !pending.job.lease.is_over() => {
-                again.verdicts.push(pending)
+                self.again.verdicts.push(pending)
             }
-            Err(error) => self.given_up(&pending, &error),
+            Err(error) => given_up(&pending, &error, report),
         }
     }
 
@@ -97,18 +124,8 @@ impl SettleLoop {
         }
     }
 
-    fn applied(&self, verdict: &Verdict) {
-        let mut tally = self.tally.lock();
-        match verdict {
-            Verdict::Ack => tally.acked += 1,
-            Verdict::Retry { .. } => tally.retried += 1,
-            Verdict::Release { .. } => tally.released += 1,
-            Verdict::DeadLetter { .. } => tally.died += 1,
-        }
-    }
-
-    fn died(&self, PendingVerdict { job, verdict }: PendingVerdict, hooks: &mut Hooks) {
-        self.tally.lock().died += 1;
+    fn died(&mut self, PendingVerdict { job, verdict }: PendingVerdict, report: &mut Report) {
+        report.died += 1;
         let (reason, error) = match verdict {
             Verdict::DeadLetter { reason, error } => (reason.into(), error),
             Verdict::Retry { error, .. } => (DeadReason::MaxAttempts, error),
@@ -117,18 +134,27 @@ impl SettleLoop {
         let (queue, id, attempts) = (job.queue, job.message.id(), job.attempt);
         tracing::warn!(name: "worker.message_died", %queue, %id, %reason, attempts);
         if job.message.reply_to().is_some() {
-            hooks.spawn(reply_error(self.queue.clone(), job.message.clone(), error.clone()));
+            self.hooks.spawn(reply_error(self.queue.clone(), job.message.clone(), error.clone()));
         }
         if let Some(hook) = &self.hook {
-            hooks.call(hook, Death { queue, message: job.message, reason, error, attempts });
+            self.hooks.call(hook, Death { queue, message: job.message, reason, error, attempts });
         }
     }
+}
 
-    fn given_up(&self, pending: &PendingVerdict, error: &Error) {
-        self.tally.lock().unsettled += 1;
-        let (queue, id) = (&pending.job.queue, pending.job.message.id());
-        tracing::error!(name: "worker.verdict_undelivered", %queue, %id, %error);
+fn applied(verdict: &Verdict, report: &mut Report) {
+    match verdict {
+        Verdict::Ack => report.acked += 1,
+        Verdict::Retry { .. } => report.retried += 1,
+        Verdict::Release { .. } => report.released += 1,
+        Verdict::DeadLetter { .. } => report.died += 1,
     }
+}
+
+fn given_up(pending: &PendingVerdict, error: &Error, report: &mut Report) {
+    report.unsettled += 1;
+    let (queue, id) = (&pending.job.queue, pending.job.message.id());
+    tracing::error!(name: "worker.verdict_undelivered", %queue, %id, %error);
 }
 
 /// Verdicts whose settling failed for now.
