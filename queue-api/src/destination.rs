@@ -74,7 +74,7 @@ impl From<&ReplyAddress> for Destination {
 /// The longest address of an inbox, in bytes of UTF-8.
 const MAX_ADDRESS_BYTES: usize = 255;
 
-/// Where replies are to be sent: opaque, made by a backend for an [`Inbox`], or by a foreign client.
+/// Where replies are to be sent: opaque, made by a backend for an [`Inbox`](crate::Inbox), or by a foreign client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyAddress(Arc<str>);
 
