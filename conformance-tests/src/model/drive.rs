@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answers::{all, good, invalid, one};
 use super::coverage::Coverage;
+use super::message::Span;
 use super::program::{Draft, Milli, Op, Pick, Word};
 use super::receive::Asked;
-use super::state::{Judgement, Model, Rules, Span};
+use super::settle::policy_wait;
+use super::state::{CONSUMERS, Judgement, Model, Rules};
+use super::{dead, extend, publish, purge, receive, reschedule, settle, stats};
 use crate::fail::asserted;
 use crate::run::panic_text;
-
-/// What the two consumers call themselves.
-pub(super) const NAMES: [&str; 2] = ["model-a", "model-b"];
 
 /// How long before something happens by itself a call must begin to be surely over before it.
 const CALL: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ pub(super) async fn drive(
         consumers: Vec::new(),
         model: Model::new(rules),
         tick,
-        buried: Vec::new(),
+        removed: Vec::new(),
         errors: 0,
         over: false,
     };
@@ -71,8 +71,8 @@ struct Driver {
     consumers: Vec<Box<dyn Consumer>>,
     model: Model,
     tick: Duration,
-    /// Letters that were redriven or discarded.
-    buried: Vec<DeadId>,
+    /// Dead letters that were redriven or discarded.
+    removed: Vec<DeadId>,
     errors: u32,
     /// Nobody can tell any more where everything is.
     over: bool,
@@ -80,7 +80,7 @@ struct Driver {
 
 impl Driver {
     async fn subscribe(&mut self) -> Judgement {
-        for name in NAMES {
+        for name in CONSUMERS {
             let rules = self.model.rules;
             let max = NonZeroU32::new(rules.max_attempts).unwrap_or(NonZeroU32::MIN);
             let subscription =
@@ -161,7 +161,7 @@ impl Driver {
         let answers = all("publish", batch.len(), answers)?;
         let answers: Vec<Published> =
             answers.into_iter().map(|answer| good("publish", answer)).collect::<Result<_, _>>()?;
-        self.model.publish(call, &batch, &answers)
+        publish::judge(&mut self.model, call, &batch, &answers)
     }
 
     async fn publish_bad(&mut self, good: u8) -> Judgement {
@@ -183,7 +183,7 @@ impl Driver {
         if let Some(delivery) = came.iter().find(|delivery| delivery.queue != self.name) {
             return Err(format!("a delivery says that it is from {}", delivery.queue));
         }
-        self.model.receive(call, asked, &came)
+        receive::judge(&mut self.model, call, asked, &came)
     }
 
     fn verdict(&mut self, delivery: usize, word: Word) -> Result<Verdict, String> {
@@ -198,7 +198,8 @@ impl Driver {
             Word::RetryByPolicy => {
                 let attempt = self.model.deliveries[delivery].attempt;
                 let backoff = good("backoff", Backoff::new(self.tick, 3.0, self.tick * 2))?;
-                let (wait, due) = (backoff.delay(attempt, 0.0), self.model.policy_wait(attempt, self.tick));
+                let (wait, due) =
+                    (backoff.delay(attempt, 0.0), policy_wait(&mut self.model.coverage, attempt, self.tick));
                 if wait != due {
                     return Err(format!("the policy waits {wait:?} at attempt {attempt}, not {due:?}"));
                 }
@@ -236,7 +237,7 @@ impl Driver {
             };
             let answer = good("settle", answer)?;
             failing |= matches!(answer, polyqueue::Settled::AlreadySettled | polyqueue::Settled::LeaseLost);
-            self.model.settle(call, consumer, delivery, verdict, answer)?;
+            settle::judge(&mut self.model, call, consumer, delivery, verdict, answer)?;
         }
         self.model.coverage.note_if(verdicts.len() > 1, "batch of verdicts");
         self.model.coverage.note_if(verdicts.len() > 1 && failing, "batch of verdicts with a failing item");
@@ -250,7 +251,7 @@ impl Driver {
         let inv = Instant::now();
         let answers = self.consumers[consumer].settle(&verdicts).await;
         let call = until_now(inv);
-        self.model.settle(call, consumer, delivery, &Verdict::Ack, one("settle", answers)?)
+        settle::judge(&mut self.model, call, consumer, delivery, &Verdict::Ack, one("settle", answers)?)
     }
 
     /// At its own consumer, or `elsewhere` = 1.
@@ -261,7 +262,7 @@ impl Driver {
         let inv = Instant::now();
         let answers = self.consumers[consumer].extend(&receipts).await;
         let call = until_now(inv);
-        self.model.extend(call, consumer, delivery, one("extend", answers)?)
+        extend::judge(&mut self.model, call, consumer, delivery, one("extend", answers)?)
     }
 
     /// Waits until nothing is about to happen by itself.
@@ -283,18 +284,18 @@ impl Driver {
         let removed = self.queue.purge(&self.name, what).await;
         let call = until_now(inv);
         // Something may have become ready meanwhile, and been removed, or not.
-        if !self.model.rules.exact() && self.model.unsure(call) {
+        if !self.model.rules.exact() && purge::unsure(&self.model, call) {
             self.over = true;
             return Ok(());
         }
-        self.model.purge(call, what, good("purge", removed)?)
+        purge::judge(&mut self.model, call, what, good("purge", removed)?)
     }
 
     async fn stats(&mut self) -> Judgement {
         let inv = Instant::now();
         let stats = self.queue.stats(&self.name).await;
         let call = until_now(inv);
-        self.model.stats(call, &good("stats", stats)?)
+        stats::judge(&mut self.model, call, &good("stats", stats)?)
     }
 
     async fn dead(&mut self) -> Judgement {
@@ -312,15 +313,15 @@ impl Driver {
                 None => break,
             }
         }
-        self.model.listing(until_now(inv), &letters, pages)
+        dead::judge_listing(&mut self.model, until_now(inv), &letters, pages)
     }
 
     /// Ids of dead letters, one of four of one that is gone, if any is.
     fn dead_ids(&self, picks: &[Pick]) -> Vec<DeadId> {
         let id = |pick: &Pick| {
             let gone = matches!(pick, Pick::Any(nth) if nth % 4 == 0) || self.model.dead.is_empty();
-            if gone && let Some(at) = pick.of(self.buried.len()) {
-                return Some(self.buried[at].clone());
+            if gone && let Some(at) = pick.of(self.removed.len()) {
+                return Some(self.removed[at].clone());
             }
             self.model.dead[pick.of(self.model.dead.len())?].id.clone()
         };
@@ -337,8 +338,8 @@ impl Driver {
         let moved = self.queue.redrive(&self.name, &ids).await;
         let call = until_now(inv);
         let moved = good("redrive", moved)?;
-        self.model.redrive(call, &ids, &moved)?;
-        self.buried.extend(ids);
+        dead::judge_redrive(&mut self.model, call, &ids, &moved)?;
+        self.removed.extend(ids);
         Ok(())
     }
 
@@ -349,8 +350,8 @@ impl Driver {
             return Ok(());
         }
         let removed = good("discard", self.queue.discard(&self.name, &ids).await)?;
-        self.model.discard(&ids, &removed)?;
-        self.buried.extend(ids);
+        dead::judge_discard(&mut self.model, &ids, &removed)?;
+        self.removed.extend(ids);
         Ok(())
     }
 
@@ -361,7 +362,7 @@ impl Driver {
         let id = self.model.messages[message].sent.id();
         let answer = self.queue.reschedule(&self.name, id, to).await;
         let call = until_now(inv);
-        self.model.reschedule(call, message, to, good("reschedule", answer)?)
+        reschedule::judge(&mut self.model, call, message, to, good("reschedule", answer)?)
     }
 }
 
