@@ -259,7 +259,7 @@ impl Env {
         Ok((queue, name))
     }
 
-    /// The suite's usual subscription: lease 5T, 3 attempts, nothing held between calls.
+    /// The suite's usual subscription: lease 5T, 3 attempts, nothing prefetched between calls.
     pub fn subscription(&self, queue: &QueueName) -> Subscription {
         Subscription::new(queue.clone())
             .lease(self.t(5.0))

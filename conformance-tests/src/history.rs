@@ -190,7 +190,7 @@ pub struct Dead {
     /// The message's envelope.
     pub envelope: Option<Arc<Envelope>>,
     /// The record.
-    pub letter: DeadLetter,
+    pub record: DeadLetter,
 }
 
 impl Envelope {
@@ -253,11 +253,11 @@ impl From<&Delivery> for Handout {
 }
 
 impl From<&DeadLetter> for Dead {
-    fn from(letter: &DeadLetter) -> Self {
+    fn from(dead_letter: &DeadLetter) -> Self {
         Self {
-            message: letter.message().map(|message| message.id().clone()),
-            envelope: letter.message().map(|message| Arc::new(Envelope::of(message))),
-            letter: letter.clone(),
+            message: dead_letter.message().map(|message| message.id().clone()),
+            envelope: dead_letter.message().map(|message| Arc::new(Envelope::of(message))),
+            record: dead_letter.clone(),
         }
     }
 }

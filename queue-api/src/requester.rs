@@ -58,13 +58,13 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 pub struct Requester {
     queue: Arc<dyn Queue>,
     address: ReplyAddress,
-    desk: Arc<Desk>,
+    pending: Arc<PendingReplies>,
     reading: JoinHandle<()>,
 }
 
 /// Who waits for what.
 #[derive(Default)]
-struct Desk {
+struct PendingReplies {
     waiting: Mutex<HashMap<String, UnboundedSender<Message>>>,
     late: AtomicU64,
     ended: Mutex<Option<Error>>,
@@ -77,9 +77,9 @@ impl Requester {
     /// As [`Queue::inbox`].
     pub async fn open(queue: Arc<dyn Queue>) -> Result<Self> {
         let inbox = queue.inbox().await?;
-        let (address, desk) = (inbox.address().clone(), Arc::new(Desk::default()));
-        let reading = tokio::spawn(read(inbox, desk.clone()));
-        Ok(Self { queue, address, desk, reading })
+        let (address, pending) = (inbox.address().clone(), Arc::new(PendingReplies::default()));
+        let reading = tokio::spawn(read(inbox, pending.clone()));
+        Ok(Self { queue, address, pending, reading })
     }
 
     /// Sends a typed request and awaits its reply.
@@ -139,8 +139,8 @@ impl Requester {
         timeout: Duration,
     ) -> Result<Vec<Result<Message>>> {
         let (to, until) = (to.into(), Instant::now() + timeout);
-        let (id, inbox) = self.desk.await_replies()?;
-        let mut asker = Asker { desk: &self.desk, id: &id, inbox };
+        let (id, inbox) = self.pending.await_replies()?;
+        let mut asker = Asker { pending: &self.pending, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);
         let mut publishing = Box::pin(publish(self.queue.clone(), to.clone(), message));
         let (mut came, mut published) = (Vec::new(), false);
@@ -148,7 +148,7 @@ impl Requester {
         while came.len() < replies || (replies == 0 && !published) {
             tokio::select! {
                 biased;
-                reply = asker.inbox.recv() => came.push(opened(reply.ok_or_else(|| self.desk.why_ended())?)),
+                reply = asker.inbox.recv() => came.push(opened(reply.ok_or_else(|| self.pending.why_ended())?)),
                 answer = &mut publishing, if !published => {
                     answer?;
                     published = true;
@@ -171,7 +171,7 @@ impl Requester {
 
     /// How many replies came that nobody waited for: late, twice, or unknown. They are dropped.
     pub fn late_replies(&self) -> u64 {
-        self.desk.late.load(Relaxed)
+        self.pending.late.load(Relaxed)
     }
 
     fn addressed(&self, message: Message, id: &str, timeout: Duration) -> Message {
@@ -198,7 +198,7 @@ impl fmt::Debug for Requester {
     }
 }
 
-impl Desk {
+impl PendingReplies {
     /// A correlation id, and where its replies come in.
     fn await_replies(&self) -> Result<(String, UnboundedReceiver<Message>)> {
         let (id, (to, from)) = (Uuid::new_v4().simple().to_string(), unbounded_channel());
@@ -231,18 +231,18 @@ impl Desk {
     }
 }
 
-/// One request at the desk. It leaves when it ends, however it ends; what came beyond the replies that it took was too much.
+/// One pending request. It leaves when it ends, however it ends; what came beyond the replies that it took was too much.
 struct Asker<'a> {
-    desk: &'a Desk,
+    pending: &'a PendingReplies,
     id: &'a str,
     inbox: UnboundedReceiver<Message>,
 }
 
 impl Drop for Asker<'_> {
     fn drop(&mut self) {
-        self.desk.waiting.lock().remove(self.id);
+        self.pending.waiting.lock().remove(self.id);
         while self.inbox.try_recv().is_ok() {
-            self.desk.late.fetch_add(1, Relaxed);
+            self.pending.late.fetch_add(1, Relaxed);
         }
     }
 }
@@ -251,20 +251,20 @@ async fn publish(queue: Arc<dyn Queue>, to: Destination, request: Message) -> Re
     queue.publish(&to, vec![request]).await?.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
-async fn read(inbox: Box<dyn Inbox>, desk: Arc<Desk>) {
+async fn read(inbox: Box<dyn Inbox>, pending: Arc<PendingReplies>) {
     let mut failures = 0;
     loop {
         match inbox.receive(PATIENCE).await {
             Ok(replies) => {
                 failures = 0;
-                replies.into_iter().for_each(|reply| desk.deliver(reply));
+                replies.into_iter().for_each(|reply| pending.deliver(reply));
             }
             Err(error) if error.is_transient() => {
                 failures += 1;
                 tracing::warn!(name: "requester.receive_failed", %error);
                 sleep(retry_wait(failures)).await;
             }
-            Err(error) => return desk.end(error),
+            Err(error) => return pending.end(error),
         }
     }
 }

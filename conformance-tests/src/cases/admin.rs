@@ -7,7 +7,7 @@ use polyqueue::{Dedup, Error, Message, MessageId, Purge, Queue, QueueName, Queue
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hand::{
-    Counts, PATIENCE, brief, bury, counts, drain_to_sentinel, expiring, hold, ids, lease_over,
+    Counts, PATIENCE, brief, counts, dead_letter_all, drain_to_sentinel, expiring, hold, ids, lease_over,
     nothing_else_is_ready, numbered, once_each, redrive_all, settle_all, steady,
 };
 use super::route::{key, pattern, reaches_nobody};
@@ -68,21 +68,21 @@ async fn counts_follow_every_step(env: Env) -> Outcome {
     let delayed = numbered(2).into_iter().map(|message| message.with_delay(3 * pace)).collect();
     publish_all(&queue, &name, delayed).await?;
     it.step("3 two delayed", |model| model.delayed += 2).await?;
-    let held = hold(&*consumer, 3).await?;
+    let leased = hold(&*consumer, 3).await?;
     it.step("4 three received", |model| (model.ready, model.in_flight) = (2, 3)).await?;
-    settle_all(&*consumer, &held[..1], |_| Verdict::Ack, Settled::Applied).await?;
+    settle_all(&*consumer, &leased[..1], |_| Verdict::Ack, Settled::Applied).await?;
     it.step("5 one acked", |model| model.in_flight -= 1).await?;
     let retry = Verdict::retry(3 * pace, "later");
-    settle_all(&*consumer, &held[1..2], |_| retry.clone(), Settled::Applied).await?;
+    settle_all(&*consumer, &leased[1..2], |_| retry.clone(), Settled::Applied).await?;
     let due = Instant::now() + 3 * pace;
     it.step("6 one retried later", |model| (model.in_flight, model.delayed) = (1, 3)).await?;
-    settle_all(&*consumer, &held[2..], |_| Verdict::reject("no"), Settled::Died).await?;
+    settle_all(&*consumer, &leased[2..], |_| Verdict::reject("no"), Settled::Died).await?;
     it.step("7 one refused", |model| (model.in_flight, model.dead) = (0, 1)).await?;
-    let held = hold(&*consumer, 2).await?;
+    let leased = hold(&*consumer, 2).await?;
     let release = Verdict::Release { after: Duration::ZERO };
-    settle_all(&*consumer, &held[..1], |_| release.clone(), Settled::Applied).await?;
+    settle_all(&*consumer, &leased[..1], |_| release.clone(), Settled::Applied).await?;
     it.step("8 two received, one released", |model| (model.ready, model.in_flight) = (1, 1)).await?;
-    counts_follow_time(&mut it, due, held[1].lease_until).await?;
+    counts_follow_time(&mut it, due, leased[1].lease_until).await?;
     let counters = queue.stats(&name).await?.counters;
     let counted = (counters.published, counters.acked, counters.retried, counters.released, counters.died);
     ensure_eq!(counted, (7, 1, 1, 1, 1), "published, acked, retried, released, died");
@@ -105,9 +105,9 @@ async fn counts_follow_time(it: &mut Script, due: Instant, expiry: Instant) -> O
 async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     let (queue, name) = env.declared("purged").await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
-    let buried = bury(&env, &queue, &name, numbered(2)).await?;
+    let dead = dead_letter_all(&env, &queue, &name, numbered(2)).await?;
     publish_all(&queue, &name, numbered(3)).await?;
-    let held = hold(&*consumer, 3).await?;
+    let leased = hold(&*consumer, 3).await?;
     let delay = env.t(3.0);
     let delayed = numbered(5).into_iter().map(|message| message.with_delay(delay)).collect();
     let delayed = publish_all(&queue, &name, delayed).await?;
@@ -118,10 +118,10 @@ async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     let after = Counts { in_flight: 3, dead: 2, delayed: if spared { 5 } else { 0 }, ready: 0 };
     counts(&queue.stats(&name).await?, after, "after the purge")?;
     let again = Verdict::retry(Duration::ZERO, "again");
-    settle_all(&*consumer, &held[..1], |_| Verdict::Ack, Settled::Applied).await?;
-    settle_all(&*consumer, &held[1..], |_| again.clone(), Settled::Applied).await?;
+    settle_all(&*consumer, &leased[..1], |_| Verdict::Ack, Settled::Applied).await?;
+    settle_all(&*consumer, &leased[1..], |_| again.clone(), Settled::Applied).await?;
     let back = hold(&*consumer, 2).await?;
-    ensure_eq!(once_each(ids(&back))?, ids(&held[1..]).into_iter().collect(), "retried after the purge");
+    ensure_eq!(once_each(ids(&back))?, ids(&leased[1..]).into_iter().collect(), "retried after the purge");
     settle_all(&*consumer, &back, |_| Verdict::Ack, Settled::Applied).await?;
     let expected = if spared { 5 } else { 0 };
     env.by(due, "what a purge has spared is ready when it is due", async || {
@@ -134,7 +134,7 @@ async fn a_purge_spares_what_it_must(env: Env) -> Outcome {
     ensure_eq!(once_each(later)?, once_each(expected)?, "what came when the delayed were due");
     redrive_all(&queue, &name).await?;
     let redriven = drain_to_sentinel(&env, &queue, &name).await?;
-    ensure_eq!(once_each(redriven)?, once_each(buried)?, "the dead, redriven");
+    ensure_eq!(once_each(redriven)?, once_each(dead)?, "the dead, redriven");
     purge_of_the_dead(&env, &queue, &name).await?;
     purge_frees_keys(&env, &queue).await
 }
@@ -146,13 +146,13 @@ async fn purge_frees_keys(env: &Env, queue: &Arc<dyn Queue>) -> Outcome {
     let consumer = queue.subscribe(&steady(env, &spec.name)).await?;
     let message = |key: &str| Message::new("").with_dedup_key(key);
     publish_all(queue, &spec.name, vec![message("in hand")]).await?;
-    let held = hold(&*consumer, 1).await?;
+    let leased = hold(&*consumer, 1).await?;
     publish_all(queue, &spec.name, vec![message("a"), message("b")]).await?;
     ensure_eq!(queue.purge(&spec.name, Purge::Waiting).await?, 2, "purged, with keys");
     publish_all(queue, &spec.name, vec![message("a"), message("b")]).await?;
     let again = publish_any(queue, &spec.name, message("in hand")).await??;
-    ensure_eq!(again.duplicate_of.as_ref(), Some(held[0].message.id()), "duplicate of what is in hand");
-    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await
+    ensure_eq!(again.duplicate_of.as_ref(), Some(leased[0].message.id()), "duplicate of what is in hand");
+    settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await
 }
 
 /// A queue that keeps dedup keys for longer than the case lasts.
@@ -161,7 +161,7 @@ fn keyed(env: &Env) -> QueueSpec {
 }
 
 async fn purge_of_the_dead(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
-    bury(env, queue, name, numbered(3)).await?;
+    dead_letter_all(env, queue, name, numbered(3)).await?;
     publish_all(queue, name, numbered(1)).await?;
     ensure_eq!(queue.purge(name, Purge::Dead).await?, 3, "dead letters purged");
     counts(&queue.stats(name).await?, Counts { ready: 1, ..Counts::default() }, "after the purge of the dead")
@@ -232,9 +232,9 @@ pub(super) fn not_found<T>(answer: polyqueue::Result<T>, unknown: &QueueName) ->
 async fn a_deleted_queue_leaves_no_ghost(env: Env) -> Outcome {
     let (queue, name) = env.declared("phoenix").await?;
     let consumer = queue.subscribe(&expiring(&env, &name)).await?;
-    bury(&env, &queue, &name, numbered(1)).await?;
+    dead_letter_all(&env, &queue, &name, numbered(1)).await?;
     publish_all(&queue, &name, numbered(4)).await?;
-    let held = hold(&*consumer, 2).await?;
+    let leased = hold(&*consumer, 2).await?;
     let over = lease_over(Instant::now(), brief(&env));
     let delay = env.t(3.0);
     publish_all(
@@ -247,7 +247,7 @@ async fn a_deleted_queue_leaves_no_ghost(env: Env) -> Outcome {
     not_found(queue.stats(&name).await, &name)?;
     queue.declare(&name.clone().into()).await?;
     counts(&queue.stats(&name).await?, Counts::default(), "declared again")?;
-    let _ = consumer.settle(&[(held[0].receipt.clone(), Verdict::retry(Duration::ZERO, "ghost"))]).await;
+    let _ = consumer.settle(&[(leased[0].receipt.clone(), Verdict::retry(Duration::ZERO, "ghost"))]).await;
     let fresh = env.open().await?;
     let reader = fresh.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&fresh, &name, &*reader).await?;

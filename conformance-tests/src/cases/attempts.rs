@@ -144,8 +144,8 @@ async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outc
     publish_all(&queue, &q, messages_at(3, 9)).await?;
     publish_all(&queue, &q, messages_at(10, 5)).await?;
     let holder = queue.subscribe(&env.subscription(&q)).await?;
-    let held = hold(&*holder, 3).await?;
-    let attempts: Vec<u32> = held.iter().map(|it| it.attempt).collect();
+    let leased = hold(&*holder, 3).await?;
+    let attempts: Vec<u32> = leased.iter().map(|it| it.attempt).collect();
     ensure!(attempts.iter().all(|&it| it == 1), "attempts of first hand-outs: {attempts:?}");
     fault_and_heal(&env, Fault::Kill9).await?;
     let fresh = env.open().await?;
@@ -154,7 +154,7 @@ async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outc
     let crash_counts = u32::from(!env.info().ack_window.is_zero());
     for _ in 0..13 {
         let next = next_after_fault(&env, &*consumer).await?.delivery;
-        let in_flight = held.iter().any(|it| it.message.id() == next.message.id());
+        let in_flight = leased.iter().any(|it| it.message.id() == next.message.id());
         let allowed = if in_flight { 2..=3 } else { 1..=1 + crash_counts };
         ensure!(allowed.contains(&next.attempt), "attempt {}, in flight {in_flight}", next.attempt);
         ack(&*consumer, &next).await?;

@@ -8,7 +8,7 @@ use polyqueue::{
     Bytes, Consumer, DeadBody, DeadReason, Destination, Message, Queue, QueueName, Settled, Verdict,
 };
 
-use super::dead_letter::{only_letter, same_content};
+use super::dead_letter::{only_dead_letter, same_content};
 use super::hand::{PATIENCE, nothing_else_is_ready, steady};
 use super::input::refused;
 use super::interrupt::Victim;
@@ -134,8 +134,8 @@ async fn headers_come_back_as_they_were(env: Env) -> Outcome {
             if attempt == 1 { Verdict::retry(Duration::ZERO, "again") } else { Verdict::reject("no") };
         settle_one(&*consumer, &delivery.receipt, verdict).await?;
     }
-    let letter = only_letter(&queue, &name).await?;
-    let Some(message) = letter.message() else { return Err("the record holds no message".into()) };
+    let dead_letter = only_dead_letter(&queue, &name).await?;
+    let Some(message) = dead_letter.message() else { return Err("the record holds no message".into()) };
     same_content(message, &sent)?;
     headers_at_the_limit(&env, &queue, &name, &*consumer).await
 }
@@ -164,7 +164,7 @@ async fn headers_at_the_limit(
 
 const CORPUS: usize = 200;
 
-async fn garbage_is_buried_alone(env: Env) -> Outcome {
+async fn garbage_is_dead_lettered_alone(env: Env) -> Outcome {
     let (queue, name) = env.declared("garbage").await?;
     let victim = Victim::open(&env).await?;
     let consumer = victim.queue.subscribe(&steady(&env, &name)).await?;
@@ -182,12 +182,12 @@ async fn garbage_is_buried_alone(env: Env) -> Outcome {
     receive_none(&*consumer, env.t(3.0)).await?;
     let idle = victim.bytes_sent() - sent;
     ensure!(idle < 8 * 1024, "{idle} bytes sent while there was nothing to do");
-    let letters = dead_all(&queue, &name).await?;
-    ensure_eq!(letters.len(), CORPUS, "dead letters");
+    let dead_letters = dead_all(&queue, &name).await?;
+    ensure_eq!(dead_letters.len(), CORPUS, "dead letters");
     let mut raw = Vec::new();
-    for letter in letters {
-        ensure_eq!(letter.reason, DeadReason::Undecodable, "reason");
-        let DeadBody::Raw(bytes) = letter.body else { return Err("garbage became a message".into()) };
+    for dead_letter in dead_letters {
+        ensure_eq!(dead_letter.reason, DeadReason::Undecodable, "reason");
+        let DeadBody::Raw(bytes) = dead_letter.body else { return Err("garbage became a message".into()) };
         raw.push(bytes);
     }
     for body in &bodies {
@@ -264,10 +264,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!(
         "C-VAL-07",
-        "garbage is buried alone, the next message flows; a foreign message is a message",
+        "garbage is dead-lettered alone, the next message flows; a foreign message is a message",
         ["S-VAL-5", "S-DLQ-1"],
         Safety,
         [],
-        garbage_is_buried_alone
+        garbage_is_dead_lettered_alone
     ),
 ];

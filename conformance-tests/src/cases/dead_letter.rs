@@ -29,20 +29,24 @@ async fn the_record_is_complete(env: Env) -> Outcome {
         ensure_eq!(settle_one(&*consumer, &delivery.receipt, verdict).await?, answer, "answer to {error:?}");
         first.get_or_insert(delivery);
     }
-    let letter = only_letter(&queue, &name).await?;
+    let dead_letter = only_dead_letter(&queue, &name).await?;
     let published = first.and_then(|delivery| delivery.message.published_at());
-    ensure!(published.is_some(), "the hand-out of {:?} did not say when it was published", letter.id);
-    ensure_eq!(letter.first_published_at, published, "first published");
-    ensure!(Some(letter.died_at) >= published, "died at {}, before {published:?}", letter.died_at);
-    ensure_eq!(letter.reason, DeadReason::MaxAttempts, "reason");
-    ensure_eq!(letter.error, "third β", "error");
+    ensure!(published.is_some(), "the hand-out of {:?} did not say when it was published", dead_letter.id);
+    ensure_eq!(dead_letter.first_published_at, published, "first published");
+    ensure!(Some(dead_letter.died_at) >= published, "died at {}, before {published:?}", dead_letter.died_at);
+    ensure_eq!(dead_letter.reason, DeadReason::MaxAttempts, "reason");
+    ensure_eq!(dead_letter.error, "third β", "error");
     ensure_eq!(
-        (letter.attempts, letter.total_attempts, letter.redriven),
+        (dead_letter.attempts, dead_letter.total_attempts, dead_letter.redriven),
         (3, 3, 0),
         "attempts, in all, redriven"
     );
-    ensure_eq!((&letter.queue, letter.consumer.as_deref()), (&name, Some("ward 9")), "queue and consumer");
-    let Some(message) = letter.message() else { return Err("the record holds no message".into()) };
+    ensure_eq!(
+        (&dead_letter.queue, dead_letter.consumer.as_deref()),
+        (&name, Some("ward 9")),
+        "queue and consumer"
+    );
+    let Some(message) = dead_letter.message() else { return Err("the record holds no message".into()) };
     same_content(message, &sent)?;
     ensure_eq!(message.published_at(), published, "published_at in the record");
     nothing_else_is_ready(&queue, &name, &*consumer).await
@@ -76,10 +80,10 @@ pub(super) fn same_content(seen: &Message, sent: &Message) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn only_letter(queue: &Arc<dyn Queue>, name: &QueueName) -> Result<DeadLetter, Fail> {
-    let mut letters = dead_all(queue, name).await?;
-    ensure_eq!(letters.len(), 1, "dead letters");
-    Ok(letters.remove(0))
+pub(super) async fn only_dead_letter(queue: &Arc<dyn Queue>, name: &QueueName) -> Result<DeadLetter, Fail> {
+    let mut dead_letters = dead_all(queue, name).await?;
+    ensure_eq!(dead_letters.len(), 1, "dead letters");
+    Ok(dead_letters.remove(0))
 }
 
 async fn the_reason_is_true(env: Env) -> Outcome {
@@ -99,22 +103,30 @@ async fn the_reason_is_true(env: Env) -> Outcome {
     }
     env.garbage(&name, Garbage::FutureVersion { body: "v99".into() }).await?;
     nothing_else_is_ready(&queue, &name, &*consumer).await?;
-    let letters = eventually(&env, PATIENCE, "three dead letters", async || {
-        // Whoever finds the garbage buries it, and nobody is looking unless we do.
+    let dead_letters = eventually(&env, PATIENCE, "three dead letters", async || {
+        // Whoever finds the garbage dead-letters it, and nobody is looking unless we do.
         receive_none(&*consumer, Duration::ZERO).await?;
-        let letters = dead_all(&queue, &name).await?;
-        Ok((letters.len() == 3).then_some(letters))
+        let dead_letters = dead_all(&queue, &name).await?;
+        Ok((dead_letters.len() == 3).then_some(dead_letters))
     })
     .await?;
-    for (letter, (reason, error, priority)) in letters
+    for (dead_letter, (reason, error, priority)) in dead_letters
         .iter()
         .zip([(DeadReason::Rejected, "not wanted", 9), (DeadReason::Undecodable, "not JSON", 2)])
     {
-        ensure_eq!((letter.reason, letter.error.as_str(), letter.attempts), (reason, error, 1), "record");
-        ensure_eq!(letter.message().map(|m| m.priority()), Some(level(priority)), "priority of {error:?}");
+        ensure_eq!(
+            (dead_letter.reason, dead_letter.error.as_str(), dead_letter.attempts),
+            (reason, error, 1),
+            "record"
+        );
+        ensure_eq!(
+            dead_letter.message().map(|m| m.priority()),
+            Some(level(priority)),
+            "priority of {error:?}"
+        );
     }
-    ensure_eq!(letters[2].reason, DeadReason::Undecodable, "reason of the garbage");
-    ensure_eq!(letters[2].body, DeadBody::Raw("v99".into()), "body of the garbage");
+    ensure_eq!(dead_letters[2].reason, DeadReason::Undecodable, "reason of the garbage");
+    ensure_eq!(dead_letters[2].body, DeadBody::Raw("v99".into()), "body of the garbage");
     by_time_and_by_number(&env, &queue).await
 }
 
@@ -135,19 +147,19 @@ async fn by_time_and_by_number(env: &Env, queue: &Arc<dyn Queue>) -> Outcome {
         for (text, priority) in [("overflow", 2), ("stays", 8)] {
             publish_one(queue, &spec.name, Message::new(text).with_priority(level(priority))).await?;
         }
-        let letter = only_letter(queue, &spec.name).await?;
-        let seen = (letter.reason, letter.error.as_str(), letter.attempts);
+        let dead_letter = only_dead_letter(queue, &spec.name).await?;
+        let seen = (dead_letter.reason, dead_letter.error.as_str(), dead_letter.attempts);
         ensure_eq!(seen, (DeadReason::Overflow, "dropped to make room", 0), "record of the overflow");
-        ensure_eq!(letter.message().map(Message::priority), Some(level(2)), "its priority");
+        ensure_eq!(dead_letter.message().map(Message::priority), Some(level(2)), "its priority");
     }
     env.by(outlived(published, ttl), "the death of a message that nobody reads", async || {
-        only_letter(queue, &plain.name).await.map(drop)
+        only_dead_letter(queue, &plain.name).await.map(drop)
     })
     .await?;
-    let letter = only_letter(queue, &plain.name).await?;
-    let seen = (letter.reason, letter.error.as_str(), letter.attempts);
+    let dead_letter = only_dead_letter(queue, &plain.name).await?;
+    let seen = (dead_letter.reason, dead_letter.error.as_str(), dead_letter.attempts);
     ensure_eq!(seen, (DeadReason::Expired, "expired", 0), "record of the expired");
-    ensure_eq!(letter.message().map(Message::priority), Some(level(3)), "its priority");
+    ensure_eq!(dead_letter.message().map(Message::priority), Some(level(3)), "its priority");
     Ok(())
 }
 
@@ -155,9 +167,9 @@ async fn a_listing_has_no_gaps(env: Env) -> Outcome {
     let (queue, name) = env.declared("listed").await?;
     let sent = publish_all(&queue, &name, numbered(36)).await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
-    let mut held = hold(&*consumer, 36).await?;
-    let late = held.pop().into_iter().collect::<Vec<_>>();
-    settle_all(&*consumer, &held, |it| refusal(&it.message), Settled::Died).await?;
+    let mut leased = hold(&*consumer, 36).await?;
+    let late = leased.pop().into_iter().collect::<Vec<_>>();
+    settle_all(&*consumer, &leased, |it| refusal(&it.message), Settled::Died).await?;
     let all = DeadFilter::all();
     let order = listed(&queue, &name, &all, None).await?;
     ensure_eq!(order, sent[..35], "a listing, oldest death first");
@@ -199,10 +211,10 @@ async fn listed(
     let (mut found, mut page, mut pages) = (Vec::new(), Page::first(10), 0);
     loop {
         let part = queue.dead_letters(name, filter, page).await?;
-        ensure!(part.letters.len() <= 10, "a page of {} letters", part.letters.len());
-        let dates = part.letters.is_sorted_by_key(|letter| letter.died_at);
+        ensure!(part.letters.len() <= 10, "a page of {} dead letters", part.letters.len());
+        let dates = part.letters.is_sorted_by_key(|dead_letter| dead_letter.died_at);
         ensure!(dates, "page {pages} is not in the order of deaths");
-        found.extend(part.letters.iter().filter_map(|letter| Some(letter.message()?.id().clone())));
+        found.extend(part.letters.iter().filter_map(|dead_letter| Some(dead_letter.message()?.id().clone())));
         pages += 1;
         if let (2, Some((consumer, late))) = (pages, late) {
             settle_all(consumer, late, |it| refusal(&it.message), Settled::Died).await?;

@@ -128,8 +128,8 @@ async fn an_end_frees_the_key(it: Clients) -> Outcome {
     {
         queue.purge(&name, Purge::Waiting).await?;
         stored(&queue, &name, keyed(text).with_max_attempts(NonZeroU32::MIN)).await?;
-        let held = vec![receive_one(&*consumer, PATIENCE).await?];
-        settle_all(&*consumer, &held, |_| verdict.clone(), Settled::Died).await?;
+        let leased = vec![receive_one(&*consumer, PATIENCE).await?];
+        settle_all(&*consumer, &leased, |_| verdict.clone(), Settled::Died).await?;
         let next = stored(&queue, &name, keyed(text)).await?;
         redrive_all(&queue, &name).await?;
         duplicate(&queue, &name, text, &next).await?;
@@ -151,7 +151,7 @@ async fn by_expiry(it: &Clients, queue: &Arc<dyn Queue>, name: &QueueName) -> Ou
     sleep_until(published.ret + ttl + GRAIN + it.env.lateness()).await;
     eventually(&it.env, PATIENCE, "expired", || async {
         let dead = dead_all(queue, name).await?;
-        Ok(dead.iter().any(|letter| letter.message().map(Message::id) == Some(&id)).then_some(()))
+        Ok(dead.iter().any(|dead_letter| dead_letter.message().map(Message::id) == Some(&id)).then_some(()))
     })
     .await?;
     stored(queue, name, keyed("mortal")).await?;
@@ -168,13 +168,13 @@ async fn what_comes_again_keeps_its_key(it: Clients) -> Outcome {
         Verdict::Release { after: Duration::ZERO },
         Verdict::retry(env.t(1.0), "later"),
     ] {
-        let held = receive_one(&*consumer, patience(env)).await?;
+        let leased = receive_one(&*consumer, patience(env)).await?;
         duplicate(&queue, &name, "k", &first).await?;
-        ensure_eq!(settle_one(&*consumer, &held.receipt, verdict).await?, Settled::Applied, "the verdict");
+        ensure_eq!(settle_one(&*consumer, &leased.receipt, verdict).await?, Settled::Applied, "the verdict");
         duplicate(&queue, &name, "k", &first).await?;
     }
-    let held = receive_one(&*consumer, patience(env)).await?;
-    ack(&*consumer, &held).await?;
+    let leased = receive_one(&*consumer, patience(env)).await?;
+    ack(&*consumer, &leased).await?;
     let second = stored(&queue, &name, keyed("k")).await?;
     let forgetful = queue.subscribe(&expiring(env, &name)).await?;
     let forgotten = receive_one(&*forgetful, PATIENCE).await?;

@@ -86,17 +86,17 @@ async fn conserved(handles: &[Arc<dyn Queue>], q: &QueueName) -> Outcome {
     Ok(())
 }
 
-async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
-    let (queue, q) = env.declared("held").await?;
-    publish_one(&queue, &q, Message::new("held")).await?;
+async fn what_is_leased_is_not_handed_out_again(env: Env) -> Outcome {
+    let (queue, q) = env.declared("leased").await?;
+    publish_one(&queue, &q, Message::new("leased")).await?;
     let holder = queue.subscribe(&env.subscription(&q)).await?;
-    let held = Arrival::next(&env, &*holder).await?.delivery;
+    let leased = Arrival::next(&env, &*holder).await?.delivery;
     publish_one(&queue, &q, Message::new("sentinel").with_delay(env.t(4.0))).await?;
     let other_handle = env.open().await?;
     let other = other_handle.subscribe(&env.subscription(&q)).await?;
     let mut next = Arrival::next(&env, &*other).await?;
-    if next.text() == "held" {
-        let early = held.lease_until.saturating_duration_since(next.receive.ret);
+    if next.text() == "leased" {
+        let early = leased.lease_until.saturating_duration_since(next.receive.ret);
         ensure!(
             early.is_zero(),
             "handed out again {early:?} before the end of the lease: {:?}",
@@ -107,8 +107,8 @@ async fn what_is_held_is_not_handed_out_again(env: Env) -> Outcome {
     }
     ensure_eq!(next.text(), "sentinel", "the other message");
     ack(&*other, &next.delivery).await?;
-    let settled = settle_one(&*holder, &held.receipt, Verdict::Ack).await?;
-    let in_time = Instant::now() < held.lease_until;
+    let settled = settle_one(&*holder, &leased.receipt, Verdict::Ack).await?;
+    let in_time = Instant::now() < leased.lease_until;
     ensure!(
         settled == Settled::Applied || !in_time,
         "the holder's ack within its lease answered {settled:?}"
@@ -234,7 +234,7 @@ async fn all_by(env: &Env, consumer: &dyn Consumer, n: usize, due: Instant) -> R
     Ok(came)
 }
 
-async fn what_a_dropped_consumer_held_comes_back(env: Env) -> Outcome {
+async fn what_a_dropped_consumer_leased_comes_back(env: Env) -> Outcome {
     let (queue, q) = env.declared("gone").await?;
     let consumer = attentive(&env, &queue, &q).await?;
     for level in [3, 9, 1, 7, 5] {
@@ -275,7 +275,7 @@ pub(crate) const CASES: &[Case] = &[
         ["S-DEL-3", "S-LSE-1"],
         Safety,
         [],
-        what_is_held_is_not_handed_out_again
+        what_is_leased_is_not_handed_out_again
     ),
     case!(
         "C-DEL-03",
@@ -303,10 +303,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!(
         "C-DEL-06",
-        "what a dropped consumer held comes back by the end of its lease, as attempt 2",
+        "what a dropped consumer leased comes back by the end of its lease, as attempt 2",
         ["S-DEL-1", "S-ATT-1", "S-LSE-2", "S-PRI-4"],
         Safety,
         [],
-        what_a_dropped_consumer_held_comes_back
+        what_a_dropped_consumer_leased_comes_back
     ),
 ];

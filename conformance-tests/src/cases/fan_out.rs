@@ -8,7 +8,7 @@ use polyqueue::{Dedup, Message, MessageId, Published, Queue, QueueName, Settled,
 use tokio::time::{Instant, sleep_until};
 
 use super::arrival::{Arrival, ack, timed};
-use super::dead_letter::only_letter;
+use super::dead_letter::only_dead_letter;
 use super::hand::{
     Counts, PATIENCE, brief, counts, expiring, lease_over, level, nothing_else_is_ready, steady,
 };
@@ -43,8 +43,12 @@ async fn copies_live_and_die_alone(env: Env) -> Outcome {
     let again = receive_one(&*forgetful, PATIENCE).await?;
     ensure_eq!((again.message.id(), again.attempt), (&id, 2), "the copy that was forgotten");
     ack(&*forgetful, &again).await?;
-    let letter = only_letter(&queue, &fails).await?;
-    ensure_eq!((letter.message().map(Message::id), &letter.queue), (Some(&id), &fails), "the letter");
+    let dead_letter = only_dead_letter(&queue, &fails).await?;
+    ensure_eq!(
+        (dead_letter.message().map(Message::id), &dead_letter.queue),
+        (Some(&id), &fails),
+        "the dead letter"
+    );
     for (name, dead) in [(&acks, 0), (&fails, 1), (&forgets, 0)] {
         counts(&queue.stats(name).await?, Counts { dead, ..Counts::default() }, name.as_str())?;
     }

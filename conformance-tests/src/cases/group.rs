@@ -114,9 +114,9 @@ async fn members_come_and_go(env: Env) -> Outcome {
     for _ in 0..8 {
         let client = env.open().await?;
         let member = client.subscribe(&expiring(&env, &group).max_attempts(MANY)).await?;
-        let held = hold(&*member, TAKEN).await?;
+        let leased = hold(&*member, TAKEN).await?;
         last = Instant::now();
-        let (keep, forget): (Vec<_>, Vec<_>) = held.into_iter().partition(|_| rng.chance(0.75));
+        let (keep, forget): (Vec<_>, Vec<_>) = leased.into_iter().partition(|_| rng.chance(0.75));
         settle_all(&*member, &keep, |_| Verdict::Ack, Settled::Applied).await?;
         acked.extend(ids(&keep));
         left.extend(ids(&forget));

@@ -49,13 +49,13 @@ pub(super) fn once_each(ids: impl IntoIterator<Item = MessageId>) -> Result<BTre
 
 /// Receives until `n` messages are in hand, and settles none.
 pub(super) async fn hold(consumer: &dyn Consumer, n: usize) -> Result<Vec<Delivery>, Fail> {
-    let mut held = Vec::with_capacity(n);
-    while held.len() < n {
-        let more = consumer.receive(n - held.len(), PATIENCE).await?;
-        ensure!(!more.is_empty(), "only {} of {n} messages came within {PATIENCE:?}", held.len());
-        held.extend(more);
+    let mut leased = Vec::with_capacity(n);
+    while leased.len() < n {
+        let more = consumer.receive(n - leased.len(), PATIENCE).await?;
+        ensure!(!more.is_empty(), "only {} of {n} messages came within {PATIENCE:?}", leased.len());
+        leased.extend(more);
     }
-    Ok(held)
+    Ok(leased)
 }
 
 /// Gives one verdict each in a single call; all answers must be `expected`.
@@ -76,7 +76,7 @@ pub(super) async fn settle_all(
 }
 
 /// Publishes messages and refuses each of them, with its number as the error text: that many dead letters.
-pub(super) async fn bury(
+pub(super) async fn dead_letter_all(
     env: &Env,
     queue: &Arc<dyn Queue>,
     name: &QueueName,
@@ -85,9 +85,9 @@ pub(super) async fn bury(
     let n = messages.len();
     let ids = publish_all(queue, name, messages).await?;
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    let held = hold(&*consumer, n).await?;
+    let leased = hold(&*consumer, n).await?;
     let error = |delivery: &Delivery| format!("no {}", String::from_utf8_lossy(delivery.message.payload()));
-    settle_all(&*consumer, &held, |delivery| Verdict::reject(error(delivery)), Settled::Died).await?;
+    settle_all(&*consumer, &leased, |delivery| Verdict::reject(error(delivery)), Settled::Died).await?;
     consumer.close().await?;
     Ok(ids)
 }
@@ -149,14 +149,14 @@ pub(super) async fn drain_to_sentinel(
     let last = publish_one(queue, name, Message::new("last").with_priority(Priority::LOWEST)).await?;
     let mut copies = Vec::new();
     loop {
-        let held = consumer.receive(50, PATIENCE).await?;
+        let leased = consumer.receive(50, PATIENCE).await?;
         ensure!(
-            !held.is_empty(),
+            !leased.is_empty(),
             "after {} messages the last did not come within {PATIENCE:?}",
             copies.len()
         );
-        settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
-        let came = ids(&held);
+        settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await?;
+        let came = ids(&leased);
         let done = came.contains(&last);
         copies.extend(came.into_iter().filter(|id| *id != last));
         if done {
@@ -167,9 +167,14 @@ pub(super) async fn drain_to_sentinel(
 
 /// Makes every dead letter of a queue ready again.
 pub(super) async fn redrive_all(queue: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
-    let letters: Vec<_> = dead_all(queue, name).await?.into_iter().map(|letter| letter.id).collect();
-    let answers = queue.redrive(name, &letters).await?;
-    ensure!(answers.iter().all(|&ready| ready), "of {} listed letters some were not there", letters.len());
+    let dead_letters: Vec<_> =
+        dead_all(queue, name).await?.into_iter().map(|dead_letter| dead_letter.id).collect();
+    let answers = queue.redrive(name, &dead_letters).await?;
+    ensure!(
+        answers.iter().all(|&ready| ready),
+        "of {} listed dead letters some were not there",
+        dead_letters.len()
+    );
     Ok(())
 }
 

@@ -33,8 +33,8 @@ async fn rough(env: Env) -> Outcome {
     crowd.run(move |rng, delivery| fate(rng, t, delivery)).await?;
     let dead = dead_all(&crowd.handles[0], &crowd.queue).await?;
     ensure!(!dead.is_empty(), "no message died: nothing was tried");
-    for letters in dead.chunks(100) {
-        let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
+    for dead_letters in dead.chunks(100) {
+        let ids: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.id.clone()).collect();
         let moved = crowd.handles[1].redrive(&crowd.queue, &ids).await?;
         ensure!(moved.iter().all(|moved| *moved), "whether each that was just listed was there: {moved:?}");
     }

@@ -77,10 +77,10 @@ async fn every_name_is_its_own_queue(env: Env) -> Outcome {
     for name in &names {
         let consumer = queue.subscribe(&steady(&env, name)).await?;
         for when in ["now", "later"] {
-            let held = hold(&*consumer, 1).await?;
-            let payload = String::from_utf8_lossy(held[0].message.payload());
+            let leased = hold(&*consumer, 1).await?;
+            let payload = String::from_utf8_lossy(leased[0].message.payload());
             ensure_eq!(payload, format!("{when} {name:?}"), "received from {name:?}");
-            settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
+            settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await?;
         }
         nothing_else_is_ready(&queue, name, &*consumer).await?;
     }

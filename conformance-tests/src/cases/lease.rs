@@ -32,7 +32,7 @@ async fn extend_one(consumer: &dyn Consumer, receipt: &Receipt) -> Result<Extend
 }
 
 async fn the_next_holder_waits_for_the_end_of_the_lease(env: Env) -> Outcome {
-    let (queue, name) = env.declared("held").await?;
+    let (queue, name) = env.declared("leased").await?;
     let other = env.open().await?;
     let lease = brief(&env);
     let (a, b) =
@@ -59,13 +59,13 @@ async fn an_extended_lease_does_not_move(env: Env) -> Outcome {
     let (a, b) =
         (queue.subscribe(&expiring(&env, &name)).await?, other.subscribe(&steady(&env, &name)).await?);
     publish_all(&queue, &name, numbered(10)).await?;
-    let held = hold(&*a, 10).await?;
+    let leased = hold(&*a, 10).await?;
     let start = Instant::now();
     let keep = async {
         for step in 1..=5 {
             sleep_until(start + brief(&env) * 2 * step / 5).await;
             let asked = Instant::now();
-            let Extended::Until(end) = extend_one(&*a, &held[0].receipt).await? else {
+            let Extended::Until(end) = extend_one(&*a, &leased[0].receipt).await? else {
                 return Err(Fail::from(format!("extension {step} answered LeaseLost")));
             };
             ensure!(end >= asked + brief(&env), "extended by {:?}, less than a lease", end - asked);
@@ -76,11 +76,11 @@ async fn an_extended_lease_does_not_move(env: Env) -> Outcome {
     kept?;
     let moved = moved?;
     ensure_eq!(moved.iter().map(|it| it.attempt).collect::<Vec<_>>(), [2; 9], "attempts");
-    ensure_eq!(once_each(ids(&moved))?, ids(&held[1..]).into_iter().collect(), "messages that moved");
+    ensure_eq!(once_each(ids(&moved))?, ids(&leased[1..]).into_iter().collect(), "messages that moved");
     settle_all(&*b, &moved, |_| Verdict::Ack, Settled::Applied).await?;
     nothing_else_is_ready(&queue, &name, &*b).await?;
     ensure_eq!(
-        settle_one(&*a, &held[0].receipt, Verdict::Ack).await?,
+        settle_one(&*a, &leased[0].receipt, Verdict::Ack).await?,
         Settled::Applied,
         "ack of the kept one"
     );
@@ -186,7 +186,7 @@ async fn a_name_may_be_shared(env: Env) -> Outcome {
     ensure_eq!(
         (left.message.id(), left.attempt),
         (of_a[1].message.id(), 2),
-        "what the dropped consumer held"
+        "what the dropped consumer leased"
     );
     ensure_eq!(settle_one(&*b, &left.receipt, Verdict::Ack).await?, Settled::Applied, "ack of it");
     nothing_else_is_ready(&queue, &name, &*b).await
@@ -211,7 +211,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case!(
         "C-LSE-03",
-        "who lost its lease cannot ack, retry, release, bury or extend what another holds",
+        "who lost its lease cannot ack, retry, release, dead-letter or extend what another holds",
         ["S-LSE-3", "S-DEL-2"],
         Safety,
         [],

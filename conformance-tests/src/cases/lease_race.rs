@@ -27,8 +27,8 @@ async fn an_ack_that_races_the_end_wins_or_loses(env: Env) -> Outcome {
     let other = env.open().await?;
     let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_all(&queue, &name, numbered(RACES)).await?;
-    let held = hold(&*consumer, RACES).await?;
-    let (won, lost) = race(&env, &*consumer, &held).await?;
+    let leased = hold(&*consumer, RACES).await?;
+    let (won, lost) = race(&env, &*consumer, &leased).await?;
     ensure_eq!(won.len() + lost.len(), RACES, "answers");
     ensure!(
         !env.virtual_time() || won.len().min(lost.len()) > 100,
@@ -36,7 +36,7 @@ async fn an_ack_that_races_the_end_wins_or_loses(env: Env) -> Outcome {
         won.len(),
         lost.len()
     );
-    let over = held.iter().map(|it| it.lease_until).max().unwrap_or_else(Instant::now);
+    let over = leased.iter().map(|it| it.lease_until).max().unwrap_or_else(Instant::now);
     // How fast so many come back is not judged.
     sleep_until(over + env.lateness()).await;
     eventually(&env, PATIENCE, "what has lost its lease is ready", async || {
@@ -58,11 +58,11 @@ async fn an_ack_that_races_the_end_wins_or_loses(env: Env) -> Outcome {
 async fn race(
     env: &Env,
     consumer: &dyn Consumer,
-    held: &[Delivery],
+    leased: &[Delivery],
 ) -> Result<(BTreeSet<MessageId>, BTreeSet<MessageId>), Fail> {
     let mut rng = env.rng();
     let spread = if env.virtual_time() { 3 } else { 20 };
-    let acks = held.iter().map(|it| {
+    let acks = leased.iter().map(|it| {
         let early = Duration::from_millis(spread);
         let at = it.lease_until - early + Duration::from_millis(rng.below(2 * spread + 1));
         async move {
@@ -91,8 +91,8 @@ async fn a_crowd_of_ends_does_not_hold_up_the_fresh(env: Env) -> Outcome {
     let a = holder.subscribe(&env.subscription(&name).lease(lease)).await?;
     let low = numbered(CROWD).into_iter().map(|message| message.with_priority(level(1))).collect();
     publish_all(&queue, &name, low).await?;
-    let held = hold(&*a, CROWD).await?;
-    let receipts: Vec<Receipt> = held.iter().map(|it| it.receipt.clone()).collect();
+    let leased = hold(&*a, CROWD).await?;
+    let receipts: Vec<Receipt> = leased.iter().map(|it| it.receipt.clone()).collect();
     for answer in a.extend(&receipts).await? {
         let answer = answer?;
         ensure!(answer != Extended::LeaseLost, "before the crowd had gathered a lease was {answer:?}");
@@ -104,7 +104,7 @@ async fn a_crowd_of_ends_does_not_hold_up_the_fresh(env: Env) -> Outcome {
     let (fresh, seen) = (fresh?, seen?);
     let crowd: Vec<MessageId> =
         seen.iter().filter(|(it, _)| it.attempt == 2).map(|(it, _)| it.message.id().clone()).collect();
-    ensure_eq!(once_each(crowd)?, ids(&held).into_iter().collect(), "the crowd, on attempt 2");
+    ensure_eq!(once_each(crowd)?, ids(&leased).into_iter().collect(), "the crowd, on attempt 2");
     ensure_eq!(seen.len(), CROWD + fresh.len(), "hand-outs, with {} fresh ones", fresh.len());
     fresh_in_time(&env, end, &fresh, &seen)
 }
@@ -206,11 +206,11 @@ async fn acked_while_the_reaper_is_held_up(env: &Env, hold: Hold) -> Outcome {
     let victim = Victim::open(env).await?;
     let b = victim.queue.subscribe(&steady(env, &name)).await?;
     publish_one(&queue, &name, Message::new("once")).await?;
-    let held = receive_one(&*a, PATIENCE).await?;
+    let leased = receive_one(&*a, PATIENCE).await?;
     let ack = async {
-        sleep_until(held.lease_until - lease / 2).await;
-        let answer = settle_one(&*a, &held.receipt, Verdict::Ack).await;
-        sleep_until(held.lease_until + env.lateness()).await;
+        sleep_until(leased.lease_until - lease / 2).await;
+        let answer = settle_one(&*a, &leased.receipt, Verdict::Ack).await;
+        sleep_until(leased.lease_until + env.lateness()).await;
         answer
     };
     let (came, ack) = victim.held_up(hold, b.receive(1, lease + env.t(1.0)), ack).await;
@@ -233,10 +233,10 @@ async fn ack_is_held_up_over_the_end(env: &Env, hold: Hold) -> Outcome {
     let a = victim.queue.subscribe(&env.subscription(&name).lease(lease)).await?;
     let b = queue.subscribe(&steady(env, &name)).await?;
     publish_one(&queue, &name, Message::new("once")).await?;
-    let held = receive_one(&*a, PATIENCE).await?;
-    sleep_until(held.lease_until - lease / 2).await;
+    let leased = receive_one(&*a, PATIENCE).await?;
+    sleep_until(leased.lease_until - lease / 2).await;
     let meanwhile = b.receive(1, lease / 2 + env.t(1.0));
-    let verdict = [(held.receipt.clone(), Verdict::Ack)];
+    let verdict = [(leased.receipt.clone(), Verdict::Ack)];
     let (answer, mut came) = victim.held_up(hold, a.settle(&verdict), meanwhile).await;
     let mut came = std::mem::take(came.as_mut().map_err(|e| e.clone())?);
     let late = b.receive(1, env.t(1.0)).await?;

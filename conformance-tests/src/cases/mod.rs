@@ -7,11 +7,11 @@ pub(crate) mod arrival;
 mod attempts;
 mod batch;
 mod binding;
-mod burial;
 mod content;
 mod crew;
 mod crowd;
 mod dead_letter;
+mod dead_lettering;
 mod deaf;
 mod dedup;
 mod delay;
@@ -64,7 +64,7 @@ const TABLES: &[&[Case]] = &[
     retry::CASES,
     attempts::CASES,
     dead_letter::CASES,
-    burial::CASES,
+    dead_lettering::CASES,
     redrive::CASES,
     lease::CASES,
     lease_race::CASES,

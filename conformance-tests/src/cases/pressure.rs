@@ -24,8 +24,8 @@ async fn a_slow_consumer_holds_what_it_asked_for(env: Env) -> Outcome {
     publish_all(&queue, &name, numbered(N)).await?;
     let slow_client = env.open().await?;
     let slow = slow_client.subscribe(&steady(&env, &name).prefetch(PREFETCH)).await?;
-    let held = hold(&*slow, 1).await?;
-    ensure_eq!(held.len(), 1, "in the hands of the slow one");
+    let leased = hold(&*slow, 1).await?;
+    ensure_eq!(leased.len(), 1, "in the hands of the slow one");
     let fast = queue.subscribe(&steady(&env, &name)).await?;
     drain_in_batches(&env, &*fast, N - PREFETCH, 500).await?;
     drop(slow);
@@ -82,7 +82,7 @@ async fn silence_ends_by_the_deadline(env: Env) -> Outcome {
         .await?;
     let consumer: Arc<dyn polyqueue::Consumer> = queue.subscribe(&steady(&env, &name)).await?.into();
     publish_one(&queue, &name, Message::new("in hand")).await?;
-    let held = receive_one(&*consumer, PATIENCE).await?;
+    let leased = receive_one(&*consumer, PATIENCE).await?;
     proxied.proxy.swallow(Direction::ToBroker);
     proxied.proxy.swallow(Direction::ToClient);
     env.note_fault();
@@ -90,7 +90,7 @@ async fn silence_ends_by_the_deadline(env: Env) -> Outcome {
     let mut verbs = verbs(&queue, &name);
     let (receiving, settling) = (consumer.clone(), consumer.clone());
     verbs.push(("receive", wait, Box::pin(async move { receiving.receive(1, wait).await.map(drop) })));
-    let verdict = [(held.receipt.clone(), Verdict::Ack)];
+    let verdict = [(leased.receipt.clone(), Verdict::Ack)];
     verbs.push((
         "settle",
         Duration::ZERO,

@@ -95,7 +95,7 @@ async fn a_buffer_is_sorted_and_overtakes_at_most_its_size(env: Env) -> Outcome 
     let urgent = came.iter().position(|&at| at == 10).ok_or("the urgent one did not come")?;
     ensure!(urgent < PREFETCH, "{urgent} came before the urgent one");
     came.remove(urgent);
-    ensure_eq!(came, [9, 8, 7, 6, 5, 4, 3, 2, 1], "the nine that the buffer may have held");
+    ensure_eq!(came, [9, 8, 7, 6, 5, 4, 3, 2, 1], "the nine that the buffer may have had");
     Ok(())
 }
 

@@ -11,39 +11,44 @@ use tokio::time::Instant;
 
 use super::dead_letter::same_content;
 use super::hand::{
-    Counts, PATIENCE, bury, counts, drain_to_sentinel, hold, ids, level, nothing_else_is_ready, numbered,
-    once_each, redrive_all, settle_all, steady,
+    Counts, PATIENCE, counts, dead_letter_all, drain_to_sentinel, hold, ids, level, nothing_else_is_ready,
+    numbered, once_each, redrive_all, settle_all, steady,
 };
 use super::interrupt::{Cut, Victim};
 use crate::verbs::{dead_all, publish_all};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
-async fn redriven_letters_start_again(env: Env) -> Outcome {
+async fn redriven_dead_letters_start_again(env: Env) -> Outcome {
     let (queue, name) = env.declared("again").await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     let sent = twenty_varied();
     publish_all(&queue, &name, sent.clone()).await?;
     exhaust(&*consumer, sent.len()).await?;
-    let letters: Vec<DeadId> = dead_all(&queue, &name).await?.into_iter().map(|letter| letter.id).collect();
-    ensure_eq!(letters.len(), 20, "dead letters");
-    ensure_eq!(queue.redrive(&name, &letters[..1]).await?, [true], "one");
-    ensure_eq!(queue.redrive(&name, &letters[..2]).await?, [false, true], "one that is gone and one more");
+    let dead_letters: Vec<DeadId> =
+        dead_all(&queue, &name).await?.into_iter().map(|dead_letter| dead_letter.id).collect();
+    ensure_eq!(dead_letters.len(), 20, "dead letters");
+    ensure_eq!(queue.redrive(&name, &dead_letters[..1]).await?, [true], "one");
+    ensure_eq!(
+        queue.redrive(&name, &dead_letters[..2]).await?,
+        [false, true],
+        "one that is gone and one more"
+    );
     counts(&queue.stats(&name).await?, Counts { ready: 2, dead: 18, ..Counts::default() }, "after two")?;
-    ensure_eq!(queue.redrive(&name, &letters[2..]).await?, [true; 18], "all others");
+    ensure_eq!(queue.redrive(&name, &dead_letters[2..]).await?, [true; 18], "all others");
     ensure_eq!(queue.redrive(&name, &[DeadId::new("nobody")]).await?, [false], "one that never was");
     counts(&queue.stats(&name).await?, Counts { ready: 20, ..Counts::default() }, "after all")?;
-    let held = hold(&*consumer, 20).await?;
-    for delivery in &held {
+    let leased = hold(&*consumer, 20).await?;
+    for delivery in &leased {
         ensure_eq!(delivery.attempt, 1, "attempt of a redriven message");
         let Some(sent) = sent.iter().find(|it| it.id() == delivery.message.id()) else {
             return Err(format!("{} was never published", delivery.message.id()).into());
         };
         same_content(&delivery.message, sent)?;
     }
-    once_each(ids(&held))?;
-    let order: Vec<u8> = held.iter().map(|it| it.message.priority().get()).collect();
+    once_each(ids(&leased))?;
+    let order: Vec<u8> = leased.iter().map(|it| it.message.priority().get()).collect();
     ensure!(order.is_sorted_by(|a, b| a >= b), "redriven, they came as {order:?}");
-    second_death(&queue, &name, &*consumer, &held).await
+    second_death(&queue, &name, &*consumer, &leased).await
 }
 
 fn twenty_varied() -> Vec<Message> {
@@ -57,8 +62,8 @@ fn twenty_varied() -> Vec<Message> {
 async fn exhaust(consumer: &dyn Consumer, n: usize) -> Outcome {
     let retry = |_: &_| Verdict::retry(Duration::ZERO, "boom");
     for answer in [Settled::Applied, Settled::Applied, Settled::Died] {
-        let held = hold(consumer, n).await?;
-        settle_all(consumer, &held, retry, answer).await?;
+        let leased = hold(consumer, n).await?;
+        settle_all(consumer, &leased, retry, answer).await?;
     }
     Ok(())
 }
@@ -68,16 +73,17 @@ async fn second_death(
     queue: &Arc<dyn Queue>,
     name: &QueueName,
     consumer: &dyn Consumer,
-    held: &[polyqueue::Delivery],
+    leased: &[polyqueue::Delivery],
 ) -> Outcome {
-    settle_all(consumer, &held[..19], |_| Verdict::Ack, Settled::Applied).await?;
-    settle_all(consumer, &held[19..], |_| Verdict::reject("still no"), Settled::Died).await?;
-    let letters = dead_all(queue, name).await?;
-    let record: Vec<_> = letters.iter().map(|it| (it.attempts, it.total_attempts, it.redriven)).collect();
+    settle_all(consumer, &leased[..19], |_| Verdict::Ack, Settled::Applied).await?;
+    settle_all(consumer, &leased[19..], |_| Verdict::reject("still no"), Settled::Died).await?;
+    let dead_letters = dead_all(queue, name).await?;
+    let record: Vec<_> =
+        dead_letters.iter().map(|it| (it.attempts, it.total_attempts, it.redriven)).collect();
     ensure_eq!(record, [(1, 4, 1)], "attempts, in all, redriven");
     redrive_all(queue, name).await?;
     let again = hold(consumer, 1).await?;
-    ensure_eq!((again[0].attempt, ids(&again)), (1, ids(&held[19..])), "the third life");
+    ensure_eq!((again[0].attempt, ids(&again)), (1, ids(&leased[19..])), "the third life");
     settle_all(consumer, &again, |_| Verdict::Ack, Settled::Applied).await?;
     nothing_else_is_ready(queue, name, consumer).await?;
     counts(&queue.stats(name).await?, Counts::default(), "at the end")
@@ -85,10 +91,11 @@ async fn second_death(
 
 async fn racing_redrivers_bring_each_once(env: Env) -> Outcome {
     let (queue, name) = env.declared("raced").await?;
-    let sent = bury(&env, &queue, &name, numbered(60)).await?;
-    let letters: Vec<DeadId> = dead_all(&queue, &name).await?.into_iter().map(|letter| letter.id).collect();
+    let sent = dead_letter_all(&env, &queue, &name, numbered(60)).await?;
+    let dead_letters: Vec<DeadId> =
+        dead_all(&queue, &name).await?.into_iter().map(|dead_letter| dead_letter.id).collect();
     let (one, two) = (env.open().await?, env.open().await?);
-    let (mut back, mut forth) = (letters.clone(), letters);
+    let (mut back, mut forth) = (dead_letters.clone(), dead_letters);
     env.rng().shuffle(&mut back);
     env.rng().shuffle(&mut forth);
     let count = AtomicUsize::new(0);
@@ -97,7 +104,11 @@ async fn racing_redrivers_bring_each_once(env: Env) -> Outcome {
         tokio::try_join!(in_chunks(&one, &name, &back), in_chunks(&two, &name, &forth), workers)?;
     let made_ready = [first, second].concat();
     let different: BTreeSet<_> = made_ready.iter().collect();
-    ensure_eq!((made_ready.len(), different.len()), (60, 60), "answers `true`, and for how many letters");
+    ensure_eq!(
+        (made_ready.len(), different.len()),
+        (60, 60),
+        "answers `true`, and for how many dead letters"
+    );
     ensure_eq!(once_each(handled.concat())?, sent.into_iter().collect(), "messages handled");
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     nothing_else_is_ready(&queue, &name, &*consumer).await?;
@@ -108,10 +119,10 @@ async fn racing_redrivers_bring_each_once(env: Env) -> Outcome {
 async fn in_chunks(
     queue: &Arc<dyn Queue>,
     name: &QueueName,
-    letters: &[DeadId],
+    dead_letters: &[DeadId],
 ) -> Result<Vec<DeadId>, Fail> {
     let mut ready = Vec::new();
-    for chunk in letters.chunks(10) {
+    for chunk in dead_letters.chunks(10) {
         let answers = queue.redrive(name, chunk).await?;
         ensure_eq!(answers.len(), chunk.len(), "answers to {} ids", chunk.len());
         ready.extend(chunk.iter().zip(answers).filter(|(_, ready)| *ready).map(|(id, _)| id.clone()));
@@ -149,9 +160,9 @@ async fn acked_until(
 async fn a_crashed_redriver_is_taken_up(env: Env) -> Outcome {
     let (queue, name) = env.declared("resumed").await?;
     one_more_each_life(&env, &queue, &name).await?;
-    let letters = twenty_letters(&env, &queue, &name).await?.1;
+    let dead_letters = twenty_dead_letters(&env, &queue, &name).await?.1;
     let victim = Victim::open(&env).await?;
-    let (answer, cuts) = victim.rehearse(victim.queue.redrive(&name, &letters)).await;
+    let (answer, cuts) = victim.rehearse(victim.queue.redrive(&name, &dead_letters)).await;
     ensure_eq!(answer?, [true; 20], "an undisturbed redrive");
     drain_to_sentinel(&env, &queue, &name).await?;
     for cut in cuts {
@@ -160,14 +171,14 @@ async fn a_crashed_redriver_is_taken_up(env: Env) -> Outcome {
     Ok(())
 }
 
-/// Redrivers that die after one letter each: the next one finds what is left.
+/// Redrivers that die after one dead letter each: the next one finds what is left.
 async fn one_more_each_life(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
-    let (sent, letters) = twenty_letters(env, queue, name).await?;
+    let (sent, dead_letters) = twenty_dead_letters(env, queue, name).await?;
     for k in 0..20 {
         let mut expected = vec![false; k];
         expected.push(true);
         let redriver = env.open().await?;
-        ensure_eq!(redriver.redrive(name, &letters[..=k]).await?, expected, "after {k} of 20");
+        ensure_eq!(redriver.redrive(name, &dead_letters[..=k]).await?, expected, "after {k} of 20");
         drop(redriver);
     }
     let copies = drain_to_sentinel(env, queue, name).await?;
@@ -177,9 +188,9 @@ async fn one_more_each_life(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName)
 
 /// A redrive that is cut off, then run again until nothing is missing.
 async fn cut_and_taken_up(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName, cut: Cut) -> Outcome {
-    let (sent, letters) = twenty_letters(env, queue, name).await?;
+    let (sent, dead_letters) = twenty_dead_letters(env, queue, name).await?;
     let victim = Victim::open(env).await?;
-    let _ = victim.cut(cut, victim.queue.redrive(name, &letters)).await;
+    let _ = victim.cut(cut, victim.queue.redrive(name, &dead_letters)).await;
     victim.queue.close().await?;
     let mut copies = Vec::new();
     let patience = Instant::now() + PATIENCE;
@@ -192,15 +203,16 @@ async fn cut_and_taken_up(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName, c
     counts(&queue.stats(name).await?, Counts::default(), "at the end")
 }
 
-async fn twenty_letters(
+async fn twenty_dead_letters(
     env: &Env,
     queue: &Arc<dyn Queue>,
     name: &QueueName,
 ) -> Result<(Vec<MessageId>, Vec<DeadId>), Fail> {
-    let sent = bury(env, queue, name, numbered(20)).await?;
-    let letters = dead_all(queue, name).await?.into_iter().map(|letter| letter.id).collect::<Vec<_>>();
-    ensure_eq!(letters.len(), 20, "dead letters");
-    Ok((sent, letters))
+    let sent = dead_letter_all(env, queue, name, numbered(20)).await?;
+    let dead_letters =
+        dead_all(queue, name).await?.into_iter().map(|dead_letter| dead_letter.id).collect::<Vec<_>>();
+    ensure_eq!(dead_letters.len(), 20, "dead letters");
+    Ok((sent, dead_letters))
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -210,7 +222,7 @@ pub(crate) const CASES: &[Case] = &[
         ["S-RDR-1", "S-DEL-4", "S-DEL-5", "S-PRI-4"],
         Safety,
         [],
-        redriven_letters_start_again
+        redriven_dead_letters_start_again
     ),
     case!(
         "C-RDR-02",

@@ -92,11 +92,11 @@ async fn nothing_else_can_be_moved(env: Env) -> Outcome {
     let elsewhere = env.queue_name("elsewhere");
     queue.declare(&elsewhere.clone().into()).await?;
     let there = delayed(&queue, &elsewhere, "there", HOUR).await?;
-    let held = publish_one(&queue, &name, Message::new("held")).await?;
+    let leased = publish_one(&queue, &name, Message::new("leased")).await?;
     let consumer: Box<dyn Consumer> = queue.subscribe(&steady(&env, &name)).await?;
     let in_hand = receive_one(&*consumer, PATIENCE).await?;
     let ready = publish_one(&queue, &name, Message::new("ready")).await?;
-    for id in [MessageId::random(), MessageId::new("é %{x}")?, held, ready.clone(), there.clone()] {
+    for id in [MessageId::random(), MessageId::new("é %{x}")?, leased, ready.clone(), there.clone()] {
         for to in [Reschedule::Cancel, Reschedule::After(HOUR), Reschedule::After(Duration::ZERO)] {
             ensure_eq!(queue.reschedule(&name, &id, to).await?, false, "whether {id} could be moved");
         }

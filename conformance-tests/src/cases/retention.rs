@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polyqueue::{MessageId, Queue, QueueSpec};
 use tokio::time::{Instant, sleep_until};
 
-use super::hand::{GRAIN, bury, numbered, redrive_all};
+use super::hand::{GRAIN, dead_letter_all, numbered, redrive_all};
 use super::route::came_to;
 use crate::verbs::dead_all;
 use crate::{Case, Env, Outcome, case, ensure, ensure_eq};
@@ -14,13 +14,13 @@ async fn the_dead_are_kept_so_many_and_so_long(env: Env) -> Outcome {
     let queue = env.open().await?;
     let few = QueueSpec::new(env.queue_name("few")).dead_max_len(10);
     queue.declare(&few).await?;
-    let buried = bury(&env, &queue, &few.name, numbered(15)).await?;
+    let sent = dead_letter_all(&env, &queue, &few.name, numbered(15)).await?;
     let kept: Vec<MessageId> =
         dead_all(&queue, &few.name).await?.iter().filter_map(|it| Some(it.message()?.id().clone())).collect();
-    ensure_eq!(kept, buried[5..], "the youngest ten, oldest first");
+    ensure_eq!(kept, sent[5..], "the youngest ten, oldest first");
     let stats = queue.stats(&few.name).await?;
     ensure_eq!((stats.dead, stats.counters.dropped), (10, 5), "dead, and dropped");
-    bury(&env, &queue, &few.name, numbered(1)).await?;
+    dead_letter_all(&env, &queue, &few.name, numbered(1)).await?;
     let stats = queue.stats(&few.name).await?;
     ensure_eq!((stats.dead, stats.counters.dropped), (10, 6), "dead, and dropped, after one more");
     redrive_all(&queue, &few.name).await?;
@@ -31,20 +31,24 @@ async fn the_dead_are_kept_so_many_and_so_long(env: Env) -> Outcome {
     Ok(())
 }
 
-/// Letters that are too old are gone whoever looks first: at the counts, at the letters, or to redrive them.
+/// Dead letters that are too old are gone whoever looks first: at the counts, at the dead letters, or to redrive them.
 async fn grow_old(env: &Env, queue: &Arc<dyn Queue>, look: usize) -> Outcome {
     let age = env.t(5.0).max(env.hiccups(10));
     let spec = QueueSpec::new(env.queue_name(&format!("brief {look}"))).dead_max_age(age);
     let name = spec.name.clone();
     queue.declare(&spec).await?;
     let before = Instant::now();
-    bury(env, queue, &name, numbered(3)).await?;
+    dead_letter_all(env, queue, &name, numbered(3)).await?;
     let died = Instant::now();
-    let letters = dead_all(queue, &name).await?;
-    ensure!(letters.len() == 3 || before.elapsed() >= age, "{} letters before their age", letters.len());
+    let dead_letters = dead_all(queue, &name).await?;
+    ensure!(
+        dead_letters.len() == 3 || before.elapsed() >= age,
+        "{} dead letters before their age",
+        dead_letters.len()
+    );
     let due = died + age + GRAIN;
     sleep_until(due + env.lateness()).await;
-    let old: Vec<_> = letters.into_iter().map(|letter| letter.id).collect();
+    let old: Vec<_> = dead_letters.into_iter().map(|dead_letter| dead_letter.id).collect();
     match look {
         0 => {
             let none = async || {
@@ -55,7 +59,7 @@ async fn grow_old(env: &Env, queue: &Arc<dyn Queue>, look: usize) -> Outcome {
         }
         1 => {
             let none = async || {
-                ensure_eq!(dead_all(queue, &name).await?.len(), 0, "letters after their age");
+                ensure_eq!(dead_all(queue, &name).await?.len(), 0, "dead letters after their age");
                 Ok(())
             };
             env.by(due, "the end of dead letters, as listed", none).await?;

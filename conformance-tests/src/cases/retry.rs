@@ -107,9 +107,9 @@ async fn fail_together(
     n: usize,
     backoff: &Backoff,
 ) -> Result<Span, Fail> {
-    let (held, mut rng) = (hold(consumer, n).await?, env.rng());
+    let (leased, mut rng) = (hold(consumer, n).await?, env.rng());
     let mut retry = || Verdict::retry(backoff.delay(1, rng.unit()), "all at once");
-    let verdicts: Vec<_> = held.into_iter().map(|delivery| (delivery.receipt, retry())).collect();
+    let verdicts: Vec<_> = leased.into_iter().map(|delivery| (delivery.receipt, retry())).collect();
     let (answers, span) = timed(consumer.settle(&verdicts)).await;
     for answer in answers? {
         ensure_eq!(answer?, Settled::Applied, "the answer to a retry");
@@ -146,16 +146,16 @@ async fn a_retry_carries_its_error_and_changes_nothing_else(env: Env) -> Outcome
     let before = first.message.clone().into_parts();
     ensure_eq!((before.last_error.as_deref(), before.retries), (None, 0), "before the first failure");
     ensure_eq!((&before.headers, &before.payload), (sent.headers(), sent.payload()), "what was sent");
-    let mut held = first;
+    let mut leased = first;
     for (retries, error) in [(1, "boom α"), (2, "boom β")] {
-        apply(&*consumer, &held, Verdict::retry(Duration::ZERO, error)).await?;
-        held = Arrival::next(&env, &*consumer).await?.delivery;
-        let after = held.message.clone().into_parts();
+        apply(&*consumer, &leased, Verdict::retry(Duration::ZERO, error)).await?;
+        leased = Arrival::next(&env, &*consumer).await?.delivery;
+        let after = leased.message.clone().into_parts();
         ensure_eq!((after.last_error.as_deref(), after.retries), (Some(error), retries), "after a failure");
         let untouched = polyqueue::Parts { last_error: None, retries: 0, ..after };
         ensure_eq!(untouched, before, "all other fields");
     }
-    ack(&*consumer, &held).await
+    ack(&*consumer, &leased).await
 }
 
 async fn others_flow_while_one_waits(env: Env) -> Outcome {

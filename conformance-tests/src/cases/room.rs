@@ -67,19 +67,19 @@ async fn a_full_queue_refuses(env: Env) -> Outcome {
     ensure_eq!(queue.stats(&name).await?.counters.refused, 23, "refused, counted");
     ensure_eq!(queue.stats(&name).await?.counters.published, 10, "published, counted");
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
-    let held = hold(&*consumer, 3).await?;
-    ensure_eq!(ids(&held), stored[..3], "what was stored, in order");
+    let leased = hold(&*consumer, 3).await?;
+    ensure_eq!(ids(&leased), stored[..3], "what was stored, in order");
     // What is in hand takes no room, nor what is delayed or dead; what comes back always enters.
     let more = publish_all(&queue, &name, numbered(3)).await?;
     let delayed = Message::new("delayed").with_delay(env.t(1.0));
     let (delayed, span) = timed(publish_one(&queue, &name, delayed)).await;
     full(publish_any(&queue, &name, Message::new("full again")).await?)?;
     let again = [Verdict::retry(Duration::ZERO, "again"), Verdict::Release { after: Duration::ZERO }];
-    for (delivery, verdict) in held.iter().zip(again) {
+    for (delivery, verdict) in leased.iter().zip(again) {
         let one = std::slice::from_ref(delivery);
         settle_all(&*consumer, one, |_| verdict.clone(), Settled::Applied).await?;
     }
-    settle_all(&*consumer, &held[2..], |_| Verdict::reject("no"), Settled::Died).await?;
+    settle_all(&*consumer, &leased[2..], |_| Verdict::reject("no"), Settled::Died).await?;
     redrive_all(&queue, &name).await?;
     let delayed = delayed?;
     let there = stored.len() + more.len() + 1;
@@ -99,9 +99,9 @@ async fn queue_holds(
     expected: BTreeSet<MessageId>,
 ) -> Outcome {
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    let held = hold(&*consumer, expected.len()).await?;
-    ensure_eq!(ids(&held).into_iter().collect::<BTreeSet<_>>(), expected, "what is there");
-    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
+    let leased = hold(&*consumer, expected.len()).await?;
+    ensure_eq!(ids(&leased).into_iter().collect::<BTreeSet<_>>(), expected, "what is there");
+    settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await?;
     counts(&queue.stats(name).await?, Counts::default(), "emptied")?;
     publish_one(queue, name, Message::new("room")).await?;
     ack(&*consumer, &receive_one(&*consumer, PATIENCE).await?).await
@@ -123,9 +123,9 @@ async fn a_full_queue_makes_room(env: Env) -> Outcome {
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     // One that was tried before is as old as it is.
     let tried = publish_one(&queue, &name, Message::new("tried").with_priority(level(1))).await?;
-    let held = vec![receive_one(&*consumer, PATIENCE).await?];
+    let leased = vec![receive_one(&*consumer, PATIENCE).await?];
     let again = Verdict::retry(Duration::ZERO, "again");
-    settle_all(&*consumer, &held, |_| again.clone(), Settled::Applied).await?;
+    settle_all(&*consumer, &leased, |_| again.clone(), Settled::Applied).await?;
     model.push((level(1), tried.clone()));
     for _ in 0..30 {
         let message = Message::new("").with_priority(level(1 + rng.below(4) as u8));
@@ -136,21 +136,22 @@ async fn a_full_queue_makes_room(env: Env) -> Outcome {
             dropped.push(model.remove(oldest).1);
         }
     }
-    let letters = dead_all(&queue, &name).await?;
-    let died: Vec<MessageId> = letters.iter().filter_map(|it| Some(it.message()?.id().clone())).collect();
+    let dead_letters = dead_all(&queue, &name).await?;
+    let died: Vec<MessageId> =
+        dead_letters.iter().filter_map(|it| Some(it.message()?.id().clone())).collect();
     ensure_eq!(died, dropped, "what died to make room, oldest death first");
-    for letter in &letters {
-        ensure_eq!(letter.reason, DeadReason::Overflow, "the reason");
-        ensure!(!letter.error.is_empty(), "no error text");
-        let attempts = u32::from(letter.message().map(Message::id) == Some(&tried));
-        ensure_eq!(letter.attempts, attempts, "attempts of {:?}", letter.id);
+    for dead_letter in &dead_letters {
+        ensure_eq!(dead_letter.reason, DeadReason::Overflow, "the reason");
+        ensure!(!dead_letter.error.is_empty(), "no error text");
+        let attempts = u32::from(dead_letter.message().map(Message::id) == Some(&tried));
+        ensure_eq!(dead_letter.attempts, attempts, "attempts of {:?}", dead_letter.id);
     }
     ensure_eq!(queue.stats(&name).await?.counters.overflowed, dropped.len() as u64, "overflowed, counted");
     model.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
     let left: Vec<MessageId> = model.into_iter().map(|(_, id)| id).collect();
-    let held = hold(&*consumer, ROOM as usize).await?;
-    ensure_eq!(ids(&held), left, "what is left, by priority");
-    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await?;
+    let leased = hold(&*consumer, ROOM as usize).await?;
+    ensure_eq!(ids(&leased), left, "what is left, by priority");
+    settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await?;
     counts(
         &queue.stats(&name).await?,
         Counts { dead: dropped.len() as u64, ..Counts::default() },
@@ -185,9 +186,9 @@ async fn a_full_queue_makes_publishers_wait(env: Env) -> Outcome {
     env.in_time("the publish for which there is room", freed.ret, waited.ret)?;
     nobody_makes_room(&env, &queue, &name).await?;
     a_batch_enters_as_room_comes(&env, &queue, &name, &*consumer, &mut sent).await?;
-    let held = hold(&*consumer, sent.len()).await?;
-    ensure_eq!(ids(&held), sent, "what is there, in order");
-    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await
+    let leased = hold(&*consumer, sent.len()).await?;
+    ensure_eq!(ids(&leased), sent, "what is there, in order");
+    settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await
 }
 
 /// Takes the next message away.
@@ -279,9 +280,9 @@ async fn a_topic_has_as_much_room_as_its_fullest_queue(env: Env) -> Outcome {
     take(&*consumer).await?;
     let id = waiting.await.map_err(|panic| panic.to_string())??;
     ensure_eq!(came_to(&env, &queue, &wide.name).await?, [id.clone()].into(), "what came to the wide one");
-    let held = hold(&*consumer, ROOM as usize).await?;
-    ensure_eq!(held.last().map(|it| it.message.id()), Some(&id), "the last in the one that was full");
-    settle_all(&*consumer, &held, |_| Verdict::Ack, Settled::Applied).await
+    let leased = hold(&*consumer, ROOM as usize).await?;
+    ensure_eq!(leased.last().map(|it| it.message.id()), Some(&id), "the last in the one that was full");
+    settle_all(&*consumer, &leased, |_| Verdict::Ack, Settled::Applied).await
 }
 
 fn declared_bound(env: &Env, name: &str, overflow: Overflow, text: &str) -> Result<QueueSpec, Fail> {

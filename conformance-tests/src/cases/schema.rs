@@ -7,7 +7,7 @@ use polyqueue::{DeadReason, Failure, Job, Message, Payload, Queue, QueueName, Ve
 use serde::{Deserialize, Serialize};
 
 use super::crew::Running;
-use super::dead_letter::only_letter;
+use super::dead_letter::only_dead_letter;
 use super::hand::PATIENCE;
 use super::worker::soon;
 use crate::verbs::{eventually, publish_one};
@@ -68,7 +68,11 @@ async fn another_schema_version_is_told(env: Env) -> Outcome {
     warned.stop().await?;
     let passed = |n| (n, Some("2.0.0".to_owned()), Some("kept".to_owned()), welcome("").payload().clone());
     ensure_eq!(*seen.lock(), [passed(1), passed(2)], "what the tolerant handler saw");
-    ensure_eq!(only_letter(&queue, &tolerant).await?.reason, DeadReason::Undecodable, "what does not decode");
+    ensure_eq!(
+        only_dead_letter(&queue, &tolerant).await?.reason,
+        DeadReason::Undecodable,
+        "what does not decode"
+    );
     rejected_by_version(&env, &queue, &name, reader(Versions::Reject)).await?;
     ensure_eq!(
         seen.lock().len(),
@@ -87,9 +91,9 @@ async fn rejected_by_version(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName
     })
     .await?;
     strict.stop().await?;
-    let letter = only_letter(queue, name).await?;
-    ensure_eq!((letter.reason, letter.attempts), (DeadReason::Rejected, 1), "reason and attempts");
-    ensure!(letter.error.contains("2.0.0"), "{:?} does not name the version", letter.error);
+    let dead_letter = only_dead_letter(queue, name).await?;
+    ensure_eq!((dead_letter.reason, dead_letter.attempts), (DeadReason::Rejected, 1), "reason and attempts");
+    ensure!(dead_letter.error.contains("2.0.0"), "{:?} does not name the version", dead_letter.error);
     Ok(())
 }
 

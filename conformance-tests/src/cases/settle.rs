@@ -17,18 +17,18 @@ async fn an_ack_counts_once(env: Env) -> Outcome {
     let (queue, name) = env.declared("once").await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     publish_all(&queue, &name, numbered(3)).await?;
-    let held = hold(&*consumer, 3).await?;
+    let leased = hold(&*consumer, 3).await?;
     for answer in [Settled::Applied, Settled::AlreadySettled, Settled::AlreadySettled] {
         ensure_eq!(
-            settle_one(&*consumer, &held[0].receipt, Verdict::Ack).await?,
+            settle_one(&*consumer, &leased[0].receipt, Verdict::Ack).await?,
             answer,
             "one after the other"
         );
     }
-    let ack = || settle_one(&*consumer, &held[1].receipt, Verdict::Ack);
+    let ack = || settle_one(&*consumer, &leased[1].receipt, Verdict::Ack);
     let (one, two) = tokio::join!(ack(), ack());
     one_applied("two tasks at once", vec![one?, two?])?;
-    let same = || (held[2].receipt.clone(), Verdict::Ack);
+    let same = || (leased[2].receipt.clone(), Verdict::Ack);
     let answers = consumer.settle(&[same(), same(), same()]).await?;
     one_applied("one call", answers.into_iter().collect::<polyqueue::Result<_>>()?)?;
     let counters = queue.stats(&name).await?.counters;
@@ -51,9 +51,9 @@ async fn the_first_verdict_stands(env: Env) -> Outcome {
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     let stranger = queue.subscribe(&steady(&env, &elsewhere)).await?;
     publish_all(&queue, &name, numbered(2)).await?;
-    let held = hold(&*consumer, 2).await?;
+    let leased = hold(&*consumer, 2).await?;
     let retry = || Verdict::retry(Duration::ZERO, "again");
-    let of = |i: usize| held[i].receipt.clone();
+    let of = |i: usize| leased[i].receipt.clone();
     ensure_eq!(
         settle_one(&*stranger, &of(0), Verdict::Ack).await?,
         Settled::LeaseLost,
@@ -70,7 +70,7 @@ async fn the_first_verdict_stands(env: Env) -> Outcome {
         ensure_eq!(settle_one(&*consumer, &receipt, verdict.clone()).await?, answer, "{verdict:?}");
     }
     let again = receive_one(&*consumer, PATIENCE).await?;
-    ensure_eq!((again.message.id(), again.attempt), (held[1].message.id(), 2), "the retried one");
+    ensure_eq!((again.message.id(), again.attempt), (leased[1].message.id(), 2), "the retried one");
     ensure_eq!(
         settle_one(&*consumer, &of(1), Verdict::Ack).await?,
         Settled::AlreadySettled,
@@ -92,13 +92,13 @@ async fn each_item_has_its_own_answer(env: Env) -> Outcome {
     publish_all(&queue, &name, numbered(98)).await?;
     let stale = receive_one(&*consumer, PATIENCE).await?;
     sleep_until(lease_over(Instant::now(), brief(&env))).await;
-    let held = hold(&*consumer, 98).await?;
-    once_each(ids(&held))?;
-    settle_all(&*consumer, &held[..1], |_| Verdict::Ack, Settled::Applied).await?;
+    let leased = hold(&*consumer, 98).await?;
+    once_each(ids(&leased))?;
+    settle_all(&*consumer, &leased[..1], |_| Verdict::Ack, Settled::Applied).await?;
     let ack = |receipt: &Receipt| (receipt.clone(), Verdict::Ack);
-    let mut verdicts: Vec<_> = held[1..].iter().map(|it| ack(&it.receipt)).collect();
+    let mut verdicts: Vec<_> = leased[1..].iter().map(|it| ack(&it.receipt)).collect();
     verdicts.insert(31, ack(&stale.receipt));
-    verdicts.insert(57, ack(&held[0].receipt));
+    verdicts.insert(57, ack(&leased[0].receipt));
     verdicts.insert(83, ack(&Receipt::new("no backend made this \u{1F980}")));
     let answers = consumer.settle(&verdicts).await?;
     ensure_eq!(answers.len(), 100, "answers");
@@ -117,21 +117,21 @@ async fn acks_out_of_order_settle_only_their_own(env: Env) -> Outcome {
     let (queue, name) = env.declared("shuffled").await?;
     let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     publish_all(&queue, &name, numbered(20)).await?;
-    let held = hold(&*consumer, 20).await?;
+    let leased = hold(&*consumer, 20).await?;
     let mut order: Vec<usize> = (0..20).collect();
     env.rng().shuffle(&mut order);
     order.retain(|&i| i != 19 && i != 2);
     let (acked, left) = order.split_at(9);
     for &i in [19, 2].iter().chain(acked) {
         ensure_eq!(
-            settle_one(&*consumer, &held[i].receipt, Verdict::Ack).await?,
+            settle_one(&*consumer, &leased[i].receipt, Verdict::Ack).await?,
             Settled::Applied,
             "ack of {i}"
         );
     }
     sleep_until(lease_over(Instant::now(), brief(&env))).await;
     let again = drain_to_sentinel(&env, &queue, &name).await?;
-    let unacked = left.iter().map(|&i| held[i].message.id().clone()).collect();
+    let unacked = left.iter().map(|&i| leased[i].message.id().clone()).collect();
     ensure_eq!(once_each(again)?, unacked, "what came back after the leases ended");
     Ok(())
 }
@@ -141,8 +141,8 @@ async fn an_ack_survives_the_broker(env: Env) -> Outcome {
     let faults = env.faults().await?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
     publish_all(&queue, &name, numbered(400)).await?;
-    let held = hold(&*consumer, 400).await?;
-    let (old, young) = held.split_at(200);
+    let leased = hold(&*consumer, 400).await?;
+    let (old, young) = leased.split_at(200);
     acked(&*consumer, old).await?;
     let done = Instant::now();
     sleep(env.info().ack_window + env.lateness()).await;
@@ -171,9 +171,9 @@ async fn an_ack_survives_the_broker(env: Env) -> Outcome {
 }
 
 /// Acks one by one; when each was answered.
-async fn acked(consumer: &dyn Consumer, held: &[Delivery]) -> Result<Vec<(MessageId, Instant)>, Fail> {
-    let mut acked = Vec::with_capacity(held.len());
-    for delivery in held {
+async fn acked(consumer: &dyn Consumer, leased: &[Delivery]) -> Result<Vec<(MessageId, Instant)>, Fail> {
+    let mut acked = Vec::with_capacity(leased.len());
+    for delivery in leased {
         settle_all(consumer, std::slice::from_ref(delivery), |_| Verdict::Ack, Settled::Applied).await?;
         acked.push((delivery.message.id().clone(), Instant::now()));
     }
@@ -210,9 +210,9 @@ async fn a_dropped_settle_has_an_effect_or_none(env: Env) -> Outcome {
     let consumer = queue.subscribe(&expiring(&env, &name)).await?;
     env.note_fault();
     publish_all(&queue, &name, numbered(2 * POLLS)).await?;
-    let held = hold(&*consumer, 2 * POLLS).await?;
+    let leased = hold(&*consumer, 2 * POLLS).await?;
     let mut done = Vec::new();
-    for (i, delivery) in held.iter().enumerate() {
+    for (i, delivery) in leased.iter().enumerate() {
         let verdict = [(delivery.receipt.clone(), Verdict::Ack)];
         let mut settled = poll_then_drop(consumer.settle(&verdict), i / 2).await.is_some();
         if i % 2 == 1 {
@@ -233,8 +233,8 @@ async fn a_dropped_settle_has_an_effect_or_none(env: Env) -> Outcome {
     let again = once_each(drain_to_sentinel(&env, &other, &name).await?)?;
     let twice: Vec<_> = done.iter().filter(|id| again.contains(id)).collect();
     ensure!(twice.is_empty(), "settled Ok, and handed out again: {twice:?}");
-    let strange: Vec<_> = again.iter().filter(|id| !ids(&held).contains(id)).collect();
-    ensure!(strange.is_empty(), "came and was never held: {strange:?}");
+    let strange: Vec<_> = again.iter().filter(|id| !ids(&leased).contains(id)).collect();
+    ensure!(strange.is_empty(), "came and was never leased: {strange:?}");
     let acked = queue.stats(&name).await?.counters.acked;
     ensure!(
         acked <= 2 * POLLS as u64 - again.len() as u64,

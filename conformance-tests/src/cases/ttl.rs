@@ -10,7 +10,7 @@ use polyqueue::{
 use tokio::time::{Instant, sleep_until};
 
 use super::arrival::{ack, attentive, timed};
-use super::dead_letter::only_letter;
+use super::dead_letter::only_dead_letter;
 use super::hand::{
     Counts, GRAIN, PATIENCE, brief, counts, expiring, hold, level, lifetime, nothing_else_is_ready, outlived,
     redrive_all, steady,
@@ -22,11 +22,14 @@ use crate::verbs::{
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 /// A record of a message that expired after so many hand-outs.
-pub(super) fn expired(letter: &DeadLetter, id: &MessageId, attempts: u32) -> Outcome {
-    ensure_eq!(letter.message().map(Message::id), Some(id), "the dead letter");
-    ensure_eq!(letter.reason, DeadReason::Expired, "its reason");
-    ensure_eq!(letter.attempts, attempts, "its attempts");
-    ensure!(Some(letter.died_at) >= letter.first_published_at, "it died before it was published: {letter:?}");
+pub(super) fn expired(dead_letter: &DeadLetter, id: &MessageId, attempts: u32) -> Outcome {
+    ensure_eq!(dead_letter.message().map(Message::id), Some(id), "the dead letter");
+    ensure_eq!(dead_letter.reason, DeadReason::Expired, "its reason");
+    ensure_eq!(dead_letter.attempts, attempts, "its attempts");
+    ensure!(
+        Some(dead_letter.died_at) >= dead_letter.first_published_at,
+        "it died before it was published: {dead_letter:?}"
+    );
     Ok(())
 }
 
@@ -42,13 +45,14 @@ async fn nobody_reads_and_it_dies_in_time(env: Env) -> Outcome {
         counts(&queue.stats(&name).await?, Counts { dead: 1, ..Counts::default() }, "after its time")
     })
     .await?;
-    let letter = only_letter(&queue, &name).await?;
-    expired(&letter, &id, 0)?;
-    ensure_eq!((letter.error.as_str(), &letter.queue), ("expired", &name), "error and queue");
-    let kept = letter.message().ok_or("the record holds no message")?;
+    let dead_letter = only_dead_letter(&queue, &name).await?;
+    expired(&dead_letter, &id, 0)?;
+    ensure_eq!((dead_letter.error.as_str(), &dead_letter.queue), ("expired", &name), "error and queue");
+    let kept = dead_letter.message().ok_or("the record holds no message")?;
     super::dead_letter::same_content(kept, &message)?;
     ensure_eq!(kept.ttl(), Some(ttl), "the ttl in the record");
-    let died = letter.died_at - letter.first_published_at.ok_or("the record does not say when it began")?;
+    let died = dead_letter.died_at
+        - dead_letter.first_published_at.ok_or("the record does not say when it began")?;
     ensure!(died.to_std().unwrap_or_default() + GRAIN >= ttl, "dead after {died}, its ttl was {ttl:?}");
     Ok(())
 }
@@ -82,16 +86,18 @@ async fn all_expired(
     ids: &[MessageId],
     attempts: u32,
 ) -> Outcome {
-    let letters = eventually(env, PATIENCE, "all expired", || async {
-        let letters = dead_all(queue, name).await?;
-        Ok((letters.len() == ids.len()).then_some(letters))
+    let dead_letters = eventually(env, PATIENCE, "all expired", || async {
+        let dead_letters = dead_all(queue, name).await?;
+        Ok((dead_letters.len() == ids.len()).then_some(dead_letters))
     })
     .await?;
-    let letters: BTreeMap<_, _> =
-        letters.iter().filter_map(|letter| Some((letter.message()?.id(), letter))).collect();
+    let dead_letters: BTreeMap<_, _> = dead_letters
+        .iter()
+        .filter_map(|dead_letter| Some((dead_letter.message()?.id(), dead_letter)))
+        .collect();
     for id in ids {
-        let letter = letters.get(id).ok_or_else(|| format!("{id} is no dead letter"))?;
-        expired(letter, id, attempts)?;
+        let dead_letter = dead_letters.get(id).ok_or_else(|| format!("{id} is no dead letter"))?;
+        expired(dead_letter, id, attempts)?;
     }
     Ok(())
 }
@@ -103,11 +109,11 @@ async fn a_lease_goes_on_past_the_end(env: Env) -> Outcome {
     let (ids, published) = timed(publish_all(&queue, &name, batch.to_vec())).await;
     let ids = ids?;
     let consumer = queue.subscribe(&steady(&env, &name)).await?;
-    let held = hold(&*consumer, 3).await?;
+    let leased = hold(&*consumer, 3).await?;
     let forgotten = forgotten(&env, &queue, &name, ttl).await?;
     sleep_until(outlived(published, ttl) + env.t(1.0)).await;
-    for letter in dead_all(&queue, &name).await? {
-        let its = letter.message().map(Message::id);
+    for dead_letter in dead_all(&queue, &name).await? {
+        let its = dead_letter.message().map(Message::id);
         ensure!(its == Some(forgotten.message.id()), "dead in somebody's hands: {its:?}");
     }
     let verdicts = [
@@ -115,22 +121,22 @@ async fn a_lease_goes_on_past_the_end(env: Env) -> Outcome {
         (Verdict::retry(Duration::ZERO, "too late"), Settled::Died),
         (Verdict::Release { after: Duration::ZERO }, Settled::Applied),
     ];
-    for (delivery, (verdict, expected)) in held.iter().zip(verdicts) {
+    for (delivery, (verdict, expected)) in leased.iter().zip(verdicts) {
         let text = format!("{verdict:?} past the end");
         ensure_eq!(settle_one(&*consumer, &delivery.receipt, verdict).await?, expected, "{text}");
     }
     let over = forgotten.lease_until + GRAIN + env.lateness();
     sleep_until(over).await;
     receive_none(&*consumer, Duration::ZERO).await?;
-    let letters = eventually(&env, PATIENCE, "three expired", || async {
-        let letters = dead_all(&queue, &name).await?;
-        Ok((letters.len() == 3).then_some(letters))
+    let dead_letters = eventually(&env, PATIENCE, "three expired", || async {
+        let dead_letters = dead_all(&queue, &name).await?;
+        Ok((dead_letters.len() == 3).then_some(dead_letters))
     })
     .await?;
     for (id, attempts) in [(&ids[1], 1), (&ids[2], 0), (forgotten.message.id(), 1)] {
-        let of_it = |letter: &&DeadLetter| letter.message().map(Message::id) == Some(id);
-        let letter = letters.iter().find(of_it).ok_or_else(|| format!("{id} is no dead letter"))?;
-        expired(letter, id, attempts)?;
+        let of_it = |dead_letter: &&DeadLetter| dead_letter.message().map(Message::id) == Some(id);
+        let dead_letter = dead_letters.iter().find(of_it).ok_or_else(|| format!("{id} is no dead letter"))?;
+        expired(dead_letter, id, attempts)?;
     }
     nothing_else_is_ready(&queue, &name, &*consumer).await
 }
@@ -145,7 +151,7 @@ async fn forgotten(
     let consumer: Box<dyn Consumer> = queue.subscribe(&expiring(env, name)).await?;
     publish_one(queue, name, Message::new("forgotten").with_ttl(ttl.min(brief(env) / 2))).await?;
     let delivery = receive_one(&*consumer, PATIENCE).await?;
-    // Held open for as long as the lease runs: a consumer that is gone may end it.
+    // Kept open for as long as the lease runs: a consumer that is gone may end it.
     let end = delivery.lease_until + env.lateness();
     tokio::spawn(async move {
         sleep_until(end).await;
@@ -200,15 +206,15 @@ async fn it_counts_from_the_publish_all_the_time(env: Env) -> Outcome {
     let end = outlived(first, ttl).max(outlived(second, ttl)).max(retry + 2 * ttl + GRAIN);
     sleep_until(end + env.lateness()).await;
     receive_none(&*consumer, Duration::ZERO).await?;
-    let letters = eventually(&env, PATIENCE, "both expired", || async {
-        let letters = dead_all(&queue, &name).await?;
-        Ok((letters.len() == 2).then_some(letters))
+    let dead_letters = eventually(&env, PATIENCE, "both expired", || async {
+        let dead_letters = dead_all(&queue, &name).await?;
+        Ok((dead_letters.len() == 2).then_some(dead_letters))
     })
     .await?;
     for (id, attempts) in [(&retried, 1), (&delayed, 0)] {
-        let of_it = |letter: &&DeadLetter| letter.message().map(Message::id) == Some(id);
-        let letter = letters.iter().find(of_it).ok_or_else(|| format!("{id} is no dead letter"))?;
-        expired(letter, id, attempts)?;
+        let of_it = |dead_letter: &&DeadLetter| dead_letter.message().map(Message::id) == Some(id);
+        let dead_letter = dead_letters.iter().find(of_it).ok_or_else(|| format!("{id} is no dead letter"))?;
+        expired(dead_letter, id, attempts)?;
     }
     redriven_they_live_anew(&env, &queue, &name, ttl).await
 }

@@ -36,11 +36,12 @@ struct Obituary {
 async fn hook(seen: Arc<Obituary>, death: Death) {
     let call = seen.calls.fetch_add(1, SeqCst);
     let id = death.message.id();
-    let letters = match dead_all(&seen.queue, &death.queue).await {
-        Ok(letters) => letters,
+    let dead_letters = match dead_all(&seen.queue, &death.queue).await {
+        Ok(dead_letters) => dead_letters,
         Err(fail) => panics(format!("the hook cannot list the dead letters: {fail}")),
     };
-    if letters.iter().any(|letter| letter.message().is_some_and(|message| message.id() == id)) {
+    if dead_letters.iter().any(|dead_letter| dead_letter.message().is_some_and(|message| message.id() == id))
+    {
         seen.readable.lock().push(id.clone());
     }
     match call {

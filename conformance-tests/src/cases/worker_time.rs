@@ -94,10 +94,10 @@ async fn stopped(env: &Env, running: Running, within: Duration) -> Result<polyqu
 /// What is ready now is exactly `n` messages, on attempt 1: nothing was burned. Acks them.
 async fn unburned(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName, n: usize) -> Outcome {
     let consumer = queue.subscribe(&steady(env, name)).await?;
-    let held = hold(&*consumer, n).await?;
-    let attempts: Vec<u32> = held.iter().map(|it| it.attempt).collect();
+    let leased = hold(&*consumer, n).await?;
+    let attempts: Vec<u32> = leased.iter().map(|it| it.attempt).collect();
     ensure_eq!(attempts, vec![1; n], "attempts after a stop, which burns none");
-    settle_all(&*consumer, &held, |_| polyqueue::Verdict::Ack, polyqueue::Settled::Applied).await?;
+    settle_all(&*consumer, &leased, |_| polyqueue::Verdict::Ack, polyqueue::Settled::Applied).await?;
     nothing_else_is_ready(queue, name, &*consumer).await
 }
 

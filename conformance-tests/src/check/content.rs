@@ -66,9 +66,9 @@ fn dead_letter(
     seen: &Seen<'_>,
     found: &mut Found,
 ) {
-    let letter = &seen.dead.letter;
-    if letter.queue != *queue {
-        found.add("H12", format!("{id} is a dead letter of {queue} that says {}", letter.queue));
+    let dead_letter = &seen.dead.record;
+    if dead_letter.queue != *queue {
+        found.add("H12", format!("{id} is a dead letter of {queue} that says {}", dead_letter.queue));
     }
     if seen.dead.envelope.as_ref().is_some_and(|envelope| !known(life, envelope)) {
         found.add("H12", format!("{id} is a changed dead letter of {queue}: {:?}", seen.dead.envelope));
@@ -78,7 +78,7 @@ fn dead_letter(
     if life.single().is_none() || !view.trusts(seen.inv) || !plain {
         return;
     }
-    if letter.redriven != 0 || letter.total_attempts != letter.attempts {
+    if dead_letter.redriven != 0 || dead_letter.total_attempts != dead_letter.attempts {
         let text = format!("{id}, dead in {queue}, was never redriven, but its record says so");
         found.add("H12", text);
     }
@@ -93,7 +93,7 @@ fn reasoned(
     seen: &Seen<'_>,
     found: &mut Found,
 ) {
-    let letter = &seen.dead.letter;
+    let dead_letter = &seen.dead.record;
     let rejected = |refusal: Refusal| {
         let mut verdicts = life.holds.iter().flat_map(|hold| &hold.verdicts);
         verdicts.any(|given| {
@@ -101,40 +101,40 @@ fn reasoned(
                 && matches!(given.verdict, Verdict::DeadLetter { reason, .. } if *reason == refusal)
         })
     };
-    let good = match letter.reason {
+    let good = match dead_letter.reason {
         DeadReason::Rejected => rejected(Refusal::Rejected),
         DeadReason::Undecodable => rejected(Refusal::Undecodable),
         DeadReason::MaxAttempts => {
             let own = seen.dead.envelope.as_ref().and_then(|envelope| envelope.max_attempts);
-            line.agreed_max(own).is_none_or(|max| letter.attempts == max)
+            line.agreed_max(own).is_none_or(|max| dead_letter.attempts == max)
         }
         DeadReason::Expired => life.may_expire_before(seen.ret.at),
         DeadReason::Overflow => line.overflows(),
         _ => true,
     };
     if !good {
-        let (reason, attempts) = (letter.reason, letter.attempts);
+        let (reason, attempts) = (dead_letter.reason, dead_letter.attempts);
         found.add("H12", format!("{id} died in {queue} of {reason} at attempt {attempts}, for no reason"));
     }
-    let held = |hold: &&Hold<'_>| !hold.released() && hold.inv.seq < seen.inv.seq;
-    let most = life.holds.iter().filter(held).count() + line.hidden.len();
-    let least = life.holds.iter().filter(held).filter(|hold| hold.ret.seq < seen.inv.seq).count();
-    if !(least..=most).contains(&(letter.attempts as usize)) {
-        let text = format!("{id}, dead in {queue}, says {} attempts, it had {least}", letter.attempts);
+    let leased = |hold: &&Hold<'_>| !hold.released() && hold.inv.seq < seen.inv.seq;
+    let most = life.holds.iter().filter(leased).count() + line.hidden.len();
+    let least = life.holds.iter().filter(leased).filter(|hold| hold.ret.seq < seen.inv.seq).count();
+    if !(least..=most).contains(&(dead_letter.attempts as usize)) {
+        let text = format!("{id}, dead in {queue}, says {} attempts, it had {least}", dead_letter.attempts);
         found.add("H12", text);
     }
 }
 
-/// The record keeps the error of the verdict that buried it.
+/// The record keeps the error of the verdict that dead-lettered it.
 fn last_words((queue, id): (&QueueName, &MessageId), life: &Life<'_>, seen: &Seen<'_>, found: &mut Found) {
     let last = life.holds.iter().flat_map(|hold| &hold.verdicts).rfind(|given| given.took_effect());
     let Some(given) = last.filter(|given| given.is_last() && given.span.before(seen.inv)) else { return };
-    if seen.dead.letter.reason == DeadReason::Expired {
+    if seen.dead.record.reason == DeadReason::Expired {
         return;
     }
     let (Verdict::Retry { error, .. } | Verdict::DeadLetter { error, .. }) = given.verdict else { return };
-    if seen.dead.letter.error != cut_error(error.clone()) {
-        let shown = &seen.dead.letter.error;
+    if seen.dead.record.error != cut_error(error.clone()) {
+        let shown = &seen.dead.record.error;
         found.add("H12", format!("{id} died in {queue} of {error:?}, its record says {shown:?}"));
     }
 }

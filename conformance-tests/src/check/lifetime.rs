@@ -12,7 +12,7 @@ pub(super) fn check(view: &View<'_>, bounds: &Bounds, found: &mut Found) {
         if let Some(late) = outlived(view, bounds, life, publish) {
             found.add("H21", format!("{id} came out of {queue} {late:?} after its time to live"));
         }
-        let expired = life.deaths.iter().filter(|seen| seen.dead.letter.reason == DeadReason::Expired);
+        let expired = life.deaths.iter().filter(|seen| seen.dead.record.reason == DeadReason::Expired);
         for seen in expired.filter(|seen| !life.redriven_before(seen.ret) && seen.ret.at < end) {
             let early = end - seen.ret.at;
             found.add("H21", format!("{id} expired in {queue} {early:?} before the end of its time to live"));

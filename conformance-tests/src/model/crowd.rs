@@ -151,11 +151,11 @@ impl Scene {
         while !self.closing.load(SeqCst) {
             queue.stats(&self.name).await?;
             let page = queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(500)).await?;
-            if let Some(letter) = rng.pick(&page.letters).filter(|_| page.letters.len() > 4) {
-                if let Some(message) = letter.message() {
+            if let Some(dead_letter) = rng.pick(&page.letters).filter(|_| page.letters.len() > 4) {
+                if let Some(message) = dead_letter.message() {
                     self.unfinished.lock().insert(message.id().clone());
                 }
-                queue.redrive(&self.name, std::slice::from_ref(&letter.id)).await?;
+                queue.redrive(&self.name, std::slice::from_ref(&dead_letter.id)).await?;
             }
             sleep(self.env.tick() + self.some(&mut rng, 1_000)).await;
         }

@@ -300,12 +300,12 @@ impl Driver {
 
     async fn dead(&mut self) -> Judgement {
         let inv = Instant::now();
-        let (mut letters, mut pages) = (Vec::new(), 0);
+        let (mut dead_letters, mut pages) = (Vec::new(), 0);
         let mut page = Page::first(2);
         loop {
             let listed = self.queue.dead_letters(&self.name, &DeadFilter::all(), page).await;
             let listed = good("the listing of dead letters", listed)?;
-            letters.extend(listed.letters);
+            dead_letters.extend(listed.letters);
             pages += 1;
             match listed.next {
                 Some(cursor) if pages < 1_000 => page = Page::after(cursor, 2),
@@ -313,7 +313,7 @@ impl Driver {
                 None => break,
             }
         }
-        dead::judge_listing(&mut self.model, until_now(inv), &letters, pages)
+        dead::judge_listing(&mut self.model, until_now(inv), &dead_letters, pages)
     }
 
     /// Ids of dead letters, one of four of one that is gone, if any is.

@@ -18,7 +18,7 @@ pub(super) fn judge(model: &mut Model, call: Span, what: Purge, removed: u64) ->
     if what == Purge::Dead {
         model.coverage.note_if(!model.dead.is_empty(), "purge of dead letters");
         let dead: Vec<DeadLettered> = std::mem::take(&mut model.dead);
-        dead.iter().for_each(|letter| model.messages[letter.message].place = Place::Gone);
+        dead.iter().for_each(|dead_letter| model.messages[dead_letter.message].place = Place::Gone);
         return as_many(removed, dead.len() as u64);
     }
     let all = counts(model, call);

@@ -18,7 +18,7 @@ const VIRTUAL_PROGRAMS: u64 = 2_000;
 const RECORDED_PROGRAMS: u64 = 20;
 /// Programs in real time, and how many run at once.
 const REAL_PROGRAMS: u64 = 100;
-const LANES: u64 = 8;
+const REAL_CLIENTS: u64 = 8;
 /// How often each obligation must be met. Where a seed has not met one, more programs are tried, up to so many times as many:
 /// what is rare may be missed by chance, but not for long.
 const VIRTUAL_TIMES: u64 = 20;
@@ -87,7 +87,7 @@ pub(crate) async fn in_virtual_time(env: Env) -> Outcome {
 /// C-MOD-02: each answer is one of those that the contract and the clocks allow.
 pub(crate) async fn in_real_time(env: Env) -> Outcome {
     let mut benches = Vec::new();
-    for _ in 0..LANES {
+    for _ in 0..REAL_CLIENTS {
         benches.push(Bench::tolerant(env.open().await?, &env));
     }
     let mut rng = env.rng();
@@ -95,7 +95,7 @@ pub(crate) async fn in_real_time(env: Env) -> Outcome {
     for _ in 0..MORE {
         let seeds: Vec<u64> = (0..REAL_PROGRAMS).map(|_| rng.u64()).collect();
         let next = AtomicUsize::new(0);
-        for part in try_join_all(benches.iter().map(|bench| lane(bench, &seeds, &next))).await? {
+        for part in try_join_all(benches.iter().map(|bench| client(bench, &seeds, &next))).await? {
             coverage.add(&part);
         }
         if coverage.missing(OBLIGATIONS, REAL_TIMES).is_empty() {
@@ -106,7 +106,7 @@ pub(crate) async fn in_real_time(env: Env) -> Outcome {
 }
 
 /// One client that drives program after program.
-async fn lane(bench: &Bench, seeds: &[u64], next: &AtomicUsize) -> Result<Coverage, Fail> {
+async fn client(bench: &Bench, seeds: &[u64], next: &AtomicUsize) -> Result<Coverage, Fail> {
     let mut coverage = Coverage::default();
     while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed)) {
         coverage.add(&try_seed(bench, *seed, SHRINKING).await?);

@@ -59,14 +59,14 @@ fn h12_a_dead_letter_says_why() {
         s.settle(1, &receipt, Verdict::reject("no"), 4..5, Settled::Died);
         s
     };
-    for (letter, rules) in [
-        (script::letter_of("a", DeadReason::Rejected, 1, "no"), vec![]),
-        (script::letter_of("a", DeadReason::Rejected, 1, "yes"), vec!["H12"]),
-        (script::letter_of("a", DeadReason::Rejected, 2, "no"), vec!["H12"]),
-        (script::letter_of("a", DeadReason::MaxAttempts, 1, "no"), vec!["H12"]),
+    for (dead_letter, rules) in [
+        (script::dead_letter_of("a", DeadReason::Rejected, 1, "no"), vec![]),
+        (script::dead_letter_of("a", DeadReason::Rejected, 1, "yes"), vec!["H12"]),
+        (script::dead_letter_of("a", DeadReason::Rejected, 2, "no"), vec!["H12"]),
+        (script::dead_letter_of("a", DeadReason::MaxAttempts, 1, "no"), vec!["H12"]),
     ] {
         let mut s = died();
-        s.dead(6..7, &[letter]);
+        s.dead(6..7, &[dead_letter]);
         assert_eq!(broken(&s), rules);
     }
 }

@@ -2,7 +2,7 @@
 
 use polyqueue::{DeadReason, Message, Overflow, QueueSpec, Settled, Verdict};
 
-use super::script::{Script, letter_of, message, queue};
+use super::script::{Script, dead_letter_of, message, queue};
 use super::{broken, good, ms};
 
 fn mortal() -> Message {
@@ -25,7 +25,7 @@ fn h21_nothing_expires_before_its_time() {
     for (listed, rules) in [(48..49, vec!["H12", "H21"]), (49..50, vec![])] {
         let mut s = Script::default();
         s.store(queue(), mortal(), 0..1);
-        s.dead(listed, &[letter_of("a", DeadReason::Expired, 0, "expired")]);
+        s.dead(listed, &[dead_letter_of("a", DeadReason::Expired, 0, "expired")]);
         assert_eq!(broken(&s), rules);
     }
 }
@@ -35,7 +35,7 @@ fn h21_a_redriven_message_lives_anew() {
     let mut s = Script::default();
     s.subscribe(1, 3);
     s.store(queue(), mortal(), 0..1);
-    s.dead(60..61, &[letter_of("a", DeadReason::Expired, 0, "expired")]);
+    s.dead(60..61, &[dead_letter_of("a", DeadReason::Expired, 0, "expired")]);
     s.redrive("a", 62..63);
     s.receive(1, 70..71, &[("a", 1)]);
     good(&s);
@@ -76,7 +76,7 @@ fn h12_nothing_makes_room_where_nothing_must() {
         let mut s = Script::default();
         s.declare(QueueSpec::new(queue()).bound(1, overflow), 0..0);
         s.store(queue(), message("a"), 0..1);
-        s.dead(2..3, &[letter_of("a", DeadReason::Overflow, 0, "dropped to make room")]);
+        s.dead(2..3, &[dead_letter_of("a", DeadReason::Overflow, 0, "dropped to make room")]);
         assert_eq!(broken(&s), rules);
     }
 }

@@ -254,8 +254,8 @@ impl Script {
         self.call(at..at, Call::EndConsumer { queue: queue(), consumer });
     }
 
-    pub(super) fn dead(&mut self, when: Range<u64>, letters: &[DeadLetter]) {
-        let mut listed: Vec<Dead> = letters.iter().map(Dead::from).collect();
+    pub(super) fn dead(&mut self, when: Range<u64>, dead_letters: &[DeadLetter]) {
+        let mut listed: Vec<Dead> = dead_letters.iter().map(Dead::from).collect();
         for dead in &mut listed {
             let name = dead.message.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
             dead.envelope = self.envelopes.get(&name).cloned();
@@ -302,11 +302,11 @@ pub(super) fn message(name: &str) -> Message {
     Message::new(name.to_owned()).with_id(id(name))
 }
 
-pub(super) fn letter(name: &str, reason: DeadReason, attempts: u32) -> DeadLetter {
-    letter_of(name, reason, attempts, "")
+pub(super) fn dead_letter(name: &str, reason: DeadReason, attempts: u32) -> DeadLetter {
+    dead_letter_of(name, reason, attempts, "")
 }
 
-pub(super) fn letter_of(name: &str, reason: DeadReason, attempts: u32, error: &str) -> DeadLetter {
+pub(super) fn dead_letter_of(name: &str, reason: DeadReason, attempts: u32, error: &str) -> DeadLetter {
     DeadLetter {
         id: DeadId::new(name),
         queue: queue(),

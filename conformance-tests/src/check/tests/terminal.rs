@@ -2,19 +2,19 @@
 
 use polyqueue::{DeadReason, Extended, Settled, Verdict};
 
-use super::script::{self, LEASE, Script, letter};
+use super::script::{self, LEASE, Script, dead_letter};
 use super::{breaks, broken, good, simple};
 
 #[test]
 fn h3_an_acked_message_is_no_dead_letter() {
     let mut s = simple();
     let mut before = s.clone();
-    s.dead(6..7, &[letter("a", DeadReason::MaxAttempts, 3)]);
+    s.dead(6..7, &[dead_letter("a", DeadReason::MaxAttempts, 3)]);
     breaks("H3", &s);
     before.publish("b", 5, 0, 5..6);
     let receipt = before.receive(1, 7..8, &[("b", 1)]).remove(0);
     before.settle(1, &receipt, Verdict::reject("no"), 9..10, Settled::Died);
-    before.dead(11..12, &[script::letter_of("b", DeadReason::Rejected, 1, "no")]);
+    before.dead(11..12, &[script::dead_letter_of("b", DeadReason::Rejected, 1, "no")]);
     good(&before);
 }
 
@@ -42,7 +42,7 @@ fn h10_a_redriven_message_may_come_again() {
     s.publish("a", 5, 0, 0..1);
     let receipt = s.receive(1, 2..3, &[("a", 1)]).remove(0);
     s.settle(1, &receipt, Verdict::reject("no"), 4..5, Settled::Died);
-    s.dead(6..7, &[script::letter_of("a", DeadReason::Rejected, 1, "no")]);
+    s.dead(6..7, &[script::dead_letter_of("a", DeadReason::Rejected, 1, "no")]);
     let mut not = s.clone();
     s.redrive("a", 8..9);
     s.receive(1, 10..11, &[("a", 1)]);

@@ -53,7 +53,7 @@ fn h18_a_receiver_that_was_busy_is_no_witness() {
 
 #[test]
 fn h18_covers_retries_and_ends_of_leases() {
-    let held = || {
+    let leased = || {
         let mut s = Script::default();
         s.subscribe(1, 3);
         s.subscribe(2, 3);
@@ -62,12 +62,12 @@ fn h18_covers_retries_and_ends_of_leases() {
         s
     };
     for (ret, rules) in [(102, vec![]), (110, vec!["H18"])] {
-        let mut s = held();
+        let mut s = leased();
         s.receive(2, 50..ret, &[("a", 2)]);
         assert_eq!(broken(&s), rules);
     }
     for (ret, rules) in [(54, vec![]), (60, vec!["H18"])] {
-        let mut s = held();
+        let mut s = leased();
         let receipt = s.receipt_of("a");
         s.settle(1, &receipt, Verdict::retry(ms(50), "e"), 4..4, Settled::Applied);
         s.receive_again(2, 50..ret, "a", 2, 1, "e");

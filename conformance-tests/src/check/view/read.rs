@@ -209,10 +209,10 @@ impl<'a> Reading<'a> {
 
     fn read_listing(&mut self, event: &'a Event, queue: &'a QueueName, answer: &'a Answer<Vec<Dead>>) {
         self.view.queues.entry(queue).or_default();
-        let (Some(Ok(letters)), Some(ret)) = (answer, event.ret) else { return };
-        for dead in letters {
+        let (Some(Ok(dead_letters)), Some(ret)) = (answer, event.ret) else { return };
+        for dead in dead_letters {
             let Some(id) = &dead.message else { continue };
-            self.index.dead.insert((queue, &dead.letter.id), id);
+            self.index.dead.insert((queue, &dead.record.id), id);
             self.view.lives.entry((queue, id)).or_default().deaths.push(Seen { inv: event.inv, ret, dead });
         }
     }
