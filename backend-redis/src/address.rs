@@ -3,6 +3,7 @@
 use std::fmt;
 
 use polyqueue::{Error, Result, redacted};
+use redis::{ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo};
 use url::Url;
 
 const FORM: &str = "allowed is redis://[user][:password]@host[:port][/database][?allow_eviction=true]";
@@ -13,11 +14,19 @@ pub(crate) const NAME: &str = "redis";
 /// A checked URL. `Debug` and `Display` show no password.
 #[derive(Clone)]
 pub(crate) struct Address {
-    /// Without our own parameters.
-    pub(crate) url: Url,
+    pub(crate) endpoint: Endpoint,
+    /// Credentials, database and protocol: RESP3, in which a server can tell us something unasked.
+    pub(crate) login: RedisConnectionInfo,
     /// Whether a server that may evict keys is good enough.
     pub(crate) allow_eviction: bool,
     shown: String,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Address {
@@ -42,7 +51,11 @@ impl Address {
         }
         let allow_eviction = eviction(&url).map_err(|what| invalid(&what))?;
         url.set_query(None);
-        Ok(Self { url, allow_eviction, shown })
+        let info = url.into_connection_info().map_err(|error| invalid(&error.to_string()))?;
+        let ConnectionAddr::Tcp(host, port) = info.addr() else { return Err(invalid("names no TCP port")) };
+        let endpoint = Endpoint { host: host.clone(), port: *port };
+        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(Self { endpoint, login, allow_eviction, shown })
     }
 }
 
@@ -71,6 +84,15 @@ impl fmt::Debug for Address {
     }
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +103,11 @@ mod tests {
         let address = Address::parse("redis://user:pass%20word@host/3?allow_eviction=true").unwrap();
         assert!(address.allow_eviction);
         assert_eq!(address.to_string(), "redis://user:***@host/3?allow_eviction=true");
-        assert!(Address::parse("redis://[::1]:7000").is_ok());
+        assert_eq!(address.endpoint.to_string(), "host:6379");
+        assert_eq!(address.login.password(), Some("pass word"));
+        assert_eq!((address.login.username(), address.login.db()), (Some("user"), 3));
+        let address = Address::parse("redis://[::1]:7000").unwrap();
+        assert_eq!((&*address.endpoint.host, &*address.endpoint.to_string()), ("::1", "[::1]:7000"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::address::{Address, NAME};
 use crate::admin::{health, purge, reschedule, stats};
 use crate::connection::handle::Handle;
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
 use crate::consume::consumer::RedisConsumer;
 use crate::consume::orphans;
@@ -59,11 +59,11 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
     tokio::spawn(orphans::run(orphans));
     let channel = names::channel(&options.namespace, &tag);
     let deadline = options.deadline.min(LONGEST_DEADLINE);
-    let (link, server) = Link::open(address, channel, deadline, notifier.clone()).await?;
+    let (node, server) = Node::open(address, channel, deadline, notifier.clone()).await?;
     let mut info = Info::new(NAME).durable_and_shared();
     info.durable = server.durable;
     let handle = Arc::new(Handle {
-        link,
+        node,
         notifier,
         info,
         namespace: options.namespace,
@@ -74,7 +74,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         lifecycle: Lifecycle::default(),
         waiters: AtomicU64::new(1),
     });
-    let catalogue = Arc::new(Catalogue::new(handle.link.clone(), handle.namespace.clone()));
+    let catalogue = Arc::new(Catalogue::new(handle.node.clone(), handle.namespace.clone()));
     Ok(Arc::new(RedisQueue {
         publishers: Publishers::new(handle.clone(), catalogue.clone()),
         settlers: Settlers::new(handle.clone()),
@@ -124,10 +124,10 @@ impl Queue for RedisQueue {
     async fn close(&self) -> Result<()> {
         if self.handle.lifecycle.close() {
             self.handle.notifier.close();
-            if self.handle.link.trouble().is_none() {
+            if self.handle.node.trouble().is_none() {
                 let _ = timeout(self.handle.deadline, self.handle.lifecycle.idle()).await;
             }
-            self.handle.link.close();
+            self.handle.node.close();
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Admin for RedisQueue {
 impl fmt::Debug for RedisQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisQueue")
-            .field("link", &self.handle.link)
+            .field("node", &self.handle.node)
             .field("namespace", &self.handle.namespace)
             .finish_non_exhaustive()
     }

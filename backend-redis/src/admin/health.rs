@@ -15,11 +15,11 @@ const HEALTH: Duration = Duration::from_millis(900);
 
 pub(crate) async fn health(handle: &Handle) -> Health {
     let limit = Deadline::new("health", HEALTH);
-    let link = &handle.link;
-    let detail = match timeout(HEALTH, link.call(Request::plain("PING"), limit)).await {
+    let node = &handle.node;
+    let detail = match timeout(HEALTH, node.call(Request::plain("PING"), limit)).await {
         Ok(Ok(_)) => return Health::good(NAME),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => link.trouble().map_or("no answer".into(), |error| error.to_string()),
+        Err(_) => node.trouble().map_or("no answer".into(), |error| error.to_string()),
     };
     Health::bad(NAME, detail)
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use polyqueue::backend::{Deadline, Lifecycle};
 use polyqueue::{Error, Info, Meter, QueueName, Result};
 
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
@@ -17,7 +17,7 @@ use crate::wire::request::{Request, Script};
 
 /// What one handle and its consumers share.
 pub(crate) struct Handle {
-    pub(crate) link: Arc<Link>,
+    pub(crate) node: Arc<Node>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) info: Info,
     pub(crate) namespace: String,
@@ -69,6 +69,6 @@ impl Handle {
 
     pub(crate) async fn call(&self, what: &'static str, request: Request) -> Result<Reply> {
         self.check_open()?;
-        Ok(self.link.call(request, Deadline::new(what, self.deadline)).await?.reply)
+        Ok(self.node.call(request, Deadline::new(what, self.deadline)).await?.reply)
     }
 }

@@ -1,31 +1,18 @@
-//! Making the connections: handshake, a look at the server, our channels.
+//! Making the connections over two streams: handshake, a look at the server, our channels.
 
 use std::time::Duration;
 
+use polyqueue::backend::later;
 use polyqueue::{Certainty, Error, Result};
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, ProtocolVersion, PushInfo};
-use tokio::time::timeout;
+use redis::{AsyncConnectionConfig, PushInfo, RedisResult};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::address::{Address, NAME};
 use crate::connection::fault;
 use crate::connection::fault::Fault;
-
-/// How long nothing is heard before the other side is asked whether it is there, and how often then.
-const ASK_AFTER: Duration = Duration::from_secs(20);
-const ASK_EVERY: Duration = Duration::from_secs(5);
-
-/// A client for the address: RESP3, for pushes, no delay before small packets, and a dead peer is noticed although we only
-/// listen.
-pub(super) fn client(address: &Address) -> Result<redis::Client> {
-    let invalid = |error: redis::RedisError| Error::invalid("URL", format!("{address}: {error}"));
-    let info = address.url.clone().into_connection_info().map_err(invalid)?;
-    let keepalive = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY);
-    let tcp = info.tcp_settings().clone().set_nodelay(true).set_keepalive(keepalive);
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    redis::Client::open(info.set_tcp_settings(tcp).set_redis_settings(settings)).map_err(invalid)
-}
+use crate::connection::stream::Stream;
 
 /// Two connections, as long as both live.
 pub(super) struct Session {
@@ -34,6 +21,8 @@ pub(super) struct Session {
     /// Where the server tells unasked. A server cuts off who listens and has 32 MiB before him: no answer may be there.
     pub(super) subscriber: MultiplexedConnection,
     pub(super) generation: u64,
+    /// What reads and writes the two streams, which are closed when it ends: with the session.
+    _drivers: JoinSet<()>,
 }
 
 /// What is known of the server.
@@ -46,7 +35,6 @@ pub(crate) struct Server {
 /// What both connections of a session are made with.
 pub(super) struct Handshake<'a, P> {
     pub(super) address: &'a Address,
-    pub(super) client: &'a redis::Client,
     pub(super) channels: Vec<String>,
     pub(super) generation: u64,
     /// Told what the server says unasked.
@@ -58,8 +46,10 @@ where
     P: Fn(PushInfo) -> Result<(), redis::aio::SendError> + Clone + Send + Sync + 'static,
 {
     pub(super) async fn connect(self, within: Duration) -> Result<(Session, Server)> {
-        let address = self.address;
-        match timeout(within, self.session()).await {
+        let (address, until) = (self.address, later(Instant::now(), within));
+        let stream = || Stream::connect(&address.endpoint, within);
+        let streams = tokio::try_join!(stream(), stream())?;
+        match timeout_at(until, self.session(streams)).await {
             Ok(Ok(made)) => Ok(made),
             // While nothing but a handshake was sent, nothing can have happened.
             Ok(Err(Step::Fault(fault))) => Err(fault.into_error(address).definite()),
@@ -68,21 +58,27 @@ where
         }
     }
 
-    async fn session(self) -> Result<(Session, Server), Step> {
-        let (mut connection, mut subscriber) = tokio::try_join!(self.connection(), self.connection())?;
+    async fn session(self, (asking, listening): (Stream, Stream)) -> Result<(Session, Server), Step> {
+        let ((mut connection, driver), (mut subscriber, other)) =
+            tokio::try_join!(self.connection(asking), self.connection(listening))?;
+        let mut drivers = JoinSet::new();
+        drivers.spawn(driver);
+        drivers.spawn(other);
         let info = fault::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
         let info = info.into_bytes().unwrap_or_default();
         let server = examine(self.address, &String::from_utf8_lossy(&info))?;
         subscriber.subscribe(self.channels).await?;
-        Ok((Session { connection, subscriber, generation: self.generation }, server))
+        let session = Session { connection, subscriber, generation: self.generation, _drivers: drivers };
+        Ok((session, server))
     }
 
-    async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(self.push.clone());
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+    async fn connection(
+        &self,
+        stream: Stream,
+    ) -> RedisResult<(MultiplexedConnection, impl Future<Output = ()> + 'static)> {
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(self.push.clone());
+        MultiplexedConnection::new_with_config(&self.address.login, stream, config).await
     }
 }
 
@@ -132,5 +128,30 @@ impl From<redis::RedisError> for Step {
 impl From<Fault> for Step {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_millis(200);
+
+    #[tokio::test]
+    async fn with_a_peer_that_accepts_and_never_answers_it_ends_in_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address::parse(&format!("redis://:hunter2@127.0.0.1:{port}")).unwrap();
+        let push = |_| Ok(());
+        let handshake = Handshake { address: &address, channels: Vec::new(), generation: 0, push };
+        let began = Instant::now();
+        let Err(error) = handshake.connect(WITHIN).await else { panic!("connected to nobody") };
+        assert!((WITHIN..WITHIN * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(matches!(error, Error::Timeout { certainty: Certainty::Definite, .. }), "{error}");
+        assert!(
+            error.to_string().contains(&format!("connecting to redis://:***@127.0.0.1:{port}")),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

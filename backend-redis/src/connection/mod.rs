@@ -3,6 +3,7 @@
 pub(crate) mod fault;
 pub(crate) mod handle;
 pub(crate) mod handshake;
-pub(crate) mod link;
+pub(crate) mod node;
 pub(crate) mod notifier;
 pub(crate) mod steps;
+pub(crate) mod stream;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::connection::link::{Link, Listener};
+use crate::connection::node::{Listener, Node};
 use crate::wire::names::QueueKeys;
 
 /// Wakes one who waits, and remembers that it did.
@@ -68,7 +68,7 @@ pub(crate) trait Sink: Send + Sync {
 
 /// What was for one who has gone.
 pub(crate) struct Orphan {
-    pub(crate) link: Arc<Link>,
+    pub(crate) node: Arc<Node>,
     pub(crate) what: Orphaned,
 }
 
@@ -114,16 +114,16 @@ impl Notifier {
         self.signals.lock().values().for_each(|signal| signal.nudge());
     }
 
-    fn orphaned(&self, link: &Arc<Link>, what: Orphaned) {
+    fn orphaned(&self, node: &Arc<Node>, what: Orphaned) {
         // Once nobody takes orphans the handle has ended: its leases do, too.
-        let _ = self.orphans.send(Orphan { link: link.clone(), what });
+        let _ = self.orphans.send(Orphan { node: node.clone(), what });
     }
 }
 
 impl Listener for Notifier {
     /// On the channel of an inbox a reply; else a number and `|` and the prefix of the queue, to wake one, or `>` and a message for
     /// it. What is for one who has gone is somebody else's.
-    fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes) {
+    fn heard(&self, node: &Arc<Node>, channel: &str, text: Bytes) {
         if let Some(replies) = self.inboxes.lock().get(channel) {
             return replies.take_in(text);
         }
@@ -135,12 +135,12 @@ impl Listener for Notifier {
             (b'|', Some(signal)) => signal.ring(),
             (b'|', None) => {
                 self.orphaned(
-                    link,
+                    node,
                     Orphaned::WakeUp(QueueKeys::with_prefix(&String::from_utf8_lossy(&what))),
                 );
             }
             (b'>', Some(signal)) => signal.push(what),
-            (b'>', None) => self.orphaned(link, Orphaned::Message(what)),
+            (b'>', None) => self.orphaned(node, Orphaned::Message(what)),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use polyqueue::{Certainty, Error, Message, Priority, QueueName, Result};
 use tokio::time::Instant;
 
 use crate::address::NAME;
-use crate::connection::link::{Answer, Link};
+use crate::connection::node::{Answer, Node};
 use crate::scripts;
 use crate::wire::codec;
 use crate::wire::codec::{Fields, Unreadable};
@@ -85,12 +85,12 @@ pub(crate) fn nothing(keys: &QueueKeys) -> Request {
 }
 
 impl Wanted<'_> {
-    pub(crate) async fn claim(&self, link: &std::sync::Arc<Link>, limit: Deadline) -> Result<Claimed> {
+    pub(crate) async fn claim(&self, node: &std::sync::Arc<Node>, limit: Deadline) -> Result<Claimed> {
         let mut request = Request::script(&scripts::CLAIM, self.keys);
         request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
         request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
         request.number(self.sparse.into());
-        let Answer { reply, sent } = link.call(request, limit).await?;
+        let Answer { reply, sent } = node.call(request, limit).await?;
         if reply == Reply::Number(0) {
             return Err(Error::not_found(self.queue.clone()));
         }

@@ -76,7 +76,7 @@ impl Consumer for RedisConsumer {
         }
         let _returned = Returned(state);
         match state.pending.receive(max, wait).await {
-            Err(late @ Error::Timeout { .. }) => Err(state.handle.link.trouble().unwrap_or(late)),
+            Err(late @ Error::Timeout { .. }) => Err(state.handle.node.trouble().unwrap_or(late)),
             outcome => outcome,
         }
     }

@@ -186,7 +186,7 @@ impl Fetcher {
 
     /// Wakes somebody else in our place.
     fn pass_on(&self) {
-        tokio::spawn(pass_on(self.state.handle.link.clone(), self.state.keys.clone()));
+        tokio::spawn(pass_on(self.state.handle.node.clone(), self.state.keys.clone()));
     }
 
     fn ask_at_once(&mut self) {
@@ -290,7 +290,7 @@ impl Fetcher {
         self.found();
         let Some(clock) = self.clock else {
             for pushed in pushed {
-                pushed.give_back(self.state.handle.link.clone()).await;
+                pushed.give_back(self.state.handle.node.clone()).await;
             }
             return;
         };
@@ -337,7 +337,7 @@ impl Fetcher {
         if !std::mem::take(&mut self.registration).is_open() {
             return false;
         }
-        self.state.handle.link.await_notifications(limit).await;
+        self.state.handle.node.await_notifications(limit).await;
         self.state.signal.has_news()
     }
 

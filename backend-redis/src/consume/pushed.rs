@@ -8,7 +8,7 @@ use polyqueue::backend::Deadline;
 use polyqueue::{Message, Priority, Result};
 use tokio::time::Instant;
 
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::consume::claim::Leased;
 use crate::scripts;
 use crate::settle::batch;
@@ -59,11 +59,11 @@ impl Pushed {
     }
 
     /// Gives it back where nobody can handle it, attempt unburned. Should it fail, it comes back at the end of its lease.
-    pub(crate) async fn give_back(self, link: Arc<Link>) {
+    pub(crate) async fn give_back(self, node: Arc<Node>) {
         let limit = Deadline::new("giving a message back", Duration::from_secs(5));
         let mut request = Request::script(&scripts::SETTLE, &self.keys);
         batch::write(&LeaseVerdict::unhanded(self.lease, Instant::now()), &mut request);
-        let _ = link.call(request, limit).await;
+        let _ = node.call(request, limit).await;
     }
 }
 

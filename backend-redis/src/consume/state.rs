@@ -68,7 +68,7 @@ impl ConsumerState {
     pub(crate) async fn leave(&self, limit: Deadline) -> bool {
         let mut request = Request::plain("ZREM");
         request.arg(self.keys.waiters()).arg(&self.waiter);
-        self.handle.link.call(request, limit).await.is_ok_and(|answer| answer.reply == Reply::Number(1))
+        self.handle.node.call(request, limit).await.is_ok_and(|answer| answer.reply == Reply::Number(1))
     }
 
     /// Nobody is heard any more.
@@ -114,7 +114,7 @@ impl ConsumerState {
             consumer: &self.subscription.consumer,
             sparse,
         };
-        let claimed = wanted.claim(&self.handle.link, limit).await?;
+        let claimed = wanted.claim(&self.handle.node, limit).await?;
         self.handle.meter.of(&self.queue).dropped(claimed.dropped);
         Ok(claimed)
     }

@@ -56,7 +56,7 @@ impl RedisInbox {
         let replies = Arc::new(Replies(ReplyBuffer::default()));
         handle.notifier.add_inbox(&channel, replies.clone());
         let inbox = Self { handle: handle.clone(), address, replies };
-        handle.link.subscribe(&channel, Deadline::new("opening an inbox", handle.deadline)).await?;
+        handle.node.subscribe(&channel, Deadline::new("opening an inbox", handle.deadline)).await?;
         Ok(inbox)
     }
 }
@@ -82,7 +82,7 @@ impl Drop for RedisInbox {
         let (handle, address) = (self.handle.clone(), self.address.clone());
         runtime.spawn(async move {
             let limit = Deadline::new("closing an inbox", handle.deadline);
-            handle.link.unsubscribe(address.as_str(), limit).await;
+            handle.node.unsubscribe(address.as_str(), limit).await;
         });
     }
 }

@@ -107,7 +107,7 @@ async fn room(handle: &Arc<Handle>, queue: &QueueName, limit: Deadline) -> Resul
 async fn has_room(handle: &Arc<Handle>, queue: &QueueName, waiter: &str, limit: Deadline) -> bool {
     let mut request = Request::script(&scripts::SPACE, &QueueKeys::new(&handle.namespace, queue));
     request.arg(waiter);
-    let Ok(answer) = handle.link.call(request, limit).await else { return false };
+    let Ok(answer) = handle.node.call(request, limit).await else { return false };
     let Reply::List(mut list) = answer.reply else { return true };
     let counts = list.pop().and_then(counts_of);
     counts.into_iter().flatten().for_each(|counts| counts.note(&handle.meter.of(queue)));

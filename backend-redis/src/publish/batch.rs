@@ -8,7 +8,7 @@ use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
 
 use crate::address::NAME;
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
 use crate::wire::codec;
@@ -19,7 +19,7 @@ use crate::wire::request::{Request, Script};
 
 /// Publishes to one queue.
 pub(crate) struct PublishCall {
-    pub(crate) link: Arc<Link>,
+    pub(crate) node: Arc<Node>,
     pub(crate) queue: QueueName,
     pub(crate) keys: QueueKeys,
     pub(crate) meter: Arc<QueueMeter>,
@@ -80,13 +80,13 @@ impl PublishCall {
     async fn call(&self, items: &[Outgoing], limit: Deadline) -> Result<Reply> {
         let plain = |item: &Outgoing| codec::is_plain(&item.message);
         if !self.known_rules.rules.load(Ordering::Relaxed) && items.iter().all(plain) {
-            let answer = self.link.call(self.request(&scripts::PUBLISH_PLAIN, items), limit).await?;
+            let answer = self.node.call(self.request(&scripts::PUBLISH_PLAIN, items), limit).await?;
             if answer.reply != Reply::Number(1) {
                 return Ok(answer.reply);
             }
             self.known_rules.rules.store(true, Ordering::Relaxed);
         }
-        Ok(self.link.call(self.request(&scripts::PUBLISH, items), limit).await?.reply)
+        Ok(self.node.call(self.request(&scripts::PUBLISH, items), limit).await?.reply)
     }
 
     fn request(&self, script: &'static Script, items: &[Outgoing]) -> Request {

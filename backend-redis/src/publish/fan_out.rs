@@ -6,7 +6,7 @@ use polyqueue::backend::{BatchCall, Deadline};
 use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
 
 use crate::address::NAME;
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::publish::batch::{Outgoing, strange};
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
@@ -22,7 +22,7 @@ const MAX_COPIES: usize = 500;
 
 /// Publishes to topics.
 pub(crate) struct TopicPublishCall {
-    pub(crate) link: Arc<Link>,
+    pub(crate) node: Arc<Node>,
     pub(crate) namespace: String,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) meter: Arc<Meter>,
@@ -127,7 +127,7 @@ impl TopicPublishCall {
             return Ok(load.posts.iter().map(missing).collect());
         }
         let request = load.request(&names::version(&self.namespace));
-        match self.link.call(request, limit).await.map(|answer| answer.reply) {
+        match self.node.call(request, limit).await.map(|answer| answer.reply) {
             Ok(Reply::Number(2)) if fresh => Ok(vec![Err(half_there()); load.posts.len()]),
             Ok(Reply::Number(_)) => Err(load.posts),
             Ok(reply) => Ok(self.judge(load, reply)),

@@ -33,7 +33,7 @@ pub(crate) struct QueuePublisher {
 impl Publishers {
     pub(crate) fn new(handle: Arc<Handle>, catalogue: Arc<Catalogue>) -> Self {
         let topics = TopicPublishCall {
-            link: handle.link.clone(),
+            node: handle.node.clone(),
             namespace: handle.namespace.clone(),
             catalogue: catalogue.clone(),
             meter: handle.meter.clone(),
@@ -62,7 +62,7 @@ impl QueuePublisher {
     fn new(handle: &Handle, queue: &QueueName) -> Self {
         let known_rules = Arc::<KnownRules>::default();
         let call = PublishCall {
-            link: handle.link.clone(),
+            node: handle.node.clone(),
             queue: queue.clone(),
             keys: QueueKeys::new(&handle.namespace, queue),
             meter: handle.meter.of(queue),

@@ -8,7 +8,7 @@ use polyqueue::{Certainty, Error, Published, ReplyAddress, Result};
 
 use crate::address::NAME;
 use crate::connection::handle::Handle;
-use crate::connection::link::Answer;
+use crate::connection::node::Answer;
 use crate::publish::batch::Outgoing;
 use crate::wire::codec::Written;
 use crate::wire::request::Request;
@@ -33,7 +33,7 @@ pub(crate) async fn reply(
         request
             .arg(address.as_str())
             .arg(msgpack::pack(fields.iter().map(|(name, value)| (*name, &**value))));
-        let Answer { reply, .. } = handle.link.call(request, limit).await?;
+        let Answer { reply, .. } = handle.node.call(request, limit).await?;
         match reply.number() {
             Some(0) => missing(),
             Some(_) => Ok(Published::stored(message.id().clone())),

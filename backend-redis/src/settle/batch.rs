@@ -8,7 +8,7 @@ use polyqueue::{Certainty, DeadReason, Error, QueueMeter, Refusal, Result, Settl
 use tokio::time::Instant;
 
 use crate::address::NAME;
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::scripts;
 use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
@@ -17,7 +17,7 @@ use crate::wire::time::{millis, uid};
 
 /// Settles what was received from one queue.
 pub(crate) struct SettleCall {
-    pub(crate) link: Arc<Link>,
+    pub(crate) node: Arc<Node>,
     pub(crate) keys: QueueKeys,
     pub(crate) meter: Arc<QueueMeter>,
 }
@@ -57,7 +57,7 @@ impl BatchCall for SettleCall {
     async fn call(&self, items: Vec<LeaseVerdict>, limit: Deadline) -> Vec<Result<Settled>> {
         let acks = items.iter().all(|item| item.verdict == Verdict::Ack);
         let request = if acks { self.acks(&items) } else { self.verdicts(&items) };
-        match self.link.call(request, limit).await.map(|answer| answer.reply.into_list()) {
+        match self.node.call(request, limit).await.map(|answer| answer.reply.into_list()) {
             Ok(Some(mut codes)) if codes.len() == items.len() + usize::from(!acks) => {
                 if !acks {
                     self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));

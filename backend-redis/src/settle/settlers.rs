@@ -49,7 +49,7 @@ impl QueueSettler {
     fn new(handle: &Handle, queue: &QueueName) -> Self {
         let keys = QueueKeys::new(&handle.namespace, queue);
         let call =
-            SettleCall { link: handle.link.clone(), keys: keys.clone(), meter: handle.meter.of(queue) };
+            SettleCall { node: handle.node.clone(), keys: keys.clone(), meter: handle.meter.of(queue) };
         let batcher = Batcher::new(call, handle.deadline, handle.lifecycle.clone());
         Self { queue: queue.clone(), keys, batcher }
     }

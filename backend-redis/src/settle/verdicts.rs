@@ -119,7 +119,7 @@ impl Verdicts {
             return answers;
         }
         let limit = Deadline::new("extend", self.handle.deadline);
-        let answer = self.handle.link.call(request, limit).await;
+        let answer = self.handle.node.call(request, limit).await;
         let answer = answer.map(|answer| (answer.reply.into_list().unwrap_or_default(), answer.sent));
         for (nth, index) in asked.into_iter().enumerate() {
             answers[index] = match &answer {

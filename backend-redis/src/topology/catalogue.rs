@@ -9,7 +9,7 @@ use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 
 use crate::address::NAME;
-use crate::connection::link::Link;
+use crate::connection::node::Node;
 use crate::scripts;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
@@ -21,7 +21,7 @@ const MAX_ROUTES: usize = 1000;
 
 /// The catalogue as one handle knows it.
 pub(crate) struct Catalogue {
-    link: Arc<Link>,
+    node: Arc<Node>,
     namespace: String,
     known: Mutex<Option<Arc<Table>>>,
 }
@@ -43,8 +43,8 @@ pub(crate) struct Bound {
 }
 
 impl Catalogue {
-    pub(crate) fn new(link: Arc<Link>, namespace: String) -> Self {
-        Self { link, namespace, known: Mutex::default() }
+    pub(crate) fn new(node: Arc<Node>, namespace: String) -> Self {
+        Self { node, namespace, known: Mutex::default() }
     }
 
     /// All queues, by name.
@@ -56,7 +56,7 @@ impl Catalogue {
     pub(crate) async fn text_of(&self, queue: &QueueName, limit: Deadline) -> Result<Option<String>> {
         let mut request = Request::plain("HGET");
         request.arg(names::catalogue(&self.namespace)).arg(queue.as_str());
-        Ok(self.link.call(request, limit).await?.reply.into_text())
+        Ok(self.node.call(request, limit).await?.reply.into_text())
     }
 
     /// What is known; read when nothing is.
@@ -72,7 +72,7 @@ impl Catalogue {
     pub(crate) async fn newer(&self, table: Arc<Table>, limit: Deadline) -> Result<Arc<Table>> {
         let mut request = Request::plain("GET");
         request.arg(names::version(&self.namespace));
-        let version = self.link.call(request, limit).await?.reply.into_text().unwrap_or_default();
+        let version = self.node.call(request, limit).await?.reply.into_text().unwrap_or_default();
         if version == table.version { Ok(table) } else { self.reload(limit).await }
     }
 
@@ -87,7 +87,7 @@ impl Catalogue {
     async fn read(&self, limit: Deadline) -> Result<(String, Vec<QueueSpec>)> {
         let (catalogue, version) = (names::catalogue(&self.namespace), names::version(&self.namespace));
         let request = Request::on_keys(&scripts::ROUTES, &[], &[&catalogue, &version]);
-        let reply = self.link.call(request, limit).await?.reply;
+        let reply = self.node.call(request, limit).await?.reply;
         let strange = || Error::backend(NAME, Certainty::Definite, "a catalogue that is none");
         let (version, texts) = entries(reply).ok_or_else(strange)?;
         let specs = texts.chunks(2).map(|pair| parse(&pair[0], &pair[1]));

@@ -1,4 +1,4 @@
-//! The connection: for each handle one to ask on and one to listen on, made again together whenever one of them fails.
+//! A server and our connections to it: one to ask on and one to listen on, made again together whenever one of them fails.
 //! Nothing outside knows which client is beneath.
 
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::{Address, NAME};
+use crate::connection::fault;
 use crate::connection::fault::Fault;
 use crate::connection::handshake::{Handshake, Server, Session};
-use crate::connection::{fault, handshake};
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
 
@@ -29,15 +29,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Hears what the server says unasked.
 pub(crate) trait Listener: Send + Sync + 'static {
     /// Something was published on one of our channels.
-    fn heard(&self, link: &Arc<Link>, channel: &str, text: Bytes);
+    fn heard(&self, node: &Arc<Node>, channel: &str, text: Bytes);
     /// A connection was made anew; what was said meanwhile is lost.
     fn reconnected(&self);
 }
 
-/// A connection that mends itself.
-pub(crate) struct Link {
+/// One server, and the connections to it, which mend themselves: what every request is sent through.
+pub(crate) struct Node {
     address: Address,
-    client: redis::Client,
     channels: Mutex<BTreeSet<String>>,
     open_within: Duration,
     listener: Arc<dyn Listener>,
@@ -50,13 +49,32 @@ enum State {
     Closed,
 }
 
+impl State {
+    fn session(&self) -> Result<Arc<Session>> {
+        match self {
+            Self::Up(session) => Ok(session.clone()),
+            Self::Down(error) => Err(error.clone()),
+            Self::Closed => Err(Error::Closed),
+        }
+    }
+
+    /// Whether the session of this generation has ended, and not because we closed it.
+    fn has_lost(&self, generation: u64) -> bool {
+        match self {
+            Self::Up(session) => session.generation != generation,
+            Self::Down(_) => true,
+            Self::Closed => false,
+        }
+    }
+}
+
 /// An answer and when its request was sent.
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) sent: Instant,
 }
 
-impl Link {
+impl Node {
     /// Connects, or says why not.
     pub(crate) async fn open(
         address: Address,
@@ -64,27 +82,25 @@ impl Link {
         open_within: Duration,
         listener: Arc<dyn Listener>,
     ) -> Result<(Arc<Self>, Server)> {
-        let client = handshake::client(&address)?;
         let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
         let state = watch::Sender::new(State::Down(nothing));
         let channels = Mutex::new(BTreeSet::from([channel]));
-        let link = Arc::new(Self { address, client, channels, open_within, listener, state });
-        let (session, server) = link.connect(0).await?;
-        link.state.send_replace(State::Up(Arc::new(session)));
-        Ok((link, server))
+        let node = Arc::new(Self { address, channels, open_within, listener, state });
+        let (session, server) = node.connect(0).await?;
+        node.state.send_replace(State::Up(Arc::new(session)));
+        Ok((node, server))
     }
 
     async fn connect(self: &Arc<Self>, generation: u64) -> Result<(Session, Server)> {
-        let link = Arc::downgrade(self);
+        let node = Arc::downgrade(self);
         let push = move |push| {
-            if let Some(link) = link.upgrade() {
-                link.pushed(generation, push);
+            if let Some(node) = node.upgrade() {
+                node.pushed(generation, push);
             }
             Ok(())
         };
         let channels = self.channels.lock().iter().cloned().collect();
-        let handshake =
-            Handshake { address: &self.address, client: &self.client, channels, generation, push };
+        let handshake = Handshake { address: &self.address, channels, generation, push };
         handshake.connect(self.open_within).await
     }
 
@@ -140,19 +156,15 @@ impl Link {
     /// Listens on it no longer.
     pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Deadline) {
         self.channels.lock().remove(channel);
-        let mut subscriber = match &*self.state.borrow() {
-            State::Up(session) => session.subscriber.clone(),
-            State::Down(_) | State::Closed => return,
-        };
+        let Ok(session) = self.state.borrow().session() else { return };
+        let mut subscriber = session.subscriber.clone();
         let _ = timeout_at(limit.until(), subscriber.unsubscribe(channel)).await;
     }
 
     /// Waits until all was heard that the server has said up to now.
     pub(crate) async fn await_notifications(&self, limit: Deadline) {
-        let mut subscriber = match &*self.state.borrow() {
-            State::Up(session) => session.subscriber.clone(),
-            State::Down(_) | State::Closed => return,
-        };
+        let Ok(session) = self.state.borrow().session() else { return };
+        let mut subscriber = session.subscriber.clone();
         let _ = timeout_at(limit.until(), subscriber.send_packed_command(&redis::cmd("PING"))).await;
     }
 
@@ -163,11 +175,7 @@ impl Link {
 
     /// What is wrong now, if anything.
     pub(crate) fn trouble(&self) -> Option<Error> {
-        match &*self.state.borrow() {
-            State::Up(_) => None,
-            State::Down(error) => Some(error.clone()),
-            State::Closed => Some(Error::Closed),
-        }
+        self.state.borrow().session().err()
     }
 
     async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
@@ -177,11 +185,7 @@ impl Link {
         let mut states = self.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Down(_)));
         let _ = timeout_at(limit.connect_until(), settled).await;
-        match &*self.state.borrow() {
-            State::Up(session) => Ok(session.clone()),
-            State::Down(error) => Err(error.clone()),
-            State::Closed => Err(Error::Closed),
-        }
+        self.state.borrow().session()
     }
 
     async fn exchange(
@@ -192,7 +196,7 @@ impl Link {
     ) -> Result<Reply, Fault> {
         let mut connection = session.connection.clone();
         let mut states = self.state.subscribe();
-        let lost = |state: &State| matches!(state, State::Down(_)) || newer(state, session.generation);
+        let lost = |state: &State| state.has_lost(session.generation);
         tokio::select! {
             biased;
             answer = connection.send_packed_command(command) => fault::read(answer),
@@ -229,25 +233,21 @@ impl Link {
     }
 }
 
-fn newer(state: &State, generation: u64) -> bool {
-    matches!(state, State::Up(session) if session.generation != generation)
-}
-
 /// Tries until it succeeds, or until nobody wants it any more.
-async fn reconnect(link: Weak<Link>, generation: u64) {
+async fn reconnect(node: Weak<Node>, generation: u64) {
     let chance = Jitter::default();
     for attempt in 0.. {
         tokio::time::sleep(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt)).await;
-        let Some(link) = link.upgrade() else { return };
-        if matches!(&*link.state.borrow(), State::Closed) {
+        let Some(node) = node.upgrade() else { return };
+        if matches!(&*node.state.borrow(), State::Closed) {
             return;
         }
-        let state = match link.connect(generation).await {
+        let state = match node.connect(generation).await {
             Ok((session, _)) => State::Up(Arc::new(session)),
             Err(error) => State::Down(error),
         };
         let up = matches!(state, State::Up(_));
-        link.state.send_if_modified(|old| {
+        node.state.send_if_modified(|old| {
             let open = !matches!(old, State::Closed);
             if open {
                 *old = state;
@@ -255,15 +255,15 @@ async fn reconnect(link: Weak<Link>, generation: u64) {
             open
         });
         if up {
-            tracing::info!(name: "redis.reconnected", address = %link.address, attempts = attempt + 1);
-            link.listener.reconnected();
+            tracing::info!(name: "redis.reconnected", address = %node.address, attempts = attempt + 1);
+            node.listener.reconnected();
             return;
         }
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Node").field("address", &self.address).finish_non_exhaustive()
     }
 }

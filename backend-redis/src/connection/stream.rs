@@ -1,0 +1,120 @@
+//! The bytes between us and a server. Nothing else opens a socket.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::select_ok;
+use polyqueue::{Certainty, Error, Result};
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::address::{Endpoint, NAME};
+
+/// How long nothing is heard before the other side is asked whether it is there, and how often then.
+const ASK_AFTER: Duration = Duration::from_secs(20);
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// An open byte stream to a server.
+#[derive(Debug)]
+pub(super) struct Stream(TcpStream);
+
+impl Stream {
+    /// Resolves the endpoint anew, so that a name may move, and takes the first of its addresses that answers.
+    pub(super) async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Self> {
+        match timeout(within, open(endpoint)).await {
+            Ok(Ok(tcp)) => Ok(Self(tcp)),
+            Ok(Err(error)) => {
+                Err(Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}")))
+            }
+            Err(_) => Err(Error::timeout(format!("connecting to {endpoint}"), within, Certainty::Definite)),
+        }
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+    let attempts: Vec<_> = addresses.map(|address| Box::pin(TcpStream::connect(address))).collect();
+    if attempts.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    let (tcp, _slower) = select_ok(attempts).await?;
+    // Small packets leave at once, and a dead peer is noticed although we only listen.
+    tcp.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_EVERY);
+    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
+    Ok(tcp)
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::address::Address;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    async fn connect(url: &str) -> Result<Stream> {
+        Stream::connect(&Address::parse(url).unwrap().endpoint, SOON).await
+    }
+
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_and_the_address_that_answers_is_taken() {
+        let (_listener, port) = listener();
+        let stream = connect(&format!("redis://localhost:{port}")).await.unwrap();
+        assert_eq!(stream.0.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+        assert!(stream.0.nodelay().unwrap());
+        assert!(SockRef::from(&stream.0).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_is_named_without_secrets() {
+        let (listener, port) = listener();
+        drop(listener);
+        for (host, why) in [("127.0.0.1", "refused"), ("nowhere.invalid", "lookup")] {
+            let error = connect(&format!("redis://user:hunter2@{host}:{port}/3")).await.unwrap_err();
+            assert!(matches!(error, Error::Unavailable { certainty: Certainty::Definite, .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("{host}:{port}: ")) && text.contains(why), "{text}");
+            assert!(!format!("{text}{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}
