@@ -30,12 +30,12 @@ async fn a_full_queue_turns_publishes_away_and_nothing_else() {
     let answers = bench.queue.publish(&QUEUE.into(), texts(0..5)).await.unwrap();
     let full: Vec<bool> = answers.iter().map(|a| matches!(a, Err(Error::Full { limit: 3, .. }))).collect();
     assert_eq!(full, [false, false, false, true, true]);
-    bench.publish(Message::new("delayed").with_delay(Duration::from_millis(20))).await;
+    bench.publish(Message::new("delayed").with_delay(SECOND)).await;
     let consumer = bench.consumer().await;
     let held = receive(&*consumer, LONG).await.unwrap();
     bench.publish(Message::new("there is room for what is in flight")).await;
     settle(&*consumer, &held, Verdict::Release { after: Duration::ZERO }).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    tokio::time::sleep(SECOND).await;
     assert!(bench.send(QUEUE, Message::new("no")).await.is_err());
     let stats = bench.stats().await;
     assert_eq!((stats.ready, stats.counters.refused), (5, 3));
