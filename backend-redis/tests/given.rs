@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use polyqueue::{Consumer, Delivery, Message, Priority, Result, Settled, Subscription, Verdict};
 use support::{Bench, QUEUE, receive, settle};
 use tokio::task::JoinHandle;
@@ -142,6 +143,29 @@ async fn whoever_has_stopped_waiting_is_given_nothing() {
         assert_eq!((bench.stats().await.ready, bench.stats().await.in_flight), (1, Some(0)));
         let delivery = receive(&*consumer, LONG).await.unwrap();
         assert_eq!(settle(&*consumer, &delivery, Verdict::Ack).await, Settled::Applied);
+    }
+}
+
+/// Its task looks again and again while its time ends, as it does when many receive at once: in no moment is it answered while
+/// publishers still find it.
+#[tokio::test]
+async fn whoever_is_told_that_there_is_nothing_is_found_no_more() {
+    let bench = Bench::start().await;
+    let consumer = bench.consumer().await;
+    for n in 0..300 {
+        let looking = async {
+            loop {
+                drop(consumer.receive(1, LEASE).now_or_never());
+                tokio::task::yield_now().await;
+            }
+        };
+        let received = tokio::select! {
+            biased;
+            received = consumer.receive(1, Duration::from_millis(3)) => received.unwrap(),
+            () = looking => unreachable!("it never ends"),
+        };
+        assert!(received.is_empty());
+        assert_eq!(bench.command::<usize>(&["ZCARD", "polyqueue:{q}:w"]).await, 0, "after {n}");
     }
 }
 
