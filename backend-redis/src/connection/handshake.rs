@@ -5,7 +5,7 @@ use std::time::Duration;
 use polyqueue::backend::later;
 use polyqueue::{Certainty, Error, Result};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, RedisResult};
+use redis::{AsyncConnectionConfig, PushInfo, RedisError, RedisResult};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -49,25 +49,24 @@ where
         let (address, until) = (self.address, later(Instant::now(), within));
         let stream = || Stream::connect(&address.endpoint, within);
         let streams = tokio::try_join!(stream(), stream())?;
-        match timeout_at(until, self.session(streams)).await {
-            Ok(Ok(made)) => Ok(made),
-            // While nothing but a handshake was sent, nothing can have happened.
-            Ok(Err(Step::Fault(fault))) => Err(fault.into_error(address).definite()),
-            Ok(Err(Step::Refused(error))) => Err(error),
-            Err(_) => Err(Error::timeout(format!("connecting to {address}"), within, Certainty::Definite)),
-        }
+        let late = || Error::timeout(format!("connecting to {address}"), within, Certainty::Definite);
+        timeout_at(until, self.session(streams)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn session(self, (asking, listening): (Stream, Stream)) -> Result<(Session, Server), Step> {
+    async fn session(self, (asking, listening): (Stream, Stream)) -> Result<(Session, Server)> {
+        let address = self.address;
+        // While nothing but a handshake was sent, nothing can have happened.
+        let failed = |fault: Fault| fault.into_error(address).definite();
+        let broken = |error: RedisError| failed(error.into());
         let ((mut connection, driver), (mut subscriber, other)) =
-            tokio::try_join!(self.connection(asking), self.connection(listening))?;
+            tokio::try_join!(self.connection(asking), self.connection(listening)).map_err(broken)?;
         let mut drivers = JoinSet::new();
         drivers.spawn(driver);
         drivers.spawn(other);
-        let info = fault::read(connection.send_packed_command(&redis::cmd("INFO")).await)?;
+        let info = fault::read(connection.send_packed_command(&redis::cmd("INFO")).await).map_err(failed)?;
         let info = info.into_bytes().unwrap_or_default();
-        let server = examine(self.address, &String::from_utf8_lossy(&info))?;
-        subscriber.subscribe(self.channels).await?;
+        let server = examine(address, &String::from_utf8_lossy(&info))?;
+        subscriber.subscribe(self.channels).await.map_err(broken)?;
         let session = Session { connection, subscriber, generation: self.generation, _drivers: drivers };
         Ok((session, server))
     }
@@ -83,17 +82,17 @@ where
 }
 
 /// Refuses a server that cannot do what we promise.
-fn examine(address: &Address, info: &str) -> Result<Server, Step> {
+fn examine(address: &Address, info: &str) -> Result<Server> {
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let version = field("redis_version").unwrap_or("unknown");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < 7) {
         let what = format!("a server of version {version} at {}: 7.0 or later is needed", address);
-        return Err(Step::Refused(Error::unsupported(NAME, what)));
+        return Err(Error::unsupported(NAME, what));
     }
     let unfit = |what: &str| {
         let text = format!("{}: the server {what}", address);
-        Err(Step::Refused(Error::unavailable(NAME, Certainty::Definite, text)))
+        Err(Error::unavailable(NAME, Certainty::Definite, text))
     };
     if field("loading") == Some("1") {
         return unfit("is still loading its data");
@@ -108,27 +107,9 @@ fn examine(address: &Address, info: &str) -> Result<Server, Step> {
              losses with ?allow_eviction=true",
             address
         );
-        return Err(Step::Refused(Error::unsupported(NAME, what)));
+        return Err(Error::unsupported(NAME, what));
     }
     Ok(Server { durable: field("aof_enabled") == Some("1") })
-}
-
-/// Why no connection was made.
-enum Step {
-    Fault(Fault),
-    Refused(Error),
-}
-
-impl From<redis::RedisError> for Step {
-    fn from(error: redis::RedisError) -> Self {
-        Self::Fault(error.into())
-    }
-}
-
-impl From<Fault> for Step {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
 }
 
 #[cfg(test)]

@@ -58,13 +58,8 @@ impl State {
         }
     }
 
-    /// Whether the session of this generation has ended, and not because we closed it.
-    fn has_lost(&self, generation: u64) -> bool {
-        match self {
-            Self::Up(session) => session.generation != generation,
-            Self::Down(_) => true,
-            Self::Closed => false,
-        }
+    fn is_up(&self, generation: u64) -> bool {
+        matches!(self, Self::Up(session) if session.generation == generation)
     }
 }
 
@@ -196,7 +191,7 @@ impl Node {
     ) -> Result<Reply, Fault> {
         let mut connection = session.connection.clone();
         let mut states = self.state.subscribe();
-        let lost = |state: &State| state.has_lost(session.generation);
+        let lost = |state: &State| !matches!(state, State::Closed) && !state.is_up(session.generation);
         tokio::select! {
             biased;
             answer = connection.send_packed_command(command) => fault::read(answer),
@@ -220,7 +215,7 @@ impl Node {
         let mut lost = false;
         let down = Error::unavailable(NAME, Certainty::Definite, format!("{}: {error}", self.address));
         self.state.send_if_modified(|state| {
-            lost = matches!(state, State::Up(session) if session.generation == generation);
+            lost = state.is_up(generation);
             if lost {
                 *state = State::Down(down);
             }
@@ -242,11 +237,9 @@ async fn reconnect(node: Weak<Node>, generation: u64) {
         if matches!(&*node.state.borrow(), State::Closed) {
             return;
         }
-        let state = match node.connect(generation).await {
-            Ok((session, _)) => State::Up(Arc::new(session)),
-            Err(error) => State::Down(error),
-        };
-        let up = matches!(state, State::Up(_));
+        let connected = node.connect(generation).await;
+        let up = connected.is_ok();
+        let state = connected.map_or_else(State::Down, |(session, _)| State::Up(Arc::new(session)));
         node.state.send_if_modified(|old| {
             let open = !matches!(old, State::Closed);
             if open {

@@ -25,13 +25,10 @@ pub(super) struct Stream(TcpStream);
 impl Stream {
     /// Resolves the endpoint anew, so that a name may move, and takes the first of its addresses that answers.
     pub(super) async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Self> {
-        match timeout(within, open(endpoint)).await {
-            Ok(Ok(tcp)) => Ok(Self(tcp)),
-            Ok(Err(error)) => {
-                Err(Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}")))
-            }
-            Err(_) => Err(Error::timeout(format!("connecting to {endpoint}"), within, Certainty::Definite)),
-        }
+        let late = |_| Error::timeout(format!("connecting to {endpoint}"), within, Certainty::Definite);
+        let failed =
+            |error: io::Error| Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}"));
+        timeout(within, open(endpoint)).await.map_err(late)?.map(Self).map_err(failed)
     }
 }
 
@@ -52,28 +49,24 @@ async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
