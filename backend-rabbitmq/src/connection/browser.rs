@@ -5,19 +5,14 @@
 //! lock: an exclusive consumer, which the broker grants to one walk at a time and takes back when its channel ends.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use polyqueue::{DeadId, Error, QueueName, Result};
 
-use crate::connection::fault::{is_missing, is_taken};
-use crate::connection::link::Session;
-use crate::connection::queries::{fence, get};
+use crate::connection::control::Control;
+use crate::connection::control_channel::{ControlChannel, Deliveries};
+use crate::connection::fault::{Answer, Refusal};
 use crate::wire::browsed::{BrowsedLetter, read};
 
 /// Letters that come along with the lock.
@@ -29,32 +24,27 @@ const TAKEN: Duration = Duration::from_millis(10);
 
 /// A walk over the dead letters of a queue, the oldest first.
 pub(crate) struct Browser {
-    session: Arc<Session>,
-    channel: Channel,
     object: String,
     near: VecDeque<Delivery>,
-    lock: Consumer,
+    lock: Deliveries,
     letters: u64,
 }
 
 impl Browser {
-    pub(crate) async fn begin(session: Arc<Session>, queue: &QueueName, object: String) -> Result<Self> {
+    pub(crate) async fn begin(control: &Control, queue: &QueueName, object: String) -> Result<Self> {
         loop {
-            let channel = session.channel().await?;
-            match lock(&channel, &object).await {
-                Ok((lock, near, letters)) => {
-                    return Ok(Self { session, channel, object, near, lock, letters });
-                }
-                Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
-                Err(error) if is_missing(&error) => return Err(Error::not_found(queue.clone())),
-                Err(error) => return Err(session.fault(&error)),
+            let channel = control.dedicated().await?;
+            match lock(channel, &object).await {
+                Ok((lock, near, letters)) => return Ok(Self { object, near, lock, letters }),
+                Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
+                Err(Refusal::Missing(_)) => return Err(Error::not_found(queue.clone())),
+                Err(refusal) => return Err(refusal.into()),
             }
         }
     }
 
     pub(crate) async fn next(&mut self) -> Result<Option<Delivery>> {
-        let taken = self.take().await;
-        taken.map_err(|e| self.session.fault(&e))?;
+        self.take().await?;
         Ok(self.near.pop_front())
     }
 
@@ -69,10 +59,10 @@ impl Browser {
     }
 
     /// For every letter that is removed the lock brings another.
-    async fn take(&mut self) -> lapin::Result<()> {
+    async fn take(&mut self) -> Answer<()> {
         drain(&mut self.lock, &mut self.near)?;
         if self.near.is_empty() {
-            self.near.extend(get(self.channel.clone(), self.object.clone(), WINDOW).await?.0);
+            self.near.extend(self.lock.channel.get(&self.object, WINDOW).await?);
             drain(&mut self.lock, &mut self.near)?;
         }
         Ok(())
@@ -99,26 +89,20 @@ impl Browser {
 
     /// Removes letters, and waits until the broker has done so.
     pub(crate) async fn remove(&self, tags: &[u64]) -> Result<()> {
-        let acks = tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
-        let removed = async {
-            futures_util::future::try_join_all(acks).await?;
-            fence(self.channel.clone(), self.object.clone()).await
-        };
-        removed.await.map(drop).map_err(|e| self.session.unknown(&e))
+        Ok(self.lock.channel.remove(&self.object, tags).await?)
     }
 
-    /// Gives back what was not removed; at once, for the next walk wants it.
+    /// Gives back what was not removed.
     pub(crate) async fn end(self) {
-        let _ = self.channel.close(200, "done".into()).await;
+        self.lock.channel.end().await;
     }
 }
 
 /// Also says how many letters there are.
-async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDeque<Delivery>, u64)> {
-    channel.basic_qos(WITH_LOCK, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
-    let mut lock = channel.basic_consume(object.into(), "".into(), options, FieldTable::default()).await?;
-    let behind = fence(channel.clone(), object.to_owned()).await?;
+async fn lock(channel: ControlChannel, object: &str) -> Answer<(Deliveries, VecDeque<Delivery>, u64)> {
+    channel.prefetch(WITH_LOCK).await?;
+    let mut lock = channel.consume_alone(object).await?;
+    let behind = lock.channel.messages(object).await?;
     let mut near = VecDeque::new();
     drain(&mut lock, &mut near)?;
     let letters = behind + near.len() as u64;
@@ -126,9 +110,9 @@ async fn lock(channel: &Channel, object: &str) -> lapin::Result<(Consumer, VecDe
 }
 
 /// Takes what a consumer has brought.
-fn drain(consumer: &mut Consumer, into: &mut VecDeque<Delivery>) -> lapin::Result<()> {
-    while let Some(Some(delivery)) = consumer.next().now_or_never() {
-        into.push_back(delivery?);
+fn drain(lock: &mut Deliveries, into: &mut VecDeque<Delivery>) -> Answer<()> {
+    while let Some(delivery) = lock.here()? {
+        into.push_back(delivery);
     }
     Ok(())
 }

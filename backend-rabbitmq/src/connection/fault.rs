@@ -2,7 +2,7 @@
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use polyqueue::{Certainty, Error};
+use polyqueue::{Certainty, Error, Result};
 
 use crate::address::Address;
 use crate::address::NAME;
@@ -26,26 +26,69 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
     }
 }
 
+/// What the broker answered.
+pub(crate) type Answer<T> = std::result::Result<T, Refusal>;
+
+/// Why a command was not carried out. Its channel is dead.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The broker has no such object.
+    Missing(Error),
+    /// Somebody else has it for himself.
+    Taken(Error),
+    /// The node has just started and does not serve it yet.
+    NotYet(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl Refusal {
+    /// What the client library's `error` means; `said` is the error for callers who do not care.
+    pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
+        match soft(error) {
+            Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
+            Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
+            Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
+            _ => Self::Failed(said),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing(e) | Refusal::Taken(e) | Refusal::NotYet(e) | Refusal::Failed(e) => e,
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// `None` where the object is missing.
+pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Refusal::Missing(_)) => Ok(None),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    is_soft(error, &AMQPSoftError::NOTFOUND)
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
 }
 
-/// Somebody else has it for himself.
-pub(crate) fn is_taken(error: &lapin::Error) -> bool {
-    is_soft(error, &AMQPSoftError::ACCESSREFUSED) || is_soft(error, &AMQPSoftError::RESOURCELOCKED)
-}
-
-/// The node has just started and does not serve this object yet.
-pub(crate) fn is_not_yet(error: &lapin::Error) -> bool {
-    is_missing(error) || is_soft(error, &AMQPSoftError::PRECONDITIONFAILED)
-}
-
-fn is_soft(error: &lapin::Error, kind: &AMQPSoftError) -> bool {
+/// Which of the errors it is that end one channel only.
+fn soft(error: &lapin::Error) -> Option<&AMQPSoftError> {
     match error.kind() {
-        ErrorKind::ProtocolError(protocol) => {
-            matches!(protocol.kind(), AMQPErrorKind::Soft(soft) if soft == kind)
-        }
-        _ => false,
+        ErrorKind::ProtocolError(protocol) => match protocol.kind() {
+            AMQPErrorKind::Soft(soft) => Some(soft),
+            AMQPErrorKind::Hard(_) => None,
+        },
+        _ => None,
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::{Address, NAME};
+use crate::connection::control::Control;
 use crate::connection::link::{Link, Session};
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
@@ -32,6 +33,8 @@ pub(crate) struct Handle {
     /// One call at a time opens a publisher.
     opening: tokio::sync::Mutex<()>,
     consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
+    /// For everything that is not published and holds no lease.
+    pub(crate) control: Control,
     closed: watch::Sender<bool>,
     /// Held by every task; all are gone when the receiver says so.
     pub(crate) alive: Mutex<Option<mpsc::Sender<()>>>,
@@ -45,6 +48,7 @@ impl Handle {
         clock_offset: TimeDelta,
     ) -> Result<Arc<Self>> {
         let (alive, ended) = mpsc::channel(1);
+        let consuming = Arc::new(Link::new(address.clone(), "consumer", HEARTBEAT));
         let handle = Arc::new(Self {
             publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
             limits: Limits::default(),
@@ -53,7 +57,8 @@ impl Handle {
             clock_offset,
             publisher: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
-            consuming: Mutex::default(),
+            control: Control::new(consuming.clone(), deadline),
+            consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
             closed: watch::Sender::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(ended),
@@ -99,19 +104,11 @@ impl Handle {
         }
     }
 
-    /// The connection for everything that is not published and holds no lease.
-    pub(crate) async fn control(&self) -> Result<Arc<Session>> {
-        self.link(HEARTBEAT).session(self.until()).await
-    }
-
     /// The connection for consumers whose process must be missed within `lease`.
     pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
         let wanted = (lease / 3).as_secs();
         let steps = [HEARTBEAT, 2, 1];
-        self.link(steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1))
-    }
-
-    fn link(&self, heartbeat: u16) -> Arc<Link> {
+        let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
         let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat));
         self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
     }
@@ -192,7 +189,7 @@ impl Handle {
             return Err(Error::unavailable(NAME, Certainty::Definite, said));
         }
         publishing.channel().await?;
-        self.link(HEARTBEAT).session(by).await?.channel().await.map(drop)
+        self.control.probe(by).await
     }
 
     /// Ends everything in order: consumers give back, publishes are answered, connections close.

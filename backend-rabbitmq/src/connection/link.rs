@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
-use crate::connection::fault::fault;
+use crate::connection::fault::{Refusal, fault};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -57,9 +57,9 @@ impl Session {
         fault(&self.address, Certainty::Definite, error)
     }
 
-    /// An error after which nobody knows what took effect.
-    pub(crate) fn unknown(&self, error: &lapin::Error) -> Error {
-        fault(&self.address, Certainty::Unknown, error)
+    /// Why a command was not carried out.
+    pub(crate) fn refusal(&self, certainty: Certainty, error: &lapin::Error) -> Refusal {
+        Refusal::new(error, fault(&self.address, certainty, error))
     }
 }
 

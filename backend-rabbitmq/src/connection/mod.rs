@@ -1,7 +1,10 @@
-//! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and questions to the broker.
+//! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and commands to the broker.
 
 pub(crate) mod browser;
+pub(crate) mod change;
 pub(crate) mod confirms;
+pub(crate) mod control;
+pub(crate) mod control_channel;
 pub(crate) mod fault;
 pub(crate) mod handle;
 pub(crate) mod link;

@@ -31,7 +31,7 @@ impl RabbitConsumer {
         let topology = &dead.publishing.topology;
         let handle = topology.handle.clone();
         address(topology, &subscription.queue).await?;
-        count(topology, &subscription.queue, topology.names.ready(&subscription.queue)).await?;
+        count(topology, &subscription.queue, &topology.names.ready(&subscription.queue)).await?;
         let alive = handle.alive.lock().clone().ok_or(Error::Closed)?;
         let reader = Arc::new(ConsumerState {
             hand_out: HandOut::new(

@@ -26,7 +26,7 @@ pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> R
         return Ok(());
     }
     if let (Some(most), None) = (kept.max_len, kept.max_age)
-        && count(&dead.publishing.topology, entry.name(), dead.publishing.topology.names.dead(entry.name()))
+        && count(&dead.publishing.topology, entry.name(), &dead.publishing.topology.names.dead(entry.name()))
             .await?
             <= most
     {

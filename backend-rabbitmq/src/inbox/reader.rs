@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer};
 use polyqueue::backend::{ReplyBuffer, later};
 use polyqueue::{Error, Inbox, Message, ReplyAddress, Result, async_trait};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::connection::change::Change;
+use crate::connection::control_channel::Deliveries;
 use crate::topology::state::Topology;
 use crate::wire::decode::decode;
 use crate::wire::properties::Raw;
@@ -44,12 +44,6 @@ fn take_in_one(buffer: &ReplyBuffer<Message>, delivery: Delivery) {
     }
 }
 
-/// The broker's side of an inbox, while its connection lasts.
-struct Attached {
-    channel: Channel,
-    consumer: Consumer,
-}
-
 impl RabbitInbox {
     pub(crate) async fn open(topology: Arc<Topology>) -> Result<Self> {
         let address = ReplyAddress::new(topology.names.inbox())?;
@@ -62,16 +56,11 @@ impl RabbitInbox {
     }
 }
 
-async fn attach(topology: &Topology, address: &ReplyAddress) -> Result<Attached> {
-    let session = topology.handle.control().await?;
-    let channel = session.channel().await?;
-    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-    let made = channel.queue_declare(address.as_str().into(), options, FieldTable::default()).await;
-    made.map_err(|e| session.fault(&e))?;
+async fn attach(topology: &Topology, address: &ReplyAddress) -> Result<Deliveries> {
+    let channel = topology.handle.control.dedicated().await?;
+    channel.change(vec![Change::OwnQueue { name: address.to_string() }]).await?;
     let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
-    let begun = channel.basic_consume(address.as_str().into(), "".into(), options, FieldTable::default());
-    let consumer = begun.await.map_err(|e| session.fault(&e))?;
-    Ok(Attached { channel, consumer })
+    Ok(channel.consume(address.as_str(), options, FieldTable::default()).await?)
 }
 
 /// Takes in replies until the inbox or its handle is gone, over one connection after the other.
@@ -79,7 +68,7 @@ async fn keep(
     topology: Arc<Topology>,
     address: ReplyAddress,
     replies: Arc<ReplyBuffer<Message>>,
-    first: Attached,
+    first: Deliveries,
     mut stopped: oneshot::Receiver<()>,
     _alive: mpsc::Sender<()>,
 ) {
@@ -87,7 +76,7 @@ async fn keep(
     loop {
         let work = async {
             match &mut attached {
-                Some(Attached { consumer, .. }) => take_in(consumer, &replies).await,
+                Some(deliveries) => take_in(deliveries, &replies).await,
                 None => {
                     tokio::time::sleep(AGAIN).await;
                     return attach(&topology, &address).await.ok();
@@ -105,18 +94,17 @@ async fn keep(
             tracing::debug!(name: "rabbitmq.inbox_lost", %address);
         }
     }
-    if let Some(Attached { channel, .. }) = attached {
-        let options = QueueDeleteOptions::default();
+    if let Some(Deliveries { channel, .. }) = attached {
         let end = async {
-            let _ = channel.queue_delete(address.as_str().into(), options).await;
-            channel.close(200, "done".into()).await
+            let _ = channel.change(vec![Change::NoQueue { name: address.to_string() }]).await;
+            channel.end().await;
         };
         let _ = timeout(FAREWELL, end).await;
     }
 }
 
-async fn take_in(consumer: &mut Consumer, replies: &ReplyBuffer<Message>) {
-    while let Some(Ok(delivery)) = consumer.next().await {
+async fn take_in(deliveries: &mut Deliveries, replies: &ReplyBuffer<Message>) {
+    while let Ok(Some(delivery)) = deliveries.next().await {
         take_in_one(replies, delivery);
     }
 }

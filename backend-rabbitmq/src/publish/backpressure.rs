@@ -65,7 +65,8 @@ pub(crate) async fn make_room(
     let mut was_full = false;
     while room.left == 0 {
         let looked = Instant::now();
-        let ready = count(&publishing.topology, entry.name(), publishing.topology.names.ready(entry.name()));
+        let object = publishing.topology.names.ready(entry.name());
+        let ready = count(&publishing.topology, entry.name(), &object);
         let ready = match publishing.topology.handle.in_time("publish", by, ready).await {
             Err(Error::Timeout { .. }) if was_full => {
                 return Err(Error::no_room(entry.name(), publishing.topology.handle.deadline));

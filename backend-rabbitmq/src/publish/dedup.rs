@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::StreamExt;
-use futures_util::{FutureExt, TryStreamExt};
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::BasicProperties;
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Consumer};
 use polyqueue::{Dedup, DedupKey, Error, Message, MessageId, QueueName, Result, Until};
 use tokio::sync::oneshot;
 
-use crate::connection::fault::{is_missing, is_taken};
-use crate::connection::link::Session;
+use crate::connection::change::Change;
+use crate::connection::control_channel::{ControlChannel, Deliveries};
+use crate::connection::fault::{Answer, Refusal};
 use crate::connection::publisher::lost;
-use crate::connection::queries::fence;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::dedup_queues::{SLACK, millis};
 use crate::topology::records::CatalogueEntry;
@@ -35,11 +34,9 @@ const TOGETHER: usize = 16;
 
 /// A key, while nobody else can look at it.
 struct HeldMarker {
-    session: Arc<Session>,
-    channel: Channel,
     object: String,
     marker: Option<BasicProperties>,
-    _consumer: Consumer,
+    consumer: Deliveries,
 }
 
 impl HeldMarker {
@@ -50,14 +47,13 @@ impl HeldMarker {
     }
 
     async fn free(&self) -> Result<()> {
-        let options = QueueDeleteOptions::default();
-        let deleted = self.channel.queue_delete(self.object.as_str().into(), options).await;
-        deleted.map(drop).map_err(|e| self.session.fault(&e))
+        let gone = Change::NoQueue { name: self.object.clone() };
+        Ok(self.consumer.channel.change(vec![gone]).await?)
     }
 
     /// Lets others look.
     async fn end(self) {
-        let _ = self.channel.close(200, "done".into()).await;
+        self.consumer.channel.end().await;
     }
 }
 
@@ -156,18 +152,17 @@ async fn take_hold(
     object: &str,
     claim: Option<&Dedup>,
 ) -> Result<Option<HeldMarker>> {
-    let session = publishing.topology.handle.control().await?;
     loop {
-        let channel = session.channel().await?;
-        match look(&channel, object, claim).await {
+        let channel = publishing.topology.handle.control.dedicated().await?;
+        match look(channel, object, claim).await {
             Ok((consumer, marker)) => {
                 let object = object.to_owned();
-                return Ok(Some(HeldMarker { session, channel, object, marker, _consumer: consumer }));
+                return Ok(Some(HeldMarker { object, marker, consumer }));
             }
-            Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
-            Err(error) if is_missing(&error) && claim.is_none() => return Ok(None),
-            Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(session.fault(&error)),
+            Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
+            Err(Refusal::Missing(_)) if claim.is_none() => return Ok(None),
+            Err(Refusal::Missing(_)) => {}
+            Err(refusal) => return Err(refusal.into()),
         }
     }
 }
@@ -195,12 +190,9 @@ pub(crate) async fn lies_unnoticed(
     id: &MessageId,
 ) -> Result<bool> {
     address(&publishing.topology, queue).await?;
-    let mut walk = Browser::begin(
-        publishing.topology.handle.control().await?,
-        queue,
-        publishing.topology.names.dead(queue),
-    )
-    .await?;
+    let mut walk =
+        Browser::begin(&publishing.topology.handle.control, queue, publishing.topology.names.dead(queue))
+            .await?;
     let mut lies = false;
     while !lies && let Some(found) = walk.read_next(queue).await? {
         lies = found.unnoticed().is_some_and(|message| message.id() == id);
@@ -271,19 +263,17 @@ fn dedup_key(publishing: &Arc<Publishing>, queue: &QueueName, key: &str) -> Dedu
 
 /// Begins the queue's only consumer, and takes up the marker if there is one.
 async fn look(
-    channel: &Channel,
+    channel: ControlChannel,
     object: &str,
     claim: Option<&Dedup>,
-) -> lapin::Result<(Consumer, Option<BasicProperties>)> {
+) -> Answer<(Deliveries, Option<BasicProperties>)> {
     if let Some(dedup) = claim {
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(object.into(), options, arguments(dedup)).await?;
+        let queue = Change::Queue { name: object.to_owned(), arguments: arguments(dedup) };
+        channel.change(vec![queue]).await?;
     }
-    let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
-    let mut consumer =
-        channel.basic_consume(object.into(), "".into(), options, FieldTable::default()).await?;
-    fence(channel.clone(), object.to_owned()).await?;
-    let marker = consumer.try_next().now_or_never().transpose()?.flatten();
+    let mut consumer = channel.consume_alone(object).await?;
+    consumer.channel.messages(object).await?;
+    let marker = consumer.here()?;
     Ok((consumer, marker.map(|delivery| delivery.properties)))
 }
 

@@ -7,14 +7,11 @@ use crate::topology::follow::read_catalogue;
 use crate::topology::state::Topology;
 use std::sync::Arc;
 
-use lapin::ExchangeKind;
-use lapin::options::ExchangeDeclareOptions;
-use lapin::types::FieldTable;
 use polyqueue::backend::not_found_if_all;
 use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::Instant;
 
-use crate::connection::fault::is_missing;
+use crate::connection::fault::if_there;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::records::CatalogueEntry;
 
@@ -88,17 +85,9 @@ async fn has_topics(topology: &Arc<Topology>, exchange: &str) -> Result<bool> {
     if publisher.knows(exchange) {
         return Ok(true);
     }
-    let session = topology.handle.control().await?;
-    let channel = session.channel().await?;
-    let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-    let asked =
-        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default());
-    match asked.await {
-        Ok(()) => {
-            publisher.remember(exchange.to_owned());
-            Ok(true)
-        }
-        Err(error) if is_missing(&error) => Ok(false),
-        Err(error) => Err(session.fault(&error)),
+    let found = if_there(topology.handle.control.find_exchange(exchange).await)?.is_some();
+    if found {
+        publisher.remember(exchange.to_owned());
     }
+    Ok(found)
 }

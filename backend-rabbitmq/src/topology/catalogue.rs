@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions};
+use lapin::options::BasicConsumeOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, ExchangeKind};
 use parking_lot::Mutex;
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::NAME;
-use crate::connection::fault::{is_missing, is_not_yet};
-use crate::connection::link::Session;
+use crate::connection::control::Control;
+use crate::connection::control_channel::{ControlChannel, Deliveries};
+use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::connection::request::PublishRequest;
 use crate::topology::records::{AddressOwner, CatalogueEntry, KnownQueues, Record};
 
@@ -118,15 +118,8 @@ impl Catalogue {
     }
 
     /// Whether the stream can be read: it is there, and its first record, too.
-    pub(crate) async fn exists(&self, session: &Session) -> Result<bool> {
-        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-        let channel = session.channel().await?;
-        let name = self.stream.as_str().into();
-        match channel.exchange_declare(name, ExchangeKind::Fanout, options, FieldTable::default()).await {
-            Ok(()) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(session.fault(&error)),
-        }
+    pub(crate) async fn exists(&self, control: &Control) -> Result<bool> {
+        Ok(if_there(control.find_exchange(&self.stream).await)?.is_some())
     }
 
     /// What the stream is declared with.
@@ -138,19 +131,19 @@ impl Catalogue {
     }
 
     /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
-    pub(crate) async fn refresh(&self, session: &Session) -> Result<()> {
+    pub(crate) async fn refresh(&self, control: &Control) -> Result<()> {
         let asked = Instant::now();
         let _turn = self.turn.lock().await;
         if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
             return Ok(()); // somebody has read since
         }
         let (begun, before) = (Instant::now(), self.known.lock().next);
-        let tail = self.last_records(session).await?;
+        let tail = self.last_records(control).await?;
         let next = self.begin_at(before, tail.last().and_then(offset));
         if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
             && first > next
         {
-            self.catch_up(session, next, end).await.map_err(|e| session.fault(&e))?;
+            self.catch_up(control, next, end).await?;
         }
         let mut known = self.known.lock();
         for delivery in &tail {
@@ -161,14 +154,14 @@ impl Catalogue {
     }
 
     /// The last records; none where there is no catalogue. One that was read before is not asked first whether it is there.
-    async fn last_records(&self, session: &Session) -> Result<Vec<Delivery>> {
+    async fn last_records(&self, control: &Control) -> Result<Vec<Delivery>> {
         if !self.is_unread()
-            && let Ok(tail) = self.tail(session).await
+            && let Ok(tail) = self.tail(control).await
             && !tail.is_empty()
         {
             return Ok(tail);
         }
-        if self.exists(session).await? { self.tail_in_time(session).await } else { Ok(Vec::new()) }
+        if self.exists(control).await? { self.tail_in_time(control).await } else { Ok(Vec::new()) }
     }
 
     /// Where to go on reading. A stream that ends before what was read `before` its end was asked for is another: the broker was
@@ -182,12 +175,12 @@ impl Catalogue {
     }
 
     /// The last records of a stream that has some. A broker that has just started may not show it yet: that is no answer.
-    async fn tail_in_time(&self, session: &Session) -> Result<Vec<Delivery>> {
+    async fn tail_in_time(&self, control: &Control) -> Result<Vec<Delivery>> {
         let deadline = Instant::now() + EMPTY;
         loop {
-            match self.tail(session).await {
+            match self.tail(control).await {
                 Ok(tail) if !tail.is_empty() => return Ok(tail),
-                Err(error) if !is_not_yet(&error) => return Err(session.fault(&error)),
+                Err(Refusal::Taken(error) | Refusal::Failed(error)) => return Err(error),
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     let said = format!("its catalogue, the stream {:?}, cannot be read", self.stream);
                     return Err(Error::unavailable(NAME, Certainty::Definite, said));
@@ -199,28 +192,24 @@ impl Catalogue {
 
     /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
     /// there, whatever follows it stands before the answer to the next command.
-    async fn tail(&self, session: &Session) -> lapin::Result<Vec<Delivery>> {
-        let Ok(channel) = session.channel().await else { return Ok(Vec::new()) };
+    async fn tail(&self, control: &Control) -> Answer<Vec<Delivery>> {
         let last = AMQPValue::LongString("last".into());
-        let mut reader = self.read_from(&channel, last).await?;
+        let mut reader = self.read_from(control, last).await?;
         let mut tail = Vec::new();
-        match timeout(EMPTY, reader.next()).await {
-            Ok(Some(first)) => tail.push(first?),
-            Ok(None) | Err(_) => return Ok(tail),
-        }
-        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
-        while let Some(Some(next)) = reader.next().now_or_never() {
-            tail.push(next?);
+        let Some(first) = timeout(EMPTY, reader.next()).await.unwrap_or(Ok(None))? else { return Ok(tail) };
+        tail.push(first);
+        reader.channel.prefetch(WINDOW).await?;
+        while let Some(next) = reader.here()? {
+            tail.push(next);
         }
         Ok(tail)
     }
 
     /// The records from `next` to `end`.
-    async fn catch_up(&self, session: &Session, next: i64, end: i64) -> lapin::Result<()> {
-        let Ok(channel) = session.channel().await else { return Ok(()) };
-        let mut reader = self.read_from(&channel, starting(next)).await?;
-        while let Some(delivery) = reader.next().await.transpose()? {
-            self.read(&channel, &delivery).await?;
+    async fn catch_up(&self, control: &Control, next: i64, end: i64) -> Answer<()> {
+        let mut reader = self.read_from(control, starting(next)).await?;
+        while let Some(delivery) = reader.next().await? {
+            self.read(&reader.channel, &delivery).await?;
             if offset(&delivery).is_none_or(|offset| offset >= end) {
                 break;
             }
@@ -228,35 +217,38 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
-    pub(crate) async fn follow(&self, session: &Session) -> Result<()> {
-        self.refresh(session).await?;
-        let channel = session.channel().await?;
+    /// A reader of all that is written from now on.
+    pub(crate) async fn begin_to_follow(&self, control: &Control) -> Result<Deliveries> {
+        self.refresh(control).await?;
         let from = starting(self.known.lock().next);
-        let mut reader = self.read_from(&channel, from).await.map_err(|e| session.fault(&e))?;
+        Ok(self.read_from(control, from).await?)
+    }
+
+    /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
+    pub(crate) async fn follow(&self, mut reader: Deliveries) -> Result<()> {
         self.live.store(true, Relaxed);
         let _ended = Ended(&self.live);
-        while let Some(delivery) = reader.next().await.transpose().map_err(|e| session.fault(&e))? {
-            self.read(&channel, &delivery).await.map_err(|e| session.fault(&e))?;
+        while let Some(delivery) = reader.next().await? {
+            self.read(&reader.channel, &delivery).await?;
         }
         Ok(())
     }
 
     /// Reads one record, and asks for more before the window is used up.
-    async fn read(&self, channel: &Channel, delivery: &Delivery) -> lapin::Result<()> {
+    async fn read(&self, channel: &ControlChannel, delivery: &Delivery) -> Answer<()> {
         take(&mut self.known.lock(), delivery);
         if delivery.delivery_tag.is_multiple_of(u64::from(WINDOW / 2)) {
-            channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
+            channel.ack_up_to(delivery.delivery_tag).await?;
         }
         Ok(())
     }
 
-    async fn read_from(&self, channel: &Channel, offset: AMQPValue) -> lapin::Result<lapin::Consumer> {
-        channel.basic_qos(WINDOW, BasicQosOptions::default()).await?;
+    async fn read_from(&self, control: &Control, offset: AMQPValue) -> Answer<Deliveries> {
+        let channel = control.dedicated().await?;
+        channel.prefetch(WINDOW).await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-stream-offset".into(), offset);
-        let options = BasicConsumeOptions::default();
-        channel.basic_consume(self.stream.as_str().into(), "".into(), options, arguments).await
+        channel.consume(&self.stream, BasicConsumeOptions::default(), arguments).await
     }
 }
 

@@ -7,14 +7,14 @@ use crate::topology::state::Topology;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::ExchangeKind;
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer, ExchangeKind};
 use polyqueue::{Certainty, Error, Result};
 
 use crate::address::NAME;
-use crate::connection::fault::is_taken;
-use crate::connection::link::Session;
+use crate::connection::change::Change;
+use crate::connection::control_channel::{ControlChannel, Deliveries};
+use crate::connection::fault::{Answer, Refusal};
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
@@ -23,39 +23,37 @@ use crate::topology::records::Record;
 const TAKEN: Duration = Duration::from_millis(20);
 
 /// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
-pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, session: &Session, anew: bool) -> Result<()> {
-    if !anew && topology.catalogue.exists(session).await? {
+pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
+    let control = &topology.handle.control;
+    if !anew && topology.catalogue.exists(control).await? {
         return Ok(());
     }
     let _one_at_a_time = topology.creating.lock().await;
     let lock = loop {
-        if !anew && topology.catalogue.exists(session).await? {
+        if !anew && topology.catalogue.exists(control).await? {
             return Ok(());
         }
-        let channel = session.channel().await?;
-        match lock(&channel, &format!("{}.birth", topology.catalogue.name())).await {
-            Ok(consumer) => break (channel, consumer),
-            Err(error) if is_taken(&error) => tokio::time::sleep(TAKEN).await,
-            Err(error) => return Err(session.fault(&error)),
+        let channel = control.dedicated().await?;
+        match lock(channel, &format!("{}.birth", topology.catalogue.name())).await {
+            Ok(lock) => break lock,
+            Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
+            Err(refusal) => return Err(refusal.into()),
         }
     };
-    if anew || !topology.catalogue.exists(session).await? {
-        make_catalogue(topology, session).await?;
+    if anew || !topology.catalogue.exists(control).await? {
+        make_catalogue(topology).await?;
     }
-    let _ = lock.0.close(200, "done".into()).await;
+    lock.channel.end().await;
     Ok(())
 }
 
-async fn make_catalogue(topology: &Arc<Topology>, session: &Session) -> Result<()> {
-    let channel = session.channel().await?;
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    let name = topology.catalogue.name();
-    let made = channel.queue_declare(name.into(), options, Catalogue::arguments()).await;
-    made.map_err(|e| session.fault(&e))?;
+async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
+    let (control, name) = (&topology.handle.control, topology.catalogue.name().to_owned());
+    let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
+    control.change(vec![stream]).await?;
     append(topology, &Record::Begin).await?;
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let said = channel.exchange_declare(name.into(), ExchangeKind::Fanout, options, FieldTable::default());
-    said.await.map_err(|e| session.fault(&e))
+    let said = Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
+    Ok(control.change(vec![said]).await?)
 }
 
 /// Appends a record.
@@ -71,9 +69,7 @@ pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<
 }
 
 /// Holds the lock as long as the channel lives: the queue is this connection's alone and goes with its consumer.
-async fn lock(channel: &Channel, name: &str) -> lapin::Result<Consumer> {
-    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-    channel.queue_declare(name.into(), options, FieldTable::default()).await?;
-    let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
-    channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await
+async fn lock(channel: ControlChannel, name: &str) -> Answer<Deliveries> {
+    channel.change(vec![Change::OwnQueue { name: name.to_owned() }]).await?;
+    channel.consume_alone(name).await
 }

@@ -7,16 +7,13 @@ use crate::topology::lookup::up_to_date;
 use crate::topology::state::Topology;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryFutureExt};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::ExchangeKind;
 use lapin::types::FieldTable;
-use lapin::{Channel, ExchangeKind};
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 
 use crate::address::NAME;
-use crate::connection::fault::is_missing;
-use crate::connection::link::Session;
+use crate::connection::change::Change;
+use crate::connection::fault::if_there;
 use crate::connection::request::Confirm;
 use crate::topology::records::{CatalogueEntry, Record};
 use crate::wire::delay::{DUE, due_pattern};
@@ -26,10 +23,11 @@ use crate::wire::delay::{DUE, due_pattern};
 /// # Errors
 /// `Invalid` when it is there and was declared to be something else.
 pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<()> {
-    let session = up_to_date(topology).await?;
+    up_to_date(topology).await?;
+    let control = &topology.handle.control;
     if topology.catalogue.is_unread() {
-        ensure_catalogue(topology, &session, false).await?;
-        topology.catalogue.refresh(&session).await?;
+        ensure_catalogue(topology, false).await?;
+        topology.catalogue.refresh(control).await?;
     }
     let spec = &kept(spec);
     let listed = topology.catalogue.entry(&spec.name);
@@ -37,64 +35,55 @@ pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Resul
         spec.check_redeclared(&existing.spec)?;
     }
     ensure_delay_queues(topology, &[]).await?;
-    let channel = session.channel().await?;
-    let mut steps = declare_steps(topology, &channel, spec);
+    let mut changes = queues_of(topology, spec);
     let entry = match listed {
         Some(entry) => entry,
         None => {
-            done(&session, std::mem::take(&mut steps)).await?;
-            list(topology, &session, spec).await?
+            control.change(std::mem::take(&mut changes)).await?;
+            list(topology, spec).await?
         }
     };
-    steps.extend(bind_steps(topology, &channel, spec, &entry));
-    done(&session, steps).await?;
-    declare_keys(topology, &session, &entry).await?;
+    changes.extend(bindings_of(topology, spec, &entry));
+    control.change(changes).await?;
+    declare_keys(topology, &entry).await?;
     list_bindings(topology, &entry, spec).await?;
     topology.handle.publisher().await?.remember(topology.names.ready(&spec.name));
     Ok(())
 }
 
-/// What makes a queue's objects.
-fn declare_steps<'a>(topology: &Arc<Topology>, channel: &'a Channel, spec: &QueueSpec) -> Vec<Step<'a>> {
+/// The broker's queues behind a queue.
+fn queues_of(topology: &Topology, spec: &QueueSpec) -> Vec<Change> {
     let (ready, dead) = (topology.names.ready(&spec.name), topology.names.dead(&spec.name));
     let arguments = [topology.queue_type.ready_arguments(&dead), topology.queue_type.dead_arguments()];
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    let declare = |(name, arguments): (String, FieldTable)| {
-        channel.queue_declare(name.into(), options, arguments).map_ok(drop).boxed()
-    };
-    [ready, dead].into_iter().zip(arguments).map(declare).collect()
+    let queue = |(name, arguments)| Change::Queue { name, arguments };
+    [ready, dead].into_iter().zip(arguments).map(queue).collect()
 }
 
 /// What binds a queue to its address and its topics.
-fn bind_steps<'a>(
-    topology: &Arc<Topology>,
-    channel: &'a Channel,
-    spec: &QueueSpec,
-    entry: &CatalogueEntry,
-) -> Vec<Step<'a>> {
+fn bindings_of(topology: &Topology, spec: &QueueSpec, entry: &CatalogueEntry) -> Vec<Change> {
     let (ready, topics) = (topology.names.ready(&spec.name), topology.names.topics());
-    let bind = |exchange: &str, pattern: &str| {
-        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        channel.queue_bind(ready.as_str().into(), exchange.into(), pattern.into(), options, none).boxed()
+    let bind = |exchange: &str, pattern: &str| Change::Bind {
+        queue: ready.clone(),
+        exchange: exchange.to_owned(),
+        pattern: pattern.to_owned(),
     };
-    let mut steps = vec![bind(DUE, &due_pattern(&entry.address))];
+    let mut changes = vec![bind(DUE, &due_pattern(&entry.address))];
     if !spec.bindings.is_empty() {
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let (name, none) = (topics.as_str().into(), FieldTable::default());
-        steps.push(channel.exchange_declare(name, ExchangeKind::Topic, options, none).boxed());
+        let (name, arguments) = (topics.clone(), FieldTable::default());
+        changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
     }
-    steps.extend(spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
-    steps
+    changes.extend(spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
+    changes
 }
 
 /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
-async fn list(topology: &Arc<Topology>, session: &Session, spec: &QueueSpec) -> Result<CatalogueEntry> {
+async fn list(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<CatalogueEntry> {
     let record = Record::declare(spec);
     if let Confirm::Unroutable = topology.handle.store(topology.catalogue.request(&record)).await? {
-        ensure_catalogue(topology, session, true).await?;
+        ensure_catalogue(topology, true).await?;
         append(topology, &record).await?;
     }
-    topology.catalogue.refresh(session).await?;
+    topology.catalogue.refresh(&topology.handle.control).await?;
     let entry = topology.catalogue.entry(&spec.name).ok_or_else(|| {
         let said = "the catalogue does not show what was written to it";
         Error::backend(NAME, Certainty::Unknown, said)
@@ -122,29 +111,16 @@ async fn list_binding(topology: &Arc<Topology>, record: Record) -> Result<()> {
 
 /// Removes a binding, here and in the catalogue.
 pub(crate) async fn unbind(topology: &Arc<Topology>, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-    let session = up_to_date(topology).await?;
+    up_to_date(topology).await?;
     let entry = topology.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))?;
     if !entry.spec.bindings.contains(pattern) {
         return Ok(());
     }
-    let channel = session.channel().await?;
     let (ready, topics) = (topology.names.ready(queue), topology.names.topics());
-    let (key, none) = (pattern.as_str().into(), FieldTable::default());
-    match channel.queue_unbind(ready.into(), topics.into(), key, none).await {
-        Err(error) if !is_missing(&error) => return Err(session.fault(&error)),
-        Ok(()) | Err(_) => {}
-    }
+    let gone = Change::Unbind { queue: ready, exchange: topics, pattern: pattern.to_string() };
+    if_there(topology.handle.control.change(vec![gone]).await)?;
     let (queue, address) = (queue.to_string(), entry.address);
     list_binding(topology, Record::Unbind { queue, address, pattern: pattern.clone() }).await
-}
-
-/// One command to the broker.
-type Step<'a> = BoxFuture<'a, lapin::Result<()>>;
-
-/// Waits for commands that were given at once; the broker keeps their request.
-async fn done(session: &Session, steps: Vec<Step<'_>>) -> Result<()> {
-    let done = futures_util::future::join_all(steps).await;
-    done.into_iter().collect::<lapin::Result<()>>().map_err(|e| session.fault(&e))
 }
 
 /// A specification as the catalogue keeps it: times in whole milliseconds.

@@ -4,6 +4,9 @@ use crate::topology::state::Topology;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::change::Change;
+use crate::connection::control::Control;
+use crate::connection::fault::if_there;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::PublishRequest;
 use crate::topology::unroutable;
@@ -11,16 +14,12 @@ use crate::wire::delay::{
     DUE, DelayQueue, LOW_LEVELS, UNROUTABLE, below, delay_path, exchange, high_steps, pattern, wait_ms,
 };
 use crate::wire::republish;
-use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind};
 use polyqueue::{QueueName, Result};
 
 /// What a connection remembers when it has seen the low levels of the delay queues.
 const LOW: &str = "cascade";
-
-use crate::connection::fault::is_missing;
-use crate::connection::link::Session;
 
 /// A quorum queue on RabbitMQ 3.10 survives a crash from this age on.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -30,93 +29,64 @@ const LOW_COMPLETE: &str = "polyqueue.delay.complete";
 
 /// Makes the low levels and what lies at their end, once in a virtual host's life; returns when they survive a crash of the
 /// broker.
-pub(crate) async fn ensure_low(session: &Session) -> Result<()> {
-    if is_complete(session).await? {
+async fn ensure_low(control: &Control) -> Result<()> {
+    if if_there(control.find_exchange(LOW_COMPLETE).await)?.is_some() {
         return Ok(());
     }
-    let ground = session.channel().await?;
-    declare_end(&ground).await.map_err(|e| session.fault(&e))?;
-    declare_levels(&ground, 0..LOW_LEVELS).await.map_err(|e| session.fault(&e))?;
+    control.change(end()).await?;
+    control.change(levels(0..LOW_LEVELS)).await?;
     let each = (0..LOW_LEVELS).map(|level| async move {
-        let channel = session.channel().await?;
-        let digits = (1..=9).map(|digit| declare_waiting(&channel, DelayQueue { level, digit }));
-        futures_util::future::try_join_all(digits).await.map_err(|e| session.fault(&e))
+        let digits = (1..=9).flat_map(|digit| waiting_queue(DelayQueue { level, digit }));
+        control.dedicated().await?.change(digits.collect()).await
     });
     futures_util::future::try_join_all(each).await?;
     tokio::time::sleep(SETTLING).await;
-    declare_exchange(&ground, LOW_COMPLETE, ExchangeKind::Fanout, FieldTable::default())
-        .await
-        .map_err(|e| session.fault(&e))?;
+    control.change(vec![fan_out(LOW_COMPLETE)]).await?;
     tracing::info!(name: "rabbitmq.cascade_declared", "declared the queues that delay messages");
     Ok(())
 }
 
 /// Makes the waiting queues of these steps above the low levels, and the way down from there.
-pub(crate) async fn ensure_high(session: &Session, steps: &[DelayQueue]) -> Result<()> {
+async fn ensure_high(control: &Control, steps: &[DelayQueue]) -> Result<()> {
     let Some(top) = steps.iter().map(|step| step.level).max() else { return Ok(()) };
-    let ground = session.channel().await?;
-    declare_levels(&ground, LOW_LEVELS..top + 1).await.map_err(|e| session.fault(&e))?;
-    let each = steps.iter().map(|step| async move {
-        let fresh = !has_queue(session, &step.queue()).await?;
-        let channel = session.channel().await?;
-        declare_waiting(&channel, *step).await.map_err(|e| session.fault(&e))?;
-        Ok::<bool, polyqueue::Error>(fresh)
-    });
-    if futures_util::future::try_join_all(each).await?.contains(&true) {
+    control.change(levels(LOW_LEVELS..top + 1)).await?;
+    let mut fresh = false;
+    for step in steps {
+        fresh |= if_there(control.messages(&step.queue()).await)?.is_none();
+    }
+    control.change(steps.iter().copied().flat_map(waiting_queue).collect()).await?;
+    if fresh {
         tokio::time::sleep(SETTLING).await;
     }
     Ok(())
 }
 
-async fn is_complete(session: &Session) -> Result<bool> {
-    let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-    let channel = session.channel().await?;
-    let found =
-        channel.exchange_declare(LOW_COMPLETE.into(), ExchangeKind::Fanout, options, FieldTable::default());
-    there(session, found.await)
-}
-
-async fn has_queue(session: &Session, name: &str) -> Result<bool> {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let channel = session.channel().await?;
-    there(session, channel.queue_declare(name.into(), options, FieldTable::default()).await)
-}
-
-fn there<T>(session: &Session, answer: lapin::Result<T>) -> Result<bool> {
-    match answer {
-        Ok(_) => Ok(true),
-        Err(error) if is_missing(&error) => Ok(false),
-        Err(error) => Err(session.fault(&error)),
-    }
-}
-
 /// `polyqueue.due`, and the queue behind it for what nobody wants.
-async fn declare_end(channel: &Channel) -> lapin::Result<()> {
-    declare_exchange(channel, UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
-    declare_queue(channel, UNROUTABLE, quorum()).await?;
-    bind(channel, UNROUTABLE, UNROUTABLE, "").await?;
+fn end() -> Vec<Change> {
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), text(UNROUTABLE));
-    declare_exchange(channel, DUE, ExchangeKind::Topic, arguments).await
+    vec![
+        fan_out(UNROUTABLE),
+        Change::Queue { name: UNROUTABLE.to_owned(), arguments: quorum() },
+        bind(UNROUTABLE, UNROUTABLE, String::new()),
+        Change::Exchange { name: DUE.to_owned(), kind: ExchangeKind::Topic, arguments },
+    ]
 }
 
 /// The exchanges of these levels, each with its way past its waiting queues.
-async fn declare_levels(channel: &Channel, levels: std::ops::Range<usize>) -> lapin::Result<()> {
-    for level in levels {
-        declare_exchange(channel, &exchange(level), ExchangeKind::Topic, FieldTable::default()).await?;
-        let (lower, upper, past) = (below(level), exchange(level), pattern(level, 0));
-        let options = ExchangeBindOptions::default();
-        let bound =
-            channel.exchange_bind(lower.into(), upper.into(), past.into(), options, FieldTable::default());
-        bound.await?;
-    }
-    Ok(())
+fn levels(levels: std::ops::Range<usize>) -> Vec<Change> {
+    let level = |level| {
+        let (name, pattern, arguments) = (exchange(level), pattern(level, 0), FieldTable::default());
+        let past = Change::BindExchange { exchange: below(level), source: name.clone(), pattern };
+        [Change::Exchange { name, kind: ExchangeKind::Topic, arguments }, past]
+    };
+    levels.flat_map(level).collect()
 }
 
-async fn declare_waiting(channel: &Channel, step: DelayQueue) -> lapin::Result<()> {
-    let name = step.queue();
-    declare_queue(channel, &name, waiting(step.level, step.digit)).await?;
-    bind(channel, &name, &exchange(step.level), &pattern(step.level, step.digit)).await
+fn waiting_queue(step: DelayQueue) -> Vec<Change> {
+    let (name, arguments) = (step.queue(), waiting(step.level, step.digit));
+    let bound = bind(&name, &exchange(step.level), pattern(step.level, step.digit));
+    vec![Change::Queue { name, arguments }, bound]
 }
 
 fn waiting(level: usize, digit: u8) -> FieldTable {
@@ -138,24 +108,13 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-async fn declare_exchange(
-    channel: &Channel,
-    name: &str,
-    kind: ExchangeKind,
-    arguments: FieldTable,
-) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    channel.exchange_declare(name.into(), kind, options, arguments).await
+fn fan_out(name: &str) -> Change {
+    let arguments = FieldTable::default();
+    Change::Exchange { name: name.to_owned(), kind: ExchangeKind::Fanout, arguments }
 }
 
-async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(name.into(), options, arguments).await.map(drop)
-}
-
-async fn bind(channel: &Channel, queue: &str, exchange: &str, pattern: &str) -> lapin::Result<()> {
-    let options = QueueBindOptions::default();
-    channel.queue_bind(queue.into(), exchange.into(), pattern.into(), options, FieldTable::default()).await
+fn bind(queue: &str, exchange: &str, pattern: String) -> Change {
+    Change::Bind { queue: queue.to_owned(), exchange: exchange.to_owned(), pattern }
 }
 
 /// A request for a queue: at once, or through the delay queues.
@@ -200,13 +159,13 @@ async fn declare_delay_queues(
 ) -> Result<()> {
     let _one_at_a_time = topology.levels.lock().await;
     if !publisher.knows(LOW) {
-        ensure_low(&*topology.handle.control().await?).await?;
+        ensure_low(&topology.handle.control).await?;
         publisher.remember(LOW.to_owned());
         unroutable::watch(topology);
     }
     let mut seen = std::collections::HashSet::new();
     steps.retain(|step| !publisher.knows(&step.queue()) && seen.insert(*step));
-    ensure_high(&*topology.handle.control().await?, &steps).await?;
+    ensure_high(&topology.handle.control, &steps).await?;
     for step in steps {
         publisher.remember(step.queue());
     }

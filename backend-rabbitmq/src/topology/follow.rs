@@ -28,11 +28,11 @@ pub(crate) fn follow_catalogue(topology: &Arc<Topology>) {
 async fn follow(topology: Weak<Topology>) {
     let Some(topology) = topology.upgrade() else { return };
     let catalogue = topology.catalogue.clone();
-    let session = topology.handle.control().await;
+    let begun = catalogue.begin_to_follow(&topology.handle.control).await;
     // The task must not keep its handle alive.
     drop(topology);
-    let followed = match session {
-        Ok(session) => catalogue.follow(&session).await,
+    let followed = match begun {
+        Ok(reader) => catalogue.follow(reader).await,
         Err(error) => Err(error),
     };
     if let Err(error) = followed {

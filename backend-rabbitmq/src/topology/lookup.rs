@@ -1,11 +1,8 @@
 //! What is known of a queue: the catalogue first, the broker where that is not enough.
 
-use crate::connection::fault::is_missing;
-use crate::connection::link::Session;
+use crate::connection::fault::if_there;
 use crate::topology::records::CatalogueEntry;
 use crate::topology::state::Topology;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use polyqueue::{Error, QueueName, QueueSpec, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +15,13 @@ const FRESH: Duration = Duration::from_secs(1);
 const JUST_STARTED: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A connection, with the catalogue read over it to its end. A broker that has just started may answer such a question by
-/// ending the connection; since reading changes nothing, it is asked again.
-pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<Arc<Session>> {
+/// Reads the catalogue to its end. A broker that has just started may answer such a question by ending the connection; since
+/// reading changes nothing, it is asked again.
+pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
     let until = Instant::now() + JUST_STARTED;
     loop {
-        let session = topology.handle.control().await?;
-        match topology.catalogue.refresh(&session).await {
-            Ok(()) => return Ok(session),
+        match topology.catalogue.refresh(&topology.handle.control).await {
+            Ok(()) => return Ok(()),
             Err(error) if error.is_transient() && Instant::now() < until => {
                 tracing::debug!(name: "rabbitmq.catalogue_unread", %error);
                 sleep(AGAIN).await;
@@ -59,15 +55,9 @@ pub(crate) async fn address(topology: &Arc<Topology>, queue: &QueueName) -> Resu
 ///
 /// # Errors
 /// `NotFound` when it is not there.
-pub(crate) async fn count(topology: &Arc<Topology>, queue: &QueueName, object: String) -> Result<u64> {
-    let session = topology.handle.control().await?;
-    let channel = session.channel().await?;
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    match channel.queue_declare(object.into(), options, FieldTable::default()).await {
-        Ok(found) => Ok(found.message_count().into()),
-        Err(error) if is_missing(&error) => Err(Error::not_found(queue.clone())),
-        Err(error) => Err(session.fault(&error)),
-    }
+pub(crate) async fn count(topology: &Arc<Topology>, queue: &QueueName, object: &str) -> Result<u64> {
+    let found = if_there(topology.handle.control.messages(object).await)?;
+    found.ok_or_else(|| Error::not_found(queue.clone()))
 }
 
 /// Says `NotFound` for a queue that is not there; asks once a connection.
@@ -76,7 +66,7 @@ pub(crate) async fn check_exists(topology: &Arc<Topology>, queue: &QueueName) ->
     let publisher = topology.handle.publisher().await?;
     if !publisher.knows(&ready) {
         address(topology, queue).await?;
-        count(topology, queue, ready.clone()).await?;
+        count(topology, queue, &ready).await?;
         publisher.remember(ready);
     }
     Ok(())

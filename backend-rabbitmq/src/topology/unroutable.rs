@@ -10,11 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
 use polyqueue::Result;
 
-use crate::connection::queries::get;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::records::AddressOwner;
 use crate::wire::delay::{UNROUTABLE, address_of};
@@ -45,18 +42,15 @@ async fn look(topology: Weak<Topology>, again: bool) {
 }
 
 async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
-    let session = topology.handle.control().await?;
-    let channel = session.channel().await?;
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let found = channel.queue_declare(UNROUTABLE.into(), options, FieldTable::default()).await;
-    if found.map_err(|e| session.fault(&e))?.message_count() == 0 {
+    let control = &topology.handle.control;
+    if control.messages(UNROUTABLE).await? == 0 {
         topology.stranded.store(0, Relaxed);
         return Ok(());
     }
-    topology.catalogue.refresh(&session).await?;
-    let got = get(channel.clone(), UNROUTABLE.to_owned(), AT_ONCE).await;
+    topology.catalogue.refresh(control).await?;
+    let channel = control.dedicated().await?;
     let (mut sent, mut dropped, mut stranded) = (0_u64, 0_u64, 0_u64);
-    for delivery in got.map_err(|e| session.fault(&e))?.0 {
+    for delivery in channel.get(UNROUTABLE, AT_ONCE).await? {
         let tag = delivery.delivery_tag;
         match send_on(topology, delivery).await? {
             Fate::Sent => sent += 1,
@@ -66,15 +60,14 @@ async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
                 continue;
             }
         }
-        let acked = channel.basic_ack(tag, BasicAckOptions::default()).await;
-        acked.map_err(|e| session.fault(&e))?;
+        channel.remove(UNROUTABLE, &[tag]).await?;
     }
     topology.stranded.store(stranded, Relaxed);
     if sent + dropped + stranded > 0 {
         tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded);
     }
     // What was not acked goes back when the channel ends.
-    let _ = channel.close(200, "done".into()).await;
+    channel.end().await;
     Ok(())
 }
 

@@ -1,0 +1,78 @@
+//! The standing channels for commands: one call at a time on each, and another channel when one has died.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::change::Change;
+use crate::connection::control_channel::ControlChannel;
+use crate::connection::fault::Answer;
+use crate::connection::link::Link;
+
+/// How long the broker may take to answer a command, at least; whoever waits for less gives up himself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Commands to the broker, over a connection that comes back.
+pub(crate) struct Control {
+    link: Arc<Link>,
+    patience: Duration,
+    /// Questions do not wait for changes.
+    questions: Mutex<Option<ControlChannel>>,
+    changes: Mutex<Option<ControlChannel>>,
+}
+
+impl Control {
+    pub(crate) fn new(link: Arc<Link>, deadline: Duration) -> Self {
+        let patience = deadline.max(PATIENCE);
+        Self { link, patience, questions: Mutex::default(), changes: Mutex::default() }
+    }
+
+    /// Whether the connection is there and serves channels.
+    pub(crate) async fn probe(&self, by: Instant) -> Result<()> {
+        self.link.session(by).await?.channel().await.map(drop)
+    }
+
+    /// A channel of the caller's own; it ends when it is dropped.
+    pub(crate) async fn dedicated(&self) -> Result<ControlChannel> {
+        let until = Instant::now() + self.patience;
+        ControlChannel::open(self.link.session(until).await?, self.patience).await
+    }
+
+    /// How many messages are ready in a queue.
+    pub(crate) async fn messages(&self, queue: &str) -> Answer<u64> {
+        self.standing(&self.questions).await?.messages(queue).await
+    }
+
+    /// Whether there is such an exchange: refused as missing when there is none.
+    pub(crate) async fn find_exchange(&self, name: &str) -> Answer<()> {
+        self.standing(&self.questions).await?.find_exchange(name).await
+    }
+
+    /// Makes changes, in this order.
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Answer<()> {
+        self.standing(&self.changes).await?.change(changes).await
+    }
+
+    /// Removes what is ready, and says how many that were.
+    pub(crate) async fn purge(&self, queue: &str) -> Answer<u64> {
+        self.standing(&self.changes).await?.purge(queue).await
+    }
+
+    async fn standing<'a>(
+        &self,
+        place: &'a Mutex<Option<ControlChannel>>,
+    ) -> Result<MappedMutexGuard<'a, ControlChannel>> {
+        let until = Instant::now() + self.patience;
+        let Ok(mut place) = timeout_at(until, place.lock()).await else {
+            return Err(Error::timeout("a free channel", self.patience, Certainty::Definite));
+        };
+        let channel = match place.take().filter(ControlChannel::is_fit) {
+            Some(channel) => channel,
+            None => self.dedicated().await?,
+        };
+        Ok(MutexGuard::map(place, |place| place.insert(channel)))
+    }
+}
