@@ -3,7 +3,7 @@
 use lapin::uri::AMQPUri;
 use polyqueue::{Error, Result, redacted};
 
-use crate::queue_type::classic::QueueType;
+use crate::queue_type::decide::Requested;
 
 /// What this backend is called.
 pub(crate) const NAME: &str = "rabbitmq";
@@ -12,7 +12,7 @@ pub(crate) const NAME: &str = "rabbitmq";
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(crate) uri: AMQPUri,
-    pub(crate) queue_type: QueueType,
+    pub(crate) queue_type: Requested,
     shown: String,
 }
 
@@ -51,8 +51,8 @@ fn bare(mut url: url::Url) -> String {
     url.to_string()
 }
 
-fn read_query(url: &url::Url) -> Result<QueueType> {
-    let mut queue_type = QueueType::default();
+fn read_query(url: &url::Url) -> Result<Requested> {
+    let mut queue_type = Requested::default();
     for (key, value) in url.query_pairs() {
         match &*key {
             "queue_type" => queue_type = read_queue_type(&value)?,
@@ -66,9 +66,10 @@ fn read_query(url: &url::Url) -> Result<QueueType> {
 }
 
 /// Reads the URL's `queue_type`.
-fn read_queue_type(text: &str) -> Result<QueueType> {
+fn read_queue_type(text: &str) -> Result<Requested> {
     match text {
-        "auto" | "classic" => Ok(QueueType::Classic),
+        "auto" => Ok(Requested::Auto),
+        "classic" => Ok(Requested::Classic),
         "quorum" => Err(Error::unsupported(
             NAME,
             "queue_type=quorum: quorum queues have strict priorities from RabbitMQ 4.3 on only, and are not \

@@ -147,9 +147,8 @@ impl ChannelLoop {
         self.sweep = (self.sweep * 2).min(SWEEP).min(self.sweep_left).max(1);
     }
 
-    /// Whether a message that the broker counts has expired by our clock. The broker overlooks one that came to a queue which
-    /// was not empty and stands in front of all others by its priority. It looks when a message is given back: either it
-    /// files this one, or sends it again, for our clock is wrong.
+    /// Whether a message that the broker counts has expired by our clock, although it was handed out. Some kinds of queue look
+    /// again when a message is given back: either the broker files this one, or sends it again, for our clock is wrong.
     fn is_suspect(&mut self, decoded: &Decoded) -> bool {
         let now = self.reader.handle().now();
         let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
@@ -165,6 +164,7 @@ impl ChannelLoop {
         let (mut redelivered, raw) =
             (delivery.redelivered, Raw { properties: delivery.properties, body: delivery.data.into() });
         let reader = self.reader.clone();
+        let kind = reader.topology().queue_type(reader.queue());
         let decoded = match decode(&raw) {
             Ok(decoded) => decoded,
             Err(why) => {
@@ -178,12 +178,13 @@ impl ChannelLoop {
         };
         if redelivered && self.suspects.remove(decoded.message.id()).is_some() {
             redelivered = false;
-        } else if !redelivered && self.is_suspect(&decoded) {
+        } else if !redelivered && kind.overlooks_expired() && self.is_suspect(&decoded) {
             self.suspects.insert(decoded.message.id().clone(), Instant::now());
             self.reject(key.tag);
             return None;
         }
-        let attempt = reader.topology().queue_type.attempt(decoded.lives.attempt, redelivered);
+        let headers = raw.properties.headers().as_ref();
+        let attempt = kind.attempt(decoded.lives.attempt, redelivered, headers);
         let own = decoded.message.max_attempts();
         let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
         let (address, now) = (reader.topology().catalogue.address(reader.queue()), reader.handle().now());
@@ -204,7 +205,7 @@ impl ChannelLoop {
             });
             return None;
         }
-        if redelivered {
+        if redelivered && kind.republishes_returned() {
             self.refiling += 1;
             self.moving(key, AfterAck::Recovered, async move {
                 reader.republisher.republish(&item, item.attempt, Duration::ZERO, None).await

@@ -109,7 +109,8 @@ impl ChannelLoop {
         if self.acks.is_empty() || self.flushes.len() >= FLUSHES {
             return;
         }
-        let most = self.acks.len().min(self.reader.topology().queue_type.acks_per_fence());
+        let most =
+            self.acks.len().min(self.reader.topology().queue_type(self.reader.queue()).acks_per_fence());
         let done: Vec<(Key, AfterAck)> = self.acks.drain(..most).collect();
         let tags: Vec<u64> = done.iter().map(|(key, _)| key.tag).collect();
         let frames = self.unacked.ack(&tags);

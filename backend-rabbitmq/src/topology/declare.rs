@@ -54,7 +54,8 @@ pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Resul
 /// The broker's queues behind a queue.
 fn queues_of(topology: &Topology, spec: &QueueSpec) -> Vec<Change> {
     let (ready, dead) = (topology.names.ready(&spec.name), topology.names.dead(&spec.name));
-    let arguments = [topology.queue_type.ready_arguments(&dead), topology.queue_type.dead_arguments()];
+    let kind = topology.queue_type(&spec.name);
+    let arguments = [kind.ready_arguments(&dead), kind.dead_arguments()];
     let queue = |(name, arguments)| Change::Queue { name, arguments };
     [ready, dead].into_iter().zip(arguments).map(queue).collect()
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
+use polyqueue::QueueName;
 use tokio::task::JoinHandle;
 
 use crate::connection::handle::Handle;
-use crate::queue_type::classic::QueueType;
+use crate::queue_type::behavior::QueueType;
+use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
 use crate::wire::names::Names;
 
 /// One namespace, as a client sees it.
 pub(crate) struct Topology {
     pub(crate) handle: Arc<Handle>,
-    pub(crate) queue_type: QueueType,
     pub(crate) names: Names,
     pub(crate) catalogue: Arc<Catalogue>,
     /// Dedup keys are kept in the user's store, not on the broker.
@@ -43,7 +44,6 @@ impl Drop for Watcher {
 impl Topology {
     pub(crate) fn new(handle: Arc<Handle>, names: Names, dedup_elsewhere: bool) -> Self {
         Self {
-            queue_type: handle.address.queue_type,
             catalogue: Arc::new(Catalogue::new(names.catalogue())),
             names,
             dedup_elsewhere,
@@ -54,6 +54,11 @@ impl Topology {
             stranded: AtomicU64::new(0),
             handle,
         }
+    }
+
+    /// The kind of broker queue behind a queue.
+    pub(crate) fn queue_type(&self, _: &QueueName) -> &'static dyn QueueType {
+        decide(self.handle.address.queue_type)
     }
 
     /// Ends the tasks.
