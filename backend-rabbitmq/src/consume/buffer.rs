@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::backend::{Begin, CloseReason, LeaseTable, PendingReceives, ReceiptTimes, later};
+use polyqueue::backend::{Begin, CloseReason, PendingReceives, ReceiptTimes, later};
 use polyqueue::{Certainty, Delivery, Extended, Priority, QueueName, Receipt, Result};
 use tokio::time::Instant;
 
 use crate::settle::fetched::Fetched;
+use crate::settle::job::Leases;
 use crate::settle::receipt::Key;
 
 /// A message and its name on the channel.
@@ -23,7 +24,7 @@ pub(crate) struct HandOut {
     lease: Duration,
     epoch: Instant,
     pub(crate) pending: PendingReceives<Tagged>,
-    pub(crate) leases: LeaseTable<Key, Arc<Fetched>>,
+    pub(crate) leases: Leases,
     buffer: Mutex<Ready>,
 }
 
@@ -43,7 +44,7 @@ impl HandOut {
             lease,
             epoch: Instant::now(),
             pending: PendingReceives::new(deadline, Certainty::Definite),
-            leases: LeaseTable::new(prefetch),
+            leases: Leases::new(prefetch),
             buffer: Mutex::default(),
         }
     }

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::publisher::lost;
 use crate::consume::buffer::HandOut;
-use crate::consume::state::ConsumerState;
-use crate::consume::task::Job;
+use crate::consume::state::{ConsumerState, Job};
 use crate::dead::state::DeadLetters;
+use crate::settle::job::SettleJob;
 use crate::settle::republish::Republisher;
 use crate::topology::lookup::{address, count};
 use polyqueue::backend::Begin;
@@ -63,7 +63,7 @@ impl RabbitConsumer {
             (key, Begin::Ours(item, since)) => (key, item, since),
         };
         let (reply, replied) = oneshot::channel();
-        let job = Job::Settle { key, item, since, verdict: verdict.clone(), reply };
+        let job = Job::Settle(SettleJob { key, item, since, verdict: verdict.clone(), reply });
         self.jobs.send(job).map_err(|_| lost())?;
         Ok(Pending::Waiting(replied))
     }

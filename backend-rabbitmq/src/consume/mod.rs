@@ -5,5 +5,6 @@ pub(crate) mod channel_loop;
 pub(crate) mod consumer;
 pub(crate) mod source;
 pub(crate) mod state;
+pub(crate) mod sweep;
 pub(crate) mod task;
 pub(crate) mod triage;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use polyqueue::{QueueMeter, QueueName, Subscription};
+use tokio::sync::oneshot;
 
 use crate::connection::handle::Handle;
 use crate::connection::link::Link;
 use crate::consume::buffer::HandOut;
+use crate::settle::job::SettleJob;
 use crate::settle::republish::Republisher;
 use crate::topology::state::Topology;
 
@@ -19,9 +21,17 @@ pub(crate) struct ConsumerState {
     pub(crate) meter: Arc<QueueMeter>,
 }
 
+/// What a consumer asks of its task.
+pub(crate) enum Job {
+    /// Carry out a verdict.
+    Settle(SettleJob),
+    /// Give back what was not handed out.
+    Close(oneshot::Sender<()>),
+}
+
 impl ConsumerState {
     pub(crate) fn topology(&self) -> &Arc<Topology> {
-        &self.republisher.dead.publishing.topology
+        self.republisher.topology()
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {

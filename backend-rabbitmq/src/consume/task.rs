@@ -5,29 +5,16 @@ use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::BasicQosOptions;
-use polyqueue::{Error, Result, Settled, Verdict};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use polyqueue::{Error, Result, Settled};
+use tokio::sync::mpsc;
 
 use crate::connection::fault::is_missing;
 use crate::connection::link::Session;
 use crate::consume::channel_loop::{ChannelLoop, LoopEnd};
-use crate::consume::state::ConsumerState;
-use crate::settle::fetched::Fetched;
-use crate::settle::receipt::Key;
+use crate::consume::state::{ConsumerState, Job};
 
 /// How long to wait when the broker refuses for good.
 const REFUSED: Duration = Duration::from_secs(1);
-
-/// What a consumer asks of its task.
-pub(crate) enum Job {
-    /// Carry out a verdict.
-    Settle { key: Key, item: Arc<Fetched>, since: Instant, verdict: Verdict, reply: Reply },
-    /// Give back what was not handed out.
-    Close(oneshot::Sender<()>),
-}
-
-type Reply = oneshot::Sender<Result<Settled>>;
 
 /// Runs until the consumer or its handle is gone.
 pub(crate) async fn run(
@@ -101,7 +88,7 @@ async fn refuse_all(reader: &ConsumerState, jobs: &mut mpsc::UnboundedReceiver<J
         tokio::select! {
             job = jobs.recv() => match job {
                 None => return,
-                Some(Job::Settle { reply, .. }) => drop(reply.send(Ok(Settled::LeaseLost))),
+                Some(Job::Settle(job)) => drop(job.reply.send(Ok(Settled::LeaseLost))),
                 Some(Job::Close(reply)) => {
                     reader.hand_out.close();
                     let _ = reply.send(());

@@ -1,217 +1,212 @@
-//! How a channel's messages come to the hand_out: asked for when somebody waits, sorted when they come.
+//! What is done with a delivery.
 
+use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::message::Delivery;
-use polyqueue::DeadReason;
+use chrono::{DateTime, Utc};
+use polyqueue::{DeadReason, MessageId};
 use tokio::time::Instant;
 
-use crate::consume::channel_loop::ChannelLoop;
-use crate::consume::source::SourceEvent;
+use crate::queue_type::behavior::QueueType;
 use crate::settle::fetched::Fetched;
-use crate::settle::receipt::Key;
-use crate::settle::republish::AfterAck;
-use crate::wire::dead::EXPIRED;
+use crate::wire::dead::{Death, EXPIRED};
 use crate::wire::decode::{Decoded, decode};
 use crate::wire::properties::Raw;
 
-/// The widest sweep over messages that came back.
-const SWEEP: usize = 256;
-
 /// How many messages that looked expired are remembered at most.
-const MOST_SUSPECTS: usize = 10_000;
+const MAX_SUSPECTS: usize = 10_000;
 /// By then the broker has sent again what has not expired.
 const SENT_AGAIN: Duration = Duration::from_secs(10);
 
-impl ChannelLoop {
-    /// Does what the pending receives call for.
-    pub(crate) fn advance(&mut self) {
-        self.reader.hand_out.take_back();
-        for (key, item) in self.reader.hand_out.clear_stale() {
-            self.dead_letter_stale(key, item);
-        }
-        if self.closed {
-            self.source.detach(0);
-            return self.give_back();
-        }
-        if self.reader.subscription.prefetch > 0 { self.advance_push() } else { self.advance_pull() }
+/// What is done with a delivery.
+#[derive(Debug)]
+pub(crate) enum Action {
+    HandOut(Arc<Fetched>),
+    /// It came back to the queue: the next copy says for which attempt it is.
+    Republish(Arc<Fetched>),
+    DeadLetter(Arc<Fetched>, Death),
+    DeadLetterUndecodable(Box<Raw>, Death),
+    /// To the broker, which decides whether it has expired.
+    Reject,
+}
+
+/// Sorts the deliveries of one channel.
+pub(crate) struct Triage {
+    queue_type: &'static dyn QueueType,
+    /// For messages that do not say.
+    max_attempts: NonZeroU32,
+    /// Messages that looked expired, given back so that the broker decides, and when.
+    suspects: HashMap<MessageId, Instant>,
+}
+
+impl Triage {
+    pub(crate) fn new(queue_type: &'static dyn QueueType, max_attempts: NonZeroU32) -> Self {
+        Self { queue_type, max_attempts, suspects: HashMap::new() }
     }
 
-    fn advance_push(&mut self) {
-        if self.source.is_idle() && self.paused_until.is_none() {
-            self.source.attach();
-        }
-        if self.source.is_attached()
-            && !self.source.is_asking()
-            && let Some(demand) = self.reader.hand_out.pending.demand()
-            && demand.immediate
-        {
-            self.source.ask(demand.round);
-        }
-    }
-
-    fn advance_pull(&mut self) {
-        let Some(demand) = self.reader.hand_out.pending.demand() else {
-            self.source.detach(0);
-            return self.give_back();
-        };
-        if self.source.is_attached() {
-            if demand.immediate {
-                self.source.detach(demand.round);
-            } else {
-                self.asked = demand.round;
-            }
-        } else if self.source.is_idle() && self.refiling == 0 && self.paused_until.is_none() {
-            if self.empty && !demand.immediate && demand.round <= self.asked {
-                self.source.attach();
-            } else {
-                self.source.get(demand.messages.max(self.sweep), demand.round);
-            }
-        }
-    }
-
-    /// What nobody waits for goes back at once, its attempt unburned.
-    fn give_back(&mut self) {
-        for (key, item) in self.reader.hand_out.clear_stock() {
-            let reader = self.reader.clone();
-            self.moving(key, AfterAck::Nothing, async move {
-                reader.republisher.republish(&item, item.attempt, Duration::ZERO, None).await
-            });
-        }
-    }
-
-    /// What was not handed out in time.
-    fn dead_letter_stale(&mut self, key: Key, item: Arc<Fetched>) {
-        let reader = self.reader.clone();
-        let mut death =
-            reader.republisher.death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1));
-        death.consumer = None;
-        self.moving(key, AfterAck::Nothing, async move {
-            reader.republisher.dead_letter_fetched(&item, death).await
-        });
-    }
-
-    pub(crate) fn came(&mut self, came: SourceEvent) {
-        match came {
-            SourceEvent::Got(got, more, asked) => {
-                self.empty = got.is_empty();
-                if self.empty {
-                    self.found_nothing(asked);
-                }
-                let (came, before) = (got.len(), self.refiling);
-                self.take(got);
-                self.widen(came, self.refiling - before, more);
-            }
-            SourceEvent::Attached => {}
-            SourceEvent::Sent(deliveries) => {
-                self.empty = false;
-                // First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody
-                // waits for.
-                if self.reader.subscription.prefetch == 0 {
-                    self.source.detach(0);
-                }
-                self.take(deliveries);
-            }
-            SourceEvent::Detached(rest, asked) => {
-                if rest.is_empty() {
-                    self.found_nothing(asked);
-                }
-                self.take(rest);
-            }
-            SourceEvent::AllSent(asked) => self.found_nothing(asked),
-        }
-    }
-
-    fn found_nothing(&mut self, asked: u64) {
-        self.asked = self.asked.max(asked);
-        self.reader.hand_out.pending.exhausted(asked, None);
-    }
-
-    /// Sorts what came: to be handed out, to be filed again, or to be buried.
-    fn take(&mut self, deliveries: Vec<Delivery>) {
-        let items: Vec<_> = deliveries.into_iter().filter_map(|delivery| self.sort(delivery)).collect();
-        if !items.is_empty() {
-            self.reader.hand_out.lay_down(items);
-        }
-    }
-
-    /// After a crash of the broker all messages of a classic queue come back. While nothing else comes, more and more are
-    /// taken up at a time, but never more than there were at first: those behind are the ones that were filed again.
-    fn widen(&mut self, came: usize, came_back: usize, more: usize) {
-        if came == 0 || came_back < came {
-            self.sweep = 1;
-            return;
-        }
-        self.sweep_left = if self.sweep == 1 { more } else { self.sweep_left.saturating_sub(came) };
-        self.sweep = (self.sweep * 2).min(SWEEP).min(self.sweep_left).max(1);
-    }
-
-    /// Whether a message that the broker counts has expired by our clock, although it was handed out. Some kinds of queue look
-    /// again when a message is given back: either the broker files this one, or sends it again, for our clock is wrong.
-    fn is_suspect(&mut self, decoded: &Decoded) -> bool {
-        let now = self.reader.handle().now();
-        let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
-        if over && self.suspects.len() >= MOST_SUSPECTS {
-            self.suspects.retain(|_, since| since.elapsed() < SENT_AGAIN);
-        }
-        over && self.suspects.len() < MOST_SUSPECTS
-    }
-
-    fn sort(&mut self, delivery: Delivery) -> Option<(Key, Arc<Fetched>)> {
-        let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
-        self.unacked.delivered(key.tag);
-        let (mut redelivered, raw) =
-            (delivery.redelivered, Raw { properties: delivery.properties, body: delivery.data.into() });
-        let reader = self.reader.clone();
-        let kind = reader.topology().queue_type(reader.queue());
+    /// What to do with a message that the queue at this address has delivered.
+    pub(crate) fn sort(
+        &mut self,
+        raw: Raw,
+        redelivered: bool,
+        address: Option<Arc<str>>,
+        now: DateTime<Utc>,
+    ) -> Action {
         let decoded = match decode(&raw) {
             Ok(decoded) => decoded,
             Err(why) => {
-                let mut death = reader.republisher.death(DeadReason::Undecodable, &why, 0);
-                death.consumer = None;
-                self.moving(key, AfterAck::Nothing, async move {
-                    reader.republisher.dead_letter(&raw, death).await
-                });
-                return None;
+                let death = death(DeadReason::Undecodable, &why, 0, now);
+                return Action::DeadLetterUndecodable(raw.into(), death);
             }
         };
-        if redelivered && self.suspects.remove(decoded.message.id()).is_some() {
-            redelivered = false;
-        } else if !redelivered && kind.overlooks_expired() && self.is_suspect(&decoded) {
-            self.suspects.insert(decoded.message.id().clone(), Instant::now());
-            self.reject(key.tag);
-            return None;
+        let id = decoded.message.id();
+        if !redelivered && self.queue_type.overlooks_expired() && self.is_suspect(&decoded, now) {
+            self.suspects.insert(id.clone(), Instant::now());
+            return Action::Reject;
         }
-        let headers = raw.properties.headers().as_ref();
-        let attempt = kind.attempt(decoded.lives.attempt, redelivered, headers);
-        let own = decoded.message.max_attempts();
-        let max_attempts = own.unwrap_or(reader.subscription.max_attempts).get();
-        let (address, now) = (reader.topology().catalogue.address(reader.queue()), reader.handle().now());
-        let expiry = decoded.expiry;
+        let came_back = redelivered && self.suspects.remove(id).is_none();
+        let item = self.fetched(raw, decoded, came_back, address, now);
+        if item.is_stale() || (came_back && item.is_over(now)) {
+            let death = expired(&item, now);
+            return Action::DeadLetter(item, death);
+        }
+        if item.attempt > item.max_attempts {
+            let error = item.message.last_error().unwrap_or("the last holder went away");
+            let death = death(DeadReason::MaxAttempts, error, item.attempt - 1, now);
+            return Action::DeadLetter(item, death);
+        }
+        if came_back && self.queue_type.republishes_returned() {
+            Action::Republish(item)
+        } else {
+            Action::HandOut(item)
+        }
+    }
+
+    fn fetched(
+        &self,
+        raw: Raw,
+        decoded: Decoded,
+        came_back: bool,
+        address: Option<Arc<str>>,
+        now: DateTime<Utc>,
+    ) -> Arc<Fetched> {
+        let Decoded { message, lives, expiry } = decoded;
+        let max_attempts = message.max_attempts().unwrap_or(self.max_attempts).get();
         let stale_at = expiry.map(|expiry| expiry.stale_at(now));
-        let item =
-            Fetched { raw, message: decoded.message, attempt, max_attempts, expiry, stale_at, address };
-        if item.is_stale() || (redelivered && item.is_over(now)) {
-            self.dead_letter_stale(key, item.into());
-            return None;
+        let attempt = self.queue_type.attempt(lives.attempt, came_back, raw.properties.headers().as_ref());
+        Arc::new(Fetched { raw, message, attempt, max_attempts, expiry, stale_at, address })
+    }
+
+    /// Whether a message that the broker counts has expired by our clock, although it was handed out. Some kinds of queue look
+    /// again when a message is given back: either the broker dead-letters this one, or sends it again, for our clock is wrong.
+    fn is_suspect(&mut self, decoded: &Decoded, now: DateTime<Utc>) -> bool {
+        let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
+        if over && self.suspects.len() >= MAX_SUSPECTS {
+            self.suspects.retain(|_, since| since.elapsed() < SENT_AGAIN);
         }
-        if attempt > max_attempts {
-            let error = item.message.last_error().unwrap_or("the last holder went away").to_owned();
-            let mut death = reader.republisher.death(DeadReason::MaxAttempts, &error, attempt - 1);
-            death.consumer = None;
-            self.moving(key, AfterAck::Nothing, async move {
-                reader.republisher.dead_letter_fetched(&item, death).await
-            });
-            return None;
+        over && self.suspects.len() < MAX_SUSPECTS
+    }
+}
+
+/// The death of a message that was not handed out in time.
+pub(crate) fn expired(item: &Fetched, now: DateTime<Utc>) -> Death {
+    death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1), now)
+}
+
+/// A death in nobody's hands.
+fn death(reason: DeadReason, error: &str, attempts: u32, at: DateTime<Utc>) -> Death {
+    Death { reason, error: error.to_owned(), attempts, consumer: None, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::BasicProperties;
+    use lapin::types::{AMQPValue, FieldTable};
+
+    use super::*;
+    use crate::queue_type::classic::Classic;
+    use crate::wire::properties::key;
+
+    const NOW: i64 = 1_700_000_000_000;
+    const LIMIT: NonZeroU32 = NonZeroU32::new(3).unwrap();
+
+    fn triage() -> Triage {
+        Triage::new(&Classic, LIMIT)
+    }
+
+    fn raw(headers: &[(&str, i64)], ttl: Option<&str>) -> Raw {
+        let mut table = FieldTable::default();
+        for (key, value) in headers {
+            table.insert((*key).into(), AMQPValue::LongLongInt(*value));
         }
-        if redelivered && kind.republishes_returned() {
-            self.refiling += 1;
-            self.moving(key, AfterAck::Recovered, async move {
-                reader.republisher.republish(&item, item.attempt, Duration::ZERO, None).await
-            });
-            return None;
+        let mut properties = BasicProperties::default().with_message_id("m".into()).with_headers(table);
+        if let Some(ttl) = ttl {
+            properties = properties.with_expiration(ttl.into());
         }
-        Some((key, Arc::new(item)))
+        Raw { properties, body: "body".into() }
+    }
+
+    fn sorted(triage: &mut Triage, raw: Raw, redelivered: bool) -> (&'static str, u32) {
+        let now = DateTime::from_timestamp_millis(NOW).unwrap();
+        match triage.sort(raw, redelivered, None, now) {
+            Action::HandOut(item) => ("hand out", item.attempt),
+            Action::Republish(item) => ("republish", item.attempt),
+            Action::DeadLetter(_, death) | Action::DeadLetterUndecodable(_, death) => {
+                assert_eq!(death.consumer, None);
+                (death.reason.as_str(), death.attempts)
+            }
+            Action::Reject => ("reject", 0),
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_sorted_by_what_it_says_and_whether_it_came_back() {
+        let fresh = raw(&[], None);
+        let third = raw(&[(key::ATTEMPT, 3)], None);
+        let fourth = raw(&[(key::ATTEMPT, 4)], None);
+        let unreadable = raw(&[(key::VERSION, 99)], None);
+        let over = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], None);
+        let alive = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW + 1000)], None);
+        let watched_over = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], Some("1000"));
+        for (raw, redelivered, expected) in [
+            (&fresh, false, ("hand out", 1)),
+            (&fresh, true, ("republish", 2)),
+            (&third, false, ("hand out", 3)),
+            (&third, true, ("max_attempts", 3)),
+            (&fourth, false, ("max_attempts", 3)),
+            (&unreadable, false, ("undecodable", 0)),
+            (&over, false, ("expired", 0)),
+            (&over, true, ("expired", 1)),
+            (&alive, false, ("hand out", 1)),
+            (&alive, true, ("republish", 2)),
+            (&watched_over, false, ("reject", 0)),
+            (&watched_over, true, ("expired", 1)),
+        ] {
+            assert_eq!(sorted(&mut triage(), raw.clone(), redelivered), expected, "{raw:?} {redelivered}");
+        }
+    }
+
+    #[test]
+    fn what_the_broker_sends_again_has_not_expired_and_burned_no_attempt() {
+        let suspect = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], Some("1000"));
+        let mut triage = triage();
+        assert_eq!(sorted(&mut triage, suspect.clone(), false), ("reject", 0));
+        assert_eq!(sorted(&mut triage, suspect.clone(), true), ("hand out", 1));
+        assert_eq!(sorted(&mut triage, suspect, true), ("expired", 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspects_are_bounded_and_forgotten_in_time() {
+        let suspect = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], Some("1000"));
+        let mut triage = triage();
+        for number in 0..MAX_SUSPECTS {
+            triage.suspects.insert(MessageId::new(number.to_string()).unwrap(), Instant::now());
+        }
+        assert_eq!(sorted(&mut triage, suspect.clone(), false), ("hand out", 1));
+        tokio::time::advance(SENT_AGAIN).await;
+        assert_eq!(sorted(&mut triage, suspect, false), ("reject", 0));
+        assert_eq!(triage.suspects.len(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod fetched;
+pub(crate) mod job;
 pub(crate) mod receipt;
 pub(crate) mod republish;
 pub(crate) mod unacked;

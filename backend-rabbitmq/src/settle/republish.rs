@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use polyqueue::{DeadReason, Error, QueueName, Result, Settled, Verdict};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use polyqueue::{DeadReason, Error, QueueName, Result, Verdict};
 
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
-use crate::settle::receipt::Key;
 use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
@@ -23,24 +20,6 @@ use crate::wire::properties::Raw;
 use crate::wire::republish;
 use crate::wire::terms;
 
-/// What follows when the broker has what was published, and again when it has the ack.
-#[derive(Debug)]
-pub(crate) enum AfterAck {
-    /// A verdict is answered.
-    Answer { verdict: Verdict, answer: Settled, since: Instant, reply: oneshot::Sender<Result<Settled>> },
-    /// A message that came back was filed again.
-    Recovered,
-    /// A message was moved that nobody asked about.
-    Nothing,
-}
-
-/// A delivery whose replacement has been published, or not.
-pub(crate) struct Republished {
-    pub(crate) key: Key,
-    pub(crate) then: AfterAck,
-    pub(crate) result: Result<()>,
-}
-
 /// What takes the place of one consumer's deliveries.
 pub(crate) struct Republisher {
     pub(crate) dead: Arc<DeadLetters>,
@@ -49,51 +28,50 @@ pub(crate) struct Republisher {
 }
 
 impl Republisher {
-    fn topology(&self) -> &Arc<Topology> {
+    pub(crate) fn topology(&self) -> &Arc<Topology> {
         &self.dead.publishing.topology
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.topology().handle.now()
     }
 
     /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
-    pub(crate) async fn apply(&self, item: Arc<Fetched>, verdict: &Verdict, over: bool) -> Result<()> {
+    pub(crate) async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
-            _ if self.is_gone(&item) => Ok(()),
+            _ if self.is_gone(item) => Ok(()),
             Verdict::Ack => {
-                self.release_key(&item).await;
+                self.release_key(item).await;
                 Ok(())
             }
-            Verdict::Retry { .. } if over => self.dead_letter_expired(&item, item.attempt).await,
-            Verdict::Release { .. } if over => self.dead_letter_expired(&item, item.attempt - 1).await,
+            Verdict::Retry { .. } if over => self.dead_letter_expired(item, item.attempt).await,
+            Verdict::Release { .. } if over => self.dead_letter_expired(item, item.attempt - 1).await,
             Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
-                self.dead_letter_fetched(&item, self.death(DeadReason::MaxAttempts, error, item.attempt))
-                    .await
+                self.dead_letter_fetched(item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
             }
             Verdict::Retry { after, error } => {
-                self.republish(&item, item.attempt + 1, *after, Some(error)).await
+                self.republish(item, item.attempt + 1, *after, Some(error)).await
             }
-            Verdict::Release { after } => self.republish(&item, item.attempt, *after, None).await,
+            Verdict::Release { after } => self.republish(item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
-                self.dead_letter_fetched(&item, self.death((*reason).into(), error, item.attempt)).await
+                self.dead_letter_fetched(item, self.death((*reason).into(), error, item.attempt)).await
             }
         }
     }
 
     /// What a lease's end makes of a message.
-    pub(crate) async fn expire(&self, item: Arc<Fetched>) -> Result<()> {
-        if self.is_gone(&item) {
+    pub(crate) async fn expire(&self, item: &Fetched) -> Result<()> {
+        if self.is_gone(item) {
             return Ok(());
         }
         if item.is_over(self.now()) {
-            return self.dead_letter_expired(&item, item.attempt).await;
+            return self.dead_letter_expired(item, item.attempt).await;
         }
         if item.attempt < item.max_attempts {
-            return self.republish(&item, item.attempt + 1, Duration::ZERO, None).await;
+            return self.republish(item, item.attempt + 1, Duration::ZERO, None).await;
         }
         let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
-        self.dead_letter_fetched(&item, death).await
+        self.dead_letter_fetched(item, death).await
     }
 
     /// The death of a message that was in hand when its time to live ended.
