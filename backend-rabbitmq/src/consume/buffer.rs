@@ -1,4 +1,4 @@
-//! Where the task lays down what it fetched, and pending receives take it, the oldest first.
+//! Where the task puts what it fetched, and pending receives take it, the oldest first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -25,14 +25,14 @@ pub(crate) struct HandOut {
     epoch: Instant,
     pub(crate) pending: PendingReceives<Tagged>,
     pub(crate) leases: Leases,
-    buffer: Mutex<Ready>,
+    buffer: Mutex<Buffer>,
 }
 
 #[derive(Default)]
-struct Ready {
+struct Buffer {
     /// The highest priority first, then what the broker sent first.
-    stock: BTreeMap<(Reverse<Priority>, Key), Arc<Fetched>>,
-    /// What was in stock until it might not be handed out any more.
+    ready: BTreeMap<(Reverse<Priority>, Key), Arc<Fetched>>,
+    /// What was ready until it might not be handed out any more.
     stale: Vec<Tagged>,
 }
 
@@ -51,7 +51,7 @@ impl HandOut {
 
     pub(crate) async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         let receive = self.pending.receive(max, wait);
-        self.deal();
+        self.offer();
         Ok(self.hand_out(receive.await?))
     }
 
@@ -85,28 +85,28 @@ impl HandOut {
         Ok(if ours { self.leases.extend(&key, until) } else { Extended::LeaseLost })
     }
 
-    /// Lays down messages, highest priority first, and deals them out.
-    pub(crate) fn lay_down(&self, fetched: Vec<Tagged>) {
-        self.buffer.lock().restock(fetched);
-        self.deal();
+    /// Offers messages to the pending receives, highest priority first, and keeps what they do not take.
+    pub(crate) fn put(&self, fetched: Vec<Tagged>) {
+        self.buffer.lock().put(fetched);
+        self.offer();
     }
 
     /// What dropped receives were given goes to the next, or back to the broker.
-    pub(crate) fn take_back(&self) {
+    pub(crate) fn put_returned(&self) {
         let returned = self.pending.returned();
         if !returned.is_empty() {
-            self.lay_down(returned);
+            self.put(returned);
         }
     }
 
     /// Takes off what nobody waits for.
-    pub(crate) fn clear_stock(&self) -> Vec<Tagged> {
-        let stock = std::mem::take(&mut self.buffer.lock().stock);
-        stock.into_iter().map(|((_, key), item)| (key, item)).collect()
+    pub(crate) fn drain(&self) -> Vec<Tagged> {
+        let ready = std::mem::take(&mut self.buffer.lock().ready);
+        ready.into_iter().map(|((_, key), item)| (key, item)).collect()
     }
 
     /// Takes off what may not be handed out any more.
-    pub(crate) fn clear_stale(&self) -> Vec<Tagged> {
+    pub(crate) fn drain_stale(&self) -> Vec<Tagged> {
         std::mem::take(&mut self.buffer.lock().stale)
     }
 
@@ -117,13 +117,13 @@ impl HandOut {
 
     /// The channels up to this one are gone, with all that came by them.
     pub(crate) fn lose(&self, epoch: u64) {
-        self.buffer.lock().stock.retain(|(_, key), _| key.epoch > epoch);
+        self.buffer.lock().ready.retain(|(_, key), _| key.epoch > epoch);
         self.pending.retain(|(key, _)| key.epoch > epoch);
         self.leases.lose(|key| key.epoch <= epoch);
     }
 
     /// The oldest pending receive takes as much as it may, then the next.
-    fn deal(&self) {
+    fn offer(&self) {
         let mut buffer = self.buffer.lock();
         while let Some(demand) = self.pending.demand() {
             let fetched = buffer.pop(demand.messages);
@@ -131,21 +131,21 @@ impl HandOut {
                 return;
             }
             let rest = self.pending.offer(fetched);
-            buffer.restock(rest);
+            buffer.put(rest);
         }
     }
 }
 
-impl Ready {
-    fn restock(&mut self, fetched: Vec<Tagged>) {
+impl Buffer {
+    fn put(&mut self, fetched: Vec<Tagged>) {
         let placed = |(key, item): Tagged| ((Reverse(item.message.priority()), key), item);
-        self.stock.extend(fetched.into_iter().map(placed));
+        self.ready.extend(fetched.into_iter().map(placed));
     }
 
     fn pop(&mut self, max: usize) -> Vec<Tagged> {
         let mut fetched = Vec::new();
         while fetched.len() < max
-            && let Some(((_, key), item)) = self.stock.pop_first()
+            && let Some(((_, key), item)) = self.ready.pop_first()
         {
             let to = if item.is_stale() { &mut self.stale } else { &mut fetched };
             to.push((key, item));

@@ -10,28 +10,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::connection::link::Session;
+use crate::consume::phase::Phase;
 use crate::consume::source::{Source, SourceEvent};
 use crate::consume::state::{ConsumerState, Job};
 use crate::consume::sweep::Sweep;
 use crate::consume::triage::{Action, Triage, expired};
 use crate::settle::acks::{AckEvent, Acks};
+use crate::settle::job::Settlement;
 use crate::settle::receipt::Key;
 use crate::wire::properties::Raw;
 
 /// How often a channel is checked that nobody uses and of which no error was told.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the orderly end of a consumer may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to leave the queue alone when nothing can be published.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Why a channel's work ended.
-pub(crate) enum LoopEnd {
-    /// Nobody needs the consumer any more.
-    Done,
-    /// The channel is gone.
-    Lost(lapin::Error),
-}
 
 /// The work on one channel.
 pub(crate) struct ChannelLoop {
@@ -43,14 +33,11 @@ pub(crate) struct ChannelLoop {
     triage: Triage,
     sweep: Sweep,
     acks: Acks,
-    /// The queue was empty when it was last asked.
-    empty: bool,
-    /// Up to which receive the broker was asked.
-    asked: u64,
-    paused_until: Option<Instant>,
+    /// Up to which receive the queue was asked, if it was empty when it was last asked.
+    empty_for: Option<u64>,
+    phase: Phase,
+    /// Told when all is settled that nobody waits for.
     closing: Vec<oneshot::Sender<()>>,
-    closed: bool,
-    ending: Option<Instant>,
 }
 
 impl ChannelLoop {
@@ -62,15 +49,12 @@ impl ChannelLoop {
     ) -> Self {
         Self {
             source: Source::new(channel.clone(), reader.object()),
-            triage: Triage::new(reader.topology().queue_type, reader.subscription.max_attempts),
+            triage: Triage::new(reader.topology().queue_type(reader.queue()), reader.subscription.max_attempts),
             sweep: Sweep::new(),
             acks: Acks::new(reader.republisher.clone(), reader.meter.clone(), channel.clone()),
-            empty: false,
-            asked: 0,
-            paused_until: None,
+            empty_for: None,
+            phase: if reader.hand_out.pending.is_closed() { Phase::Closing } else { Phase::Serving },
             closing: Vec::new(),
-            closed: reader.hand_out.pending.is_closed(),
-            ending: None,
             reader,
             session,
             channel,
@@ -78,7 +62,13 @@ impl ChannelLoop {
         }
     }
 
-    pub(crate) async fn serve(mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> LoopEnd {
+    /// Ends with an error when the channel is lost, without one when nobody needs the consumer any more.
+    pub(crate) async fn serve(mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> lapin::Result<()> {
+        let end = self.run(jobs).await;
+        if self.phase.is_ending() { Ok(()) } else { end }
+    }
+
+    async fn run(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> lapin::Result<()> {
         let reader = self.reader.clone();
         let hand_out = &reader.hand_out;
         let mut errors = self.session.errors();
@@ -87,49 +77,40 @@ impl ChannelLoop {
         loop {
             self.acks.flush();
             self.advance();
-            if self.is_quiet() {
+            if !self.phase.is_open() && self.source.is_idle() && self.acks.is_idle() {
                 self.closing.clear();
-                if self.ending.is_some() {
-                    return LoopEnd::Done;
+                if self.phase.is_ending() {
+                    return Ok(());
                 }
             }
             let lease_end = hand_out.leases.next_end().filter(|_| self.acks.capacity() > 0);
-            let outcome = tokio::select! {
+            tokio::select! {
                 biased;
-                job = jobs.recv(), if self.ending.is_none() => {
-                    match job {
-                        Some(job) => {
+                job = jobs.recv(), if !self.phase.is_ending() => match job {
+                    Some(job) => {
+                        self.start(job);
+                        while let Ok(job) = jobs.try_recv() {
                             self.start(job);
-                            while let Ok(job) = jobs.try_recv() {
-                                self.start(job);
-                            }
                         }
-                        None => self.end(),
                     }
-                    Ok(())
+                    None => self.end(),
+                },
+                event = self.acks.next(&hand_out.leases) => if event? == AckEvent::Returned {
+                    self.phase = self.phase.paused();
+                },
+                event = self.source.next() => self.received(event?),
+                () = at(lease_end) => self.end_leases(),
+                () = at(self.phase.until()) => {
+                    if self.phase.is_ending() {
+                        return Ok(());
+                    }
+                    self.phase = Phase::Serving;
                 }
-                event = self.acks.next(&hand_out.leases) => event.map(|event| self.acked(event)),
-                event = self.source.next() => event.map(|event| self.received(event)),
-                () = at(lease_end) => {
-                    self.end_leases();
-                    Ok(())
-                }
-                () = at(self.paused_until) => {
-                    self.paused_until = None;
-                    Ok(())
-                }
-                () = hand_out.pending.changed() => Ok(()),
-                () = hand_out.leases.changed() => Ok(()),
-                () = reader.handle().closed(), if self.ending.is_none() => {
-                    self.end();
-                    Ok(())
-                }
-                () = at(self.ending) => return LoopEnd::Done,
-                Ok(()) = errors.changed() => self.check(),
-                _ = check.tick() => self.check(),
-            };
-            if let Err(error) = outcome {
-                return if self.ending.is_some() { LoopEnd::Done } else { LoopEnd::Lost(error) };
+                () = hand_out.pending.changed() => {}
+                () = hand_out.leases.changed() => {}
+                () = reader.handle().closed(), if !self.phase.is_ending() => self.end(),
+                Ok(()) = errors.changed() => self.check()?,
+                _ = check.tick() => self.check()?,
             }
         }
     }
@@ -141,21 +122,16 @@ impl ChannelLoop {
         Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
     }
 
-    fn is_quiet(&self) -> bool {
-        (self.closed || self.ending.is_some()) && self.source.is_idle() && self.acks.is_idle()
-    }
-
     fn end(&mut self) {
         self.reader.hand_out.close();
-        self.closed = true;
-        self.ending = Some(Instant::now() + CLOSE_TIMEOUT);
+        self.phase = Phase::ending();
     }
 
     fn start(&mut self, job: Job) {
         match job {
             Job::Close(reply) => {
                 self.reader.hand_out.close();
-                self.closed = true;
+                self.phase = Phase::Closing;
                 self.closing.push(reply);
             }
             Job::Settle(job) if job.key.epoch != self.epoch => {
@@ -166,28 +142,22 @@ impl ChannelLoop {
         }
     }
 
-    fn acked(&mut self, event: AckEvent) {
-        if event == AckEvent::Returned {
-            self.paused_until = Some(Instant::now() + PAUSE);
-        }
-    }
-
     fn end_leases(&mut self) {
         for (key, item) in self.reader.hand_out.leases.ended(self.acks.capacity()) {
             if key.epoch == self.epoch {
-                self.acks.expire(key, item);
+                tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
+                self.acks.replace(key, Settlement::LeaseEnd(item));
             }
         }
     }
 
     /// Does what the pending receives call for.
     fn advance(&mut self) {
-        self.reader.hand_out.take_back();
-        for (key, item) in self.reader.hand_out.clear_stale() {
-            let death = expired(&item, self.reader.handle().now());
-            self.acks.dead_letter(key, item, death);
+        self.reader.hand_out.put_returned();
+        for (key, item) in self.reader.hand_out.drain_stale() {
+            self.acks.replace(key, expired(item, self.reader.handle().now()));
         }
-        if self.closed {
+        if !self.phase.is_open() {
             self.source.detach(0);
             return self.give_back();
         }
@@ -195,7 +165,7 @@ impl ChannelLoop {
     }
 
     fn advance_push(&mut self) {
-        if self.source.is_idle() && self.paused_until.is_none() {
+        if self.source.is_idle() && self.phase == Phase::Serving {
             self.source.attach();
         }
         if self.source.is_attached()
@@ -216,29 +186,29 @@ impl ChannelLoop {
             if demand.immediate {
                 self.source.detach(demand.round);
             } else {
-                self.asked = demand.round;
+                self.empty_for = Some(demand.round);
             }
-        } else if self.source.is_idle() && !self.acks.is_recovering() && self.paused_until.is_none() {
-            if self.empty && !demand.immediate && demand.round <= self.asked {
+        } else if self.source.is_idle() && !self.acks.is_recovering() && self.phase == Phase::Serving {
+            if !demand.immediate && self.empty_for.is_some_and(|round| demand.round <= round) {
                 self.source.attach();
             } else {
-                self.source.get(demand.messages.max(self.sweep.size()), demand.round);
+                self.source.get(demand.messages.max(self.sweep.size), demand.round);
             }
         }
     }
 
     /// What nobody waits for goes back at once, its attempt unburned.
     fn give_back(&mut self) {
-        for (key, item) in self.reader.hand_out.clear_stock() {
-            self.acks.release(key, item);
+        for (key, item) in self.reader.hand_out.drain() {
+            self.acks.replace(key, Settlement::Release(item));
         }
     }
 
     fn received(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Got(got, more, asked) => {
-                self.empty = got.is_empty();
-                if self.empty {
+                self.empty_for = self.empty_for.max(Some(asked)).filter(|_| got.is_empty());
+                if got.is_empty() {
                     self.found_nothing(asked);
                 }
                 let received = got.len();
@@ -247,7 +217,7 @@ impl ChannelLoop {
             }
             SourceEvent::Attached => {}
             SourceEvent::Sent(deliveries) => {
-                self.empty = false;
+                self.empty_for = None;
                 // First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody
                 // waits for.
                 if self.reader.subscription.prefetch == 0 {
@@ -266,7 +236,7 @@ impl ChannelLoop {
     }
 
     fn found_nothing(&mut self, asked: u64) {
-        self.asked = self.asked.max(asked);
+        self.empty_for = self.empty_for.map(|round| round.max(asked));
         self.reader.hand_out.pending.exhausted(asked, None);
     }
 
@@ -280,19 +250,15 @@ impl ChannelLoop {
             let address = self.reader.topology().catalogue.address(self.reader.queue());
             match self.triage.sort(raw, delivery.redelivered, address, self.reader.handle().now()) {
                 Action::HandOut(item) => ready.push((key, item)),
-                Action::Republish(item) => {
-                    came_back += 1;
-                    self.acks.recover(key, item);
-                }
-                Action::DeadLetter(item, death) => self.acks.dead_letter(key, item, death),
-                Action::DeadLetterUndecodable(raw, death) => {
-                    self.acks.dead_letter_undecodable(key, *raw, death);
+                Action::Replace(settlement) => {
+                    came_back += usize::from(matches!(settlement, Settlement::Recovery(_)));
+                    self.acks.replace(key, settlement);
                 }
                 Action::Reject => self.acks.reject(key.tag),
             }
         }
         if !ready.is_empty() {
-            self.reader.hand_out.lay_down(ready);
+            self.reader.hand_out.put(ready);
         }
         came_back
     }

@@ -3,6 +3,7 @@
 pub(crate) mod buffer;
 pub(crate) mod channel_loop;
 pub(crate) mod consumer;
+pub(crate) mod phase;
 pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod sweep;

@@ -10,8 +10,8 @@ use lapin::{Channel, Consumer};
 
 use crate::connection::queries::{fence, get};
 
-/// How many that a consumer has brought are taken up at once.
-const TOGETHER: usize = 64;
+/// How many that a consumer has brought make one event.
+const MAX_SENT: usize = 64;
 
 /// The broker's queue, seen through one channel.
 pub(crate) struct Source {
@@ -19,15 +19,17 @@ pub(crate) struct Source {
     queue: String,
     state: State,
     /// A question whether anything is on its way, beside a standing consumer.
-    asking: Option<(BoxFuture<'static, lapin::Result<()>>, u64)>,
+    asking: Option<Request>,
 }
+
+type Request = BoxFuture<'static, lapin::Result<SourceEvent>>;
 
 enum State {
     Idle,
-    Getting(BoxFuture<'static, lapin::Result<(Vec<Delivery>, usize)>>, u64),
+    Getting(Request),
     Attaching(BoxFuture<'static, lapin::Result<Consumer>>),
     Attached(Consumer),
-    Detaching(BoxFuture<'static, lapin::Result<Vec<Delivery>>>, u64),
+    Detaching(Request),
 }
 
 /// What happened.
@@ -64,7 +66,8 @@ impl Source {
     /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
     pub(crate) fn get(&mut self, max: usize, on_behalf: u64) {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
-        self.state = State::Getting(get(channel, queue, max).boxed(), on_behalf);
+        let got = get(channel, queue, max).map_ok(move |(got, more)| SourceEvent::Got(got, more, on_behalf));
+        self.state = State::Getting(got.boxed());
     }
 
     /// Begins a standing consumer.
@@ -82,12 +85,13 @@ impl Source {
     pub(crate) fn detach(&mut self, on_behalf: u64) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
-                let mut request = detach(self.channel.clone(), consumer).boxed();
+                let rest = detach(self.channel.clone(), consumer);
+                let mut request = rest.map_ok(move |rest| SourceEvent::Detached(rest, on_behalf)).boxed();
                 // The request must be on its way before any later ack, which would make room for one more message.
                 if let Some(done) = (&mut request).now_or_never() {
                     request = std::future::ready(done).boxed();
                 }
-                self.state = State::Detaching(request, on_behalf);
+                self.state = State::Detaching(request);
             }
             other => self.state = other,
         }
@@ -95,8 +99,8 @@ impl Source {
 
     /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
     pub(crate) fn ask(&mut self, on_behalf: u64) {
-        let question = fence(self.channel.clone(), self.queue.clone()).map_ok(drop);
-        self.asking = Some((question.boxed(), on_behalf));
+        let answer = fence(self.channel.clone(), self.queue.clone());
+        self.asking = Some(answer.map_ok(move |_| SourceEvent::AllSent(on_behalf)).boxed());
     }
 
     /// What happens next. May be dropped and called again; nothing is lost.
@@ -104,18 +108,18 @@ impl Source {
         let Self { state, asking, .. } = self;
         tokio::select! {
             biased;
-            came = step(state) => came,
-            answer = answered(asking) => {
-                let on_behalf = asking.take().map(|(_, round)| round).unwrap_or_default();
-                answer.map(|()| SourceEvent::AllSent(on_behalf))
+            event = step(state) => event,
+            event = answered(asking) => {
+                *asking = None;
+                event
             }
         }
     }
 }
 
-async fn answered(asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, u64)>) -> lapin::Result<()> {
-    match asking {
-        Some((question, _)) => question.await,
+async fn answered(request: &mut Option<Request>) -> lapin::Result<SourceEvent> {
+    match request {
+        Some(request) => request.await,
         None => std::future::pending().await,
     }
 }
@@ -123,12 +127,10 @@ async fn answered(asking: &mut Option<(BoxFuture<'static, lapin::Result<()>>, u6
 async fn step(state: &mut State) -> lapin::Result<SourceEvent> {
     match state {
         State::Idle => std::future::pending().await,
-        State::Getting(question, _) => {
-            let got = question.await;
-            match std::mem::replace(state, State::Idle) {
-                State::Getting(_, on_behalf) => got.map(|(got, more)| SourceEvent::Got(got, more, on_behalf)),
-                _ => unreachable!("the state is ours while we wait"),
-            }
+        State::Getting(request) | State::Detaching(request) => {
+            let event = request.await;
+            *state = State::Idle;
+            event
         }
         State::Attaching(request) => {
             let consumer = request.await;
@@ -137,25 +139,18 @@ async fn step(state: &mut State) -> lapin::Result<SourceEvent> {
             Ok(SourceEvent::Attached)
         }
         State::Attached(consumer) => {
-            let (sent, ended) = taken(consumer).await?;
+            let (sent, ended) = sent(consumer).await?;
             if ended {
                 *state = State::Idle;
                 return Ok(SourceEvent::Detached(sent, 0));
             }
             Ok(SourceEvent::Sent(sent))
         }
-        State::Detaching(request, _) => {
-            let rest = request.await;
-            match std::mem::replace(state, State::Idle) {
-                State::Detaching(_, on_behalf) => Ok(SourceEvent::Detached(rest?, on_behalf)),
-                _ => unreachable!("the state is ours while we wait"),
-            }
-        }
     }
 }
 
 /// The next deliveries, and whether the broker has ended the consumer.
-async fn taken(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> {
+async fn sent(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> {
     let mut sent = Vec::new();
     let mut next = consumer.next().await;
     loop {
@@ -164,7 +159,7 @@ async fn taken(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> 
             None => return Ok((sent, true)),
         }
         match consumer.next().now_or_never() {
-            Some(more) if sent.len() < TOGETHER => next = more,
+            Some(more) if sent.len() < MAX_SENT => next = more,
             Some(more) => {
                 let ended = more.is_none();
                 sent.extend(more.transpose()?);

@@ -7,7 +7,8 @@ const MAX_SIZE: usize = 256;
 /// at a time, but never more than there were at first: those behind are the ones that were published again.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    size: usize,
+    /// How many messages to ask for at least.
+    pub(crate) size: usize,
     /// How many of those that came back may be left.
     left: usize,
 }
@@ -15,11 +16,6 @@ pub(crate) struct Sweep {
 impl Sweep {
     pub(crate) fn new() -> Self {
         Self { size: 1, left: 0 }
-    }
-
-    /// How many messages to ask for at least.
-    pub(crate) fn size(&self) -> usize {
-        self.size
     }
 
     /// Of those `received`, so many had come back, and the queue had `more`.
@@ -42,8 +38,8 @@ mod tests {
         let mut sweep = Sweep::new();
         let mut sizes = Vec::new();
         for more in [9, 8, 7, 7] {
-            sweep.adapt(sweep.size(), sweep.size(), more);
-            sizes.push(sweep.size());
+            sweep.adapt(sweep.size, sweep.size, more);
+            sizes.push(sweep.size);
         }
         assert_eq!(sizes, [2, 4, 3, 1]);
     }
@@ -53,7 +49,7 @@ mod tests {
         for (received, came_back) in [(0, 0), (2, 1)] {
             let mut sweep = Sweep { size: 2, left: 100 };
             sweep.adapt(received, came_back, 100);
-            assert_eq!(sweep.size(), 1);
+            assert_eq!(sweep.size, 1);
         }
     }
 
@@ -61,6 +57,6 @@ mod tests {
     fn a_sweep_is_bounded() {
         let mut sweep = Sweep { size: MAX_SIZE, left: 10 * MAX_SIZE };
         sweep.adapt(MAX_SIZE, MAX_SIZE, 0);
-        assert_eq!(sweep.size(), MAX_SIZE);
+        assert_eq!(sweep.size, MAX_SIZE);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::fault::is_missing;
 use crate::connection::link::Session;
-use crate::consume::channel_loop::{ChannelLoop, LoopEnd};
+use crate::consume::channel_loop::ChannelLoop;
 use crate::consume::state::{ConsumerState, Job};
 
 /// How long to wait when the broker refuses for good.
@@ -33,14 +33,14 @@ pub(crate) async fn run(
         let end = ChannelLoop::new(reader.clone(), session.clone(), channel, epoch).serve(&mut jobs).await;
         reader.hand_out.lose(epoch);
         match end {
-            LoopEnd::Done => return,
-            LoopEnd::Lost(error) if is_missing(&error) => {
+            Ok(()) => return,
+            Err(error) if is_missing(&error) => {
                 tokio::select! {
                     () = asked_again(&reader) => {}
                     () = refuse_all(&reader, &mut jobs) => return,
                 }
             }
-            LoopEnd::Lost(error) => tracing::warn!(
+            Err(error) => tracing::warn!(
                 name: "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error),
             ),
         }

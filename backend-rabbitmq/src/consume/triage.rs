@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::queue_type::behavior::QueueType;
 use crate::settle::fetched::Fetched;
+use crate::settle::job::Settlement;
 use crate::wire::dead::{Death, EXPIRED};
 use crate::wire::decode::{Decoded, decode};
 use crate::wire::properties::Raw;
@@ -24,10 +25,7 @@ const SENT_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum Action {
     HandOut(Arc<Fetched>),
-    /// It came back to the queue: the next copy says for which attempt it is.
-    Republish(Arc<Fetched>),
-    DeadLetter(Arc<Fetched>, Death),
-    DeadLetterUndecodable(Box<Raw>, Death),
+    Replace(Settlement),
     /// To the broker, which decides whether it has expired.
     Reject,
 }
@@ -58,7 +56,7 @@ impl Triage {
             Ok(decoded) => decoded,
             Err(why) => {
                 let death = death(DeadReason::Undecodable, &why, 0, now);
-                return Action::DeadLetterUndecodable(raw.into(), death);
+                return Action::Replace(Settlement::Undecodable(raw.into(), death));
             }
         };
         let id = decoded.message.id();
@@ -69,16 +67,15 @@ impl Triage {
         let came_back = redelivered && self.suspects.remove(id).is_none();
         let item = self.fetched(raw, decoded, came_back, address, now);
         if item.is_stale() || (came_back && item.is_over(now)) {
-            let death = expired(&item, now);
-            return Action::DeadLetter(item, death);
+            return Action::Replace(expired(item, now));
         }
         if item.attempt > item.max_attempts {
             let error = item.message.last_error().unwrap_or("the last holder went away");
             let death = death(DeadReason::MaxAttempts, error, item.attempt - 1, now);
-            return Action::DeadLetter(item, death);
+            return Action::Replace(Settlement::DeadLetter(item, death));
         }
         if came_back && self.queue_type.republishes_returned() {
-            Action::Republish(item)
+            Action::Replace(Settlement::Recovery(item))
         } else {
             Action::HandOut(item)
         }
@@ -110,9 +107,10 @@ impl Triage {
     }
 }
 
-/// The death of a message that was not handed out in time.
-pub(crate) fn expired(item: &Fetched, now: DateTime<Utc>) -> Death {
-    death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1), now)
+/// A message that was not handed out in time.
+pub(crate) fn expired(item: Arc<Fetched>, now: DateTime<Utc>) -> Settlement {
+    let death = death(DeadReason::Expired, EXPIRED, item.attempt.saturating_sub(1), now);
+    Settlement::DeadLetter(item, death)
 }
 
 /// A death in nobody's hands.
@@ -152,11 +150,12 @@ mod tests {
         let now = DateTime::from_timestamp_millis(NOW).unwrap();
         match triage.sort(raw, redelivered, None, now) {
             Action::HandOut(item) => ("hand out", item.attempt),
-            Action::Republish(item) => ("republish", item.attempt),
-            Action::DeadLetter(_, death) | Action::DeadLetterUndecodable(_, death) => {
+            Action::Replace(Settlement::Recovery(item)) => ("republish", item.attempt),
+            Action::Replace(Settlement::DeadLetter(_, death) | Settlement::Undecodable(_, death)) => {
                 assert_eq!(death.consumer, None);
                 (death.reason.as_str(), death.attempts)
             }
+            Action::Replace(other) => panic!("{other:?}"),
             Action::Reject => ("reject", 0),
         }
     }

@@ -1,24 +1,20 @@
 //! How a channel's messages leave: their replacement is published where there is one, then they are acked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
-use polyqueue::{Certainty, Error, QueueMeter, Result, Settled, Verdict};
+use polyqueue::{Certainty, Error, QueueMeter, Result, Verdict};
 
 use crate::address::NAME;
 use crate::connection::queries::fence;
-use crate::settle::fetched::Fetched;
-use crate::settle::job::{Leases, SettleJob};
+use crate::settle::job::{Leases, SettleJob, Settlement};
 use crate::settle::receipt::Key;
 use crate::settle::republish::Republisher;
 use crate::settle::unacked::UnackedTags;
-use crate::wire::dead::Death;
-use crate::wire::properties::Raw;
 
 /// How many flushes may be on their way at a time.
 const MAX_FLUSHES: usize = 2;
@@ -31,36 +27,18 @@ pub(crate) struct Acks {
     meter: Arc<QueueMeter>,
     channel: Channel,
     unacked: UnackedTags,
-    replacements: FuturesUnordered<BoxFuture<'static, Replacement>>,
+    replacements: FuturesUnordered<BoxFuture<'static, Replaced>>,
     /// How many of the replacements are for messages that came back.
     recovering: usize,
     /// What can be acked.
-    ackable: Vec<(Key, AfterAck)>,
+    ackable: Vec<(Key, Settlement)>,
     flushes: FuturesUnordered<BoxFuture<'static, Flush>>,
 }
 
-/// What follows when the broker has what was published, and again when it has the ack.
-enum AfterAck {
-    /// A verdict is answered.
-    Answer(SettleJob, Settled),
-    /// A message that came back was published again.
-    Recovered,
-    /// A message was replaced that nobody asked about.
-    Nothing,
-}
-
-/// A delivery whose replacement has been published, or not.
-struct Replacement {
-    key: Key,
-    then: AfterAck,
-    result: Result<()>,
-}
-
-/// Acks that were sent, and whether the broker has them.
-struct Flush {
-    result: lapin::Result<()>,
-    acked: Vec<(Key, AfterAck)>,
-}
+/// A delivery, and whether its replacement is published.
+type Replaced = (Key, Settlement, Result<()>);
+/// Whether the broker has some acks, and which.
+type Flush = (lapin::Result<()>, Vec<(Key, Settlement)>);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,59 +87,22 @@ impl Acks {
 
     /// Carries out a verdict.
     pub(crate) fn settle(&mut self, job: SettleJob) {
+        let key = job.key;
+        let is_simple = job.verdict == Verdict::Ack && self.republisher.is_simple(&job.item);
         let over = job.item.is_over(self.republisher.now());
-        let answer = job.answer(over);
-        if job.verdict == Verdict::Ack && self.republisher.is_simple(&job.item) {
-            self.ackable.push((job.key, AfterAck::Answer(job, answer)));
-            return;
-        }
+        let settlement = Settlement::Verdict(job, over);
+        if is_simple { self.ackable.push((key, settlement)) } else { self.replace(key, settlement) }
+    }
+
+    /// Publishes what takes a message's place, then acks it.
+    pub(crate) fn replace(&mut self, key: Key, settlement: Settlement) {
+        self.recovering += usize::from(matches!(settlement, Settlement::Recovery(_)));
         let republisher = self.republisher.clone();
-        let apply = async move {
-            let result = republisher.apply(&job.item, &job.verdict, over).await;
-            Replacement { key: job.key, then: AfterAck::Answer(job, answer), result }
+        let publish = async move {
+            let published = republisher.publish(&settlement).await;
+            (key, settlement, published)
         };
-        self.replacements.push(apply.boxed());
-    }
-
-    /// Does what the end of its lease makes of a message.
-    pub(crate) fn expire(&mut self, key: Key, item: Arc<Fetched>) {
-        tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.republisher.queue, attempt = item.attempt);
-        self.replace(key, AfterAck::Nothing, |by| async move { by.expire(&item).await });
-    }
-
-    /// Publishes a message again that came back.
-    pub(crate) fn recover(&mut self, key: Key, item: Arc<Fetched>) {
-        self.recovering += 1;
-        self.republish(key, AfterAck::Recovered, item);
-    }
-
-    /// Publishes a message again that was not handed out, its attempt unburned.
-    pub(crate) fn release(&mut self, key: Key, item: Arc<Fetched>) {
-        self.republish(key, AfterAck::Nothing, item);
-    }
-
-    fn republish(&mut self, key: Key, then: AfterAck, item: Arc<Fetched>) {
-        self.replace(
-            key,
-            then,
-            |by| async move { by.republish(&item, item.attempt, Duration::ZERO, None).await },
-        );
-    }
-
-    pub(crate) fn dead_letter(&mut self, key: Key, item: Arc<Fetched>, death: Death) {
-        self.replace(key, AfterAck::Nothing, |by| async move { by.dead_letter_fetched(&item, death).await });
-    }
-
-    pub(crate) fn dead_letter_undecodable(&mut self, key: Key, raw: Raw, death: Death) {
-        self.replace(key, AfterAck::Nothing, |by| async move { by.dead_letter(&raw, death).await });
-    }
-
-    fn replace<F>(&mut self, key: Key, then: AfterAck, publish: impl FnOnce(Arc<Republisher>) -> F)
-    where
-        F: Future<Output = Result<()>> + Send + 'static,
-    {
-        let publish = publish(self.republisher.clone());
-        self.replacements.push(async move { Replacement { key, then, result: publish.await } }.boxed());
+        self.replacements.push(publish.boxed());
     }
 
     /// Gives a message back to the broker, to its old place.
@@ -171,7 +112,7 @@ impl Acks {
         let reject = async move { channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await };
         let mut reject = reject.boxed();
         if reject.as_mut().now_or_never().is_none() {
-            self.flushes.push(reject.map(|result| Flush { result, acked: Vec::new() }).boxed());
+            self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
         }
     }
 
@@ -182,7 +123,7 @@ impl Acks {
         }
         let topology = self.republisher.topology();
         let most = self.ackable.len().min(topology.queue_type(&self.republisher.queue).acks_per_fence());
-        let acked: Vec<(Key, AfterAck)> = self.ackable.drain(..most).collect();
+        let acked: Vec<(Key, Settlement)> = self.ackable.drain(..most).collect();
         let tags: Vec<u64> = acked.iter().map(|(key, _)| key.tag).collect();
         let frames = self.unacked.ack(&tags);
         let (channel, queue) = (self.channel.clone(), topology.names.ready(&self.republisher.queue));
@@ -196,8 +137,8 @@ impl Acks {
         // The first poll writes the frames: acks must reach the broker in the order in which `unacked` saw them.
         let mut sending = sending.boxed();
         match sending.as_mut().now_or_never() {
-            Some(result) => self.flushes.push(std::future::ready(Flush { result, acked }).boxed()),
-            None => self.flushes.push(sending.map(|result| Flush { result, acked }).boxed()),
+            Some(result) => self.flushes.push(std::future::ready((result, acked)).boxed()),
+            None => self.flushes.push(sending.map(|result| (result, acked)).boxed()),
         }
     }
 
@@ -205,27 +146,24 @@ impl Acks {
     pub(crate) async fn next(&mut self, leases: &Leases) -> lapin::Result<AckEvent> {
         tokio::select! {
             biased;
-            Some(flush) = self.flushes.next(), if !self.flushes.is_empty() => self.finish_flush(flush, leases),
-            Some(replacement) = self.replacements.next(), if !self.replacements.is_empty() => {
-                Ok(self.finish_replacement(replacement, leases))
+            Some(flush) = self.flushes.next(), if !self.flushes.is_empty() => self.flushed(flush, leases),
+            Some(replaced) = self.replacements.next(), if !self.replacements.is_empty() => {
+                Ok(self.replaced(replaced, leases))
             }
             else => std::future::pending().await,
         }
     }
 
     /// The replacement is published: ack the original. It is not: the verdict failed, or the broker gets it back.
-    fn finish_replacement(&mut self, replacement: Replacement, leases: &Leases) -> AckEvent {
-        let Replacement { key, then, result } = replacement;
-        if matches!(then, AfterAck::Recovered) {
-            self.recovering -= 1;
-        }
-        match (result, then) {
-            (Ok(()), then) => self.ackable.push((key, then)),
-            (Err(error), AfterAck::Answer(job, _)) => {
+    fn replaced(&mut self, (key, settlement, published): Replaced, leases: &Leases) -> AckEvent {
+        self.recovering -= usize::from(matches!(settlement, Settlement::Recovery(_)));
+        match (published, settlement) {
+            (Ok(()), settlement) => self.ackable.push((key, settlement)),
+            (Err(error), Settlement::Verdict(job, _)) => {
                 leases.reopen(&key);
                 let _ = job.reply.send(Err(error));
             }
-            (Err(error), AfterAck::Recovered | AfterAck::Nothing) => {
+            (Err(error), _) => {
                 tracing::warn!(name: "rabbitmq.move_failed", queue = %self.republisher.queue, %error);
                 self.reject(key.tag);
                 return AckEvent::Returned;
@@ -234,11 +172,12 @@ impl Acks {
         AckEvent::Replaced
     }
 
-    fn finish_flush(&mut self, flush: Flush, leases: &Leases) -> lapin::Result<AckEvent> {
-        for (key, then) in flush.acked {
-            let AfterAck::Answer(job, answer) = then else { continue };
-            let outcome = match &flush.result {
+    fn flushed(&mut self, (result, acked): Flush, leases: &Leases) -> lapin::Result<AckEvent> {
+        for (key, settlement) in acked {
+            let Settlement::Verdict(job, over) = settlement else { continue };
+            let outcome = match &result {
                 Ok(()) => {
+                    let answer = job.answer(over);
                     leases.finish(&key);
                     self.meter.settled(&job.verdict, answer, job.since.elapsed());
                     Ok(answer)
@@ -250,6 +189,6 @@ impl Acks {
             };
             let _ = job.reply.send(outcome);
         }
-        flush.result.map(|()| AckEvent::Acked)
+        result.map(|()| AckEvent::Acked)
     }
 }

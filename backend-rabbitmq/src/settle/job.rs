@@ -1,4 +1,4 @@
-//! A verdict on its way to the broker.
+//! What is done with a message that leaves a consumer's hands.
 
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use crate::settle::fetched::Fetched;
 use crate::settle::receipt::Key;
+use crate::wire::dead::Death;
+use crate::wire::properties::Raw;
 
 /// What a consumer has handed out.
 pub(crate) type Leases = LeaseTable<Key, Arc<Fetched>>;
@@ -24,8 +26,22 @@ pub(crate) struct SettleJob {
     pub(crate) reply: oneshot::Sender<Result<Settled>>,
 }
 
+/// Why a delivery is acked, hence what is published in its place before.
+#[derive(Debug)]
+pub(crate) enum Settlement {
+    /// A verdict; and whether the message's time to live had ended when it was given.
+    Verdict(SettleJob, bool),
+    LeaseEnd(Arc<Fetched>),
+    /// It came back to the queue: the next copy says for which attempt it is.
+    Recovery(Arc<Fetched>),
+    /// It was not handed out: it goes back, its attempt unburned.
+    Release(Arc<Fetched>),
+    DeadLetter(Arc<Fetched>, Death),
+    Undecodable(Box<Raw>, Death),
+}
+
 impl SettleJob {
-    /// What is answered when it is carried out; `over`: the message's time to live has ended meanwhile.
+    /// What is answered when it is carried out; `over`: the message's time to live had ended.
     pub(crate) fn answer(&self, over: bool) -> Settled {
         match &self.verdict {
             Verdict::DeadLetter { .. } => Settled::Died,

@@ -11,6 +11,7 @@ use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
+use crate::settle::job::{SettleJob, Settlement};
 use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
@@ -36,22 +37,35 @@ impl Republisher {
         self.topology().handle.now()
     }
 
+    /// Publishes what is to be published before a delivery is acked.
+    pub(crate) async fn publish(&self, settlement: &Settlement) -> Result<()> {
+        match settlement {
+            Settlement::Verdict(SettleJob { item, .. }, _) | Settlement::LeaseEnd(item)
+                if self.is_gone(item) =>
+            {
+                Ok(())
+            }
+            Settlement::Verdict(job, over) => self.apply(&job.item, &job.verdict, *over).await,
+            Settlement::LeaseEnd(item) => {
+                self.retry(item, Duration::ZERO, None, item.is_over(self.now())).await
+            }
+            Settlement::Recovery(item) | Settlement::Release(item) => {
+                self.republish(item, item.attempt, Duration::ZERO, None).await
+            }
+            Settlement::DeadLetter(item, death) => self.dead_letter_fetched(item, death.clone()).await,
+            Settlement::Undecodable(raw, death) => self.dead_letter(raw, death.clone()).await,
+        }
+    }
+
     /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
-    pub(crate) async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
+    async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
-            _ if self.is_gone(item) => Ok(()),
             Verdict::Ack => {
                 self.release_key(item).await;
                 Ok(())
             }
-            Verdict::Retry { .. } if over => self.dead_letter_expired(item, item.attempt).await,
+            Verdict::Retry { after, error } => self.retry(item, *after, Some(error), over).await,
             Verdict::Release { .. } if over => self.dead_letter_expired(item, item.attempt - 1).await,
-            Verdict::Retry { error, .. } if item.attempt >= item.max_attempts => {
-                self.dead_letter_fetched(item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
-            }
-            Verdict::Retry { after, error } => {
-                self.republish(item, item.attempt + 1, *after, Some(error)).await
-            }
             Verdict::Release { after } => self.republish(item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
                 self.dead_letter_fetched(item, self.death((*reason).into(), error, item.attempt)).await
@@ -59,19 +73,16 @@ impl Republisher {
         }
     }
 
-    /// What a lease's end makes of a message.
-    pub(crate) async fn expire(&self, item: &Fetched) -> Result<()> {
-        if self.is_gone(item) {
-            return Ok(());
-        }
-        if item.is_over(self.now()) {
+    /// Publishes the next attempt, if there is one; without an error when it was the lease that ended.
+    async fn retry(&self, item: &Fetched, after: Duration, error: Option<&str>, over: bool) -> Result<()> {
+        if over {
             return self.dead_letter_expired(item, item.attempt).await;
         }
         if item.attempt < item.max_attempts {
-            return self.republish(item, item.attempt + 1, Duration::ZERO, None).await;
+            return self.republish(item, item.attempt + 1, after, error).await;
         }
-        let death = self.death(DeadReason::MaxAttempts, "the lease of the last attempt ended", item.attempt);
-        self.dead_letter_fetched(item, death).await
+        let error = error.unwrap_or("the lease of the last attempt ended");
+        self.dead_letter_fetched(item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
     }
 
     /// The death of a message that was in hand when its time to live ended.
@@ -80,7 +91,7 @@ impl Republisher {
     }
 
     /// Publishes the dead letter of a message.
-    pub(crate) async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<()> {
+    async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<()> {
         self.dead_letter(&item.raw, death).await?;
         self.release_key(item).await;
         Ok(())
@@ -102,7 +113,7 @@ impl Republisher {
     }
 
     /// Publishes the message again, for `attempt`.
-    pub(crate) async fn republish(
+    async fn republish(
         &self,
         item: &Fetched,
         attempt: u32,
@@ -126,12 +137,12 @@ impl Republisher {
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
-    pub(crate) fn is_gone(&self, item: &Fetched) -> bool {
+    fn is_gone(&self, item: &Fetched) -> bool {
         item.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
     }
 
     /// Publishes a dead letter.
-    pub(crate) async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
+    async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
         tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason);
         self.store(PublishRequest {
             exchange: String::new(),
@@ -145,7 +156,7 @@ impl Republisher {
     }
 
     /// A death in this consumer's hands.
-    pub(crate) fn death(&self, reason: DeadReason, error: &str, attempts: u32) -> Death {
+    fn death(&self, reason: DeadReason, error: &str, attempts: u32) -> Death {
         let consumer = Some(self.consumer.clone());
         Death { reason, error: error.to_owned(), attempts, consumer, at: self.now() }
     }
