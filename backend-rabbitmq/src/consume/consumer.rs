@@ -54,33 +54,19 @@ impl RabbitConsumer {
         Ok(Self { reader, jobs })
     }
 
-    /// Hands a verdict to the task, or says why there is nothing to do.
-    fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<Pending> {
+    /// Hands a verdict to the task, unless there is nothing to do; either way it is answered.
+    fn submit(&self, receipt: &Receipt, verdict: &Verdict) -> Result<oneshot::Receiver<Result<Settled>>> {
         self.reader.handle().limits.check_verdict(verdict)?;
-        let (key, item, since) = match self.reader.hand_out.begin(receipt)? {
-            (_, Begin::AlreadySettled) => return Ok(Pending::Answered(Settled::AlreadySettled)),
-            (_, Begin::LeaseLost) => return Ok(Pending::Answered(Settled::LeaseLost)),
-            (key, Begin::Ours(item, since)) => (key, item, since),
-        };
-        let (reply, replied) = oneshot::channel();
-        let job = Job::Settle(SettleJob { key, item, since, verdict: verdict.clone(), reply });
-        self.jobs.send(job).map_err(|_| lost())?;
-        Ok(Pending::Waiting(replied))
-    }
-}
-
-/// A verdict on its way.
-enum Pending {
-    Answered(Settled),
-    Waiting(oneshot::Receiver<Result<Settled>>),
-}
-
-impl Pending {
-    async fn answer(self) -> Result<Settled> {
-        match self {
-            Self::Answered(answer) => Ok(answer),
-            Self::Waiting(replied) => replied.await.unwrap_or_else(|_| Err(lost())),
+        let (reply, answer) = oneshot::channel();
+        match self.reader.hand_out.begin(receipt)? {
+            (_, Begin::AlreadySettled) => drop(reply.send(Ok(Settled::AlreadySettled))),
+            (_, Begin::LeaseLost) => drop(reply.send(Ok(Settled::LeaseLost))),
+            (key, Begin::Ours(item, since)) => {
+                let job = SettleJob { key, item, since, verdict: verdict.clone(), reply };
+                self.jobs.send(Job::Settle(job)).map_err(|_| lost())?;
+            }
         }
+        Ok(answer)
     }
 }
 
@@ -106,16 +92,17 @@ impl Consumer for RabbitConsumer {
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
         let handle = self.reader.handle();
         handle.check_open()?;
-        let pending: Vec<Result<Pending>> =
+        let submitted: Vec<_> =
             verdicts.iter().map(|(receipt, verdict)| self.submit(receipt, verdict)).collect();
         let by = handle.until();
-        let mut answers = Vec::with_capacity(pending.len());
-        for item in pending {
-            answers.push(match item {
+        let mut answers = Vec::with_capacity(submitted.len());
+        for submitted in submitted {
+            answers.push(match submitted {
                 Err(error) => Err(error),
-                Ok(pending) => tokio::time::timeout_at(by, pending.answer())
-                    .await
-                    .unwrap_or_else(|_| Err(Error::timeout("settle", handle.deadline, Certainty::Unknown))),
+                Ok(answer) => match tokio::time::timeout_at(by, answer).await {
+                    Ok(answer) => answer.unwrap_or_else(|_| Err(lost())),
+                    Err(_) => Err(Error::timeout("settle", handle.deadline, Certainty::Unknown)),
+                },
             });
         }
         Ok(answers)

@@ -152,22 +152,13 @@ async fn step(state: &mut State) -> lapin::Result<SourceEvent> {
 /// The next deliveries, and whether the broker has ended the consumer.
 async fn sent(consumer: &mut Consumer) -> lapin::Result<(Vec<Delivery>, bool)> {
     let mut sent = Vec::new();
-    let mut next = consumer.next().await;
-    loop {
-        match next {
-            Some(delivery) => sent.push(delivery?),
-            None => return Ok((sent, true)),
-        }
-        match consumer.next().now_or_never() {
-            Some(more) if sent.len() < MAX_SENT => next = more,
-            Some(more) => {
-                let ended = more.is_none();
-                sent.extend(more.transpose()?);
-                return Ok((sent, ended));
-            }
-            None => return Ok((sent, false)),
-        }
+    let mut next = Some(consumer.next().await);
+    while let Some(delivery) = next {
+        let Some(delivery) = delivery else { return Ok((sent, true)) };
+        sent.push(delivery?);
+        next = if sent.len() < MAX_SENT { consumer.next().now_or_never() } else { None };
     }
+    Ok((sent, false))
 }
 
 async fn detach(channel: Channel, mut consumer: Consumer) -> lapin::Result<Vec<Delivery>> {
