@@ -49,7 +49,10 @@ impl ChannelLoop {
     ) -> Self {
         Self {
             source: Source::new(channel.clone(), reader.object()),
-            triage: Triage::new(reader.topology().queue_type(reader.queue()), reader.subscription.max_attempts),
+            triage: Triage::new(
+                reader.topology().queue_type(reader.queue()),
+                reader.subscription.max_attempts,
+            ),
             sweep: Sweep::new(),
             acks: Acks::new(reader.republisher.clone(), reader.meter.clone(), channel.clone()),
             empty_for: None,
