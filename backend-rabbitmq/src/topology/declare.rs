@@ -35,16 +35,18 @@ pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Resul
         spec.check_redeclared(&existing.spec)?;
     }
     ensure_delay_queues(topology, &[]).await?;
+    // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
+    let channel = control.dedicated().await?;
     let mut changes = queues_of(topology, spec);
     let entry = match listed {
         Some(entry) => entry,
         None => {
-            control.change(std::mem::take(&mut changes)).await?;
+            channel.change(std::mem::take(&mut changes)).await?;
             list(topology, spec).await?
         }
     };
     changes.extend(bindings_of(topology, spec, &entry));
-    control.change(changes).await?;
+    channel.change(changes).await?;
     declare_keys(topology, &entry).await?;
     list_bindings(topology, &entry, spec).await?;
     topology.handle.publisher().await?.remember(topology.names.ready(&spec.name));

@@ -16,7 +16,7 @@ use crate::wire::delay::{
 use crate::wire::republish;
 use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
-use polyqueue::{QueueName, Result};
+use polyqueue::{Error, QueueName, Result};
 
 /// What a connection remembers when it has seen the low levels of the delay queues.
 const LOW: &str = "cascade";
@@ -50,12 +50,12 @@ async fn ensure_low(control: &Control) -> Result<()> {
 async fn ensure_high(control: &Control, steps: &[DelayQueue]) -> Result<()> {
     let Some(top) = steps.iter().map(|step| step.level).max() else { return Ok(()) };
     control.change(levels(LOW_LEVELS..top + 1)).await?;
-    let mut fresh = false;
-    for step in steps {
-        fresh |= if_there(control.messages(&step.queue()).await)?.is_none();
-    }
-    control.change(steps.iter().copied().flat_map(waiting_queue).collect()).await?;
-    if fresh {
+    let each = steps.iter().map(|step| async move {
+        let fresh = if_there(control.messages(&step.queue()).await)?.is_none();
+        control.dedicated().await?.change(waiting_queue(*step)).await?;
+        Ok::<bool, Error>(fresh)
+    });
+    if futures_util::future::try_join_all(each).await?.contains(&true) {
         tokio::time::sleep(SETTLING).await;
     }
     Ok(())
