@@ -13,12 +13,12 @@ use crate::connection::fault::Answer;
 use crate::connection::link::Link;
 
 /// How long the broker may take to answer a command, at least; whoever waits for less gives up himself.
-const PATIENCE: Duration = Duration::from_secs(10);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands to the broker, over a connection that comes back.
 pub(crate) struct Control {
     link: Arc<Link>,
-    patience: Duration,
+    limit: Duration,
     /// Questions do not wait for changes.
     questions: Mutex<Option<ControlChannel>>,
     changes: Mutex<Option<ControlChannel>>,
@@ -26,8 +26,8 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(link: Arc<Link>, deadline: Duration) -> Self {
-        let patience = deadline.max(PATIENCE);
-        Self { link, patience, questions: Mutex::default(), changes: Mutex::default() }
+        let limit = deadline.max(COMMAND_TIMEOUT);
+        Self { link, limit, questions: Mutex::default(), changes: Mutex::default() }
     }
 
     /// Whether the connection is there and serves channels.
@@ -37,8 +37,8 @@ impl Control {
 
     /// A channel of the caller's own; it ends when it is dropped.
     pub(crate) async fn dedicated(&self) -> Result<ControlChannel> {
-        let until = Instant::now() + self.patience;
-        ControlChannel::open(self.link.session(until).await?, self.patience).await
+        let until = Instant::now() + self.limit;
+        ControlChannel::open(self.link.session(until).await?, self.limit).await
     }
 
     /// How many messages are ready in a queue.
@@ -65,9 +65,9 @@ impl Control {
         &self,
         place: &'a Mutex<Option<ControlChannel>>,
     ) -> Result<MappedMutexGuard<'a, ControlChannel>> {
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.limit;
         let Ok(mut place) = timeout_at(until, place.lock()).await else {
-            return Err(Error::timeout("a free channel", self.patience, Certainty::Definite));
+            return Err(Error::timeout("a free channel", self.limit, Certainty::Definite));
         };
         let channel = match place.take().filter(ControlChannel::is_fit) {
             Some(channel) => channel,

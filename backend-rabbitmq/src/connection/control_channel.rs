@@ -26,16 +26,16 @@ use crate::connection::queries::{fence, get};
 pub(crate) struct ControlChannel {
     session: Arc<Session>,
     channel: Channel,
-    patience: Duration,
+    limit: Duration,
     /// A call has not come to its end: it is under way, or it failed, or nobody waited for it any more.
     unfinished: AtomicBool,
 }
 
 impl ControlChannel {
-    pub(crate) async fn open(session: Arc<Session>, patience: Duration) -> Result<Self> {
-        let late = |_| Err(Error::timeout("opening a channel", patience, Definite));
-        let channel = timeout(patience, session.channel()).await.unwrap_or_else(late)?;
-        Ok(Self { session, channel, patience, unfinished: AtomicBool::new(false) })
+    pub(crate) async fn open(session: Arc<Session>, limit: Duration) -> Result<Self> {
+        let late = |_| Err(Error::timeout("opening a channel", limit, Definite));
+        let channel = timeout(limit, session.channel()).await.unwrap_or_else(late)?;
+        Ok(Self { session, channel, limit, unfinished: AtomicBool::new(false) })
     }
 
     /// Whether it can serve another call.
@@ -112,7 +112,7 @@ impl ControlChannel {
 
     /// Gives back what was not acked, and frees what it has for itself; at once, for somebody may wait for it.
     pub(crate) async fn end(self) {
-        let _ = timeout(self.patience, self.channel.close(200, "done".into())).await;
+        let _ = timeout(self.limit, self.channel.close(200, "done".into())).await;
     }
 
     async fn call<T>(
@@ -122,9 +122,9 @@ impl ControlChannel {
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Answer<T> {
         self.unfinished.store(true, Relaxed);
-        let answer = match timeout(self.patience, call).await {
+        let answer = match timeout(self.limit, call).await {
             Ok(answer) => answer.map_err(|e| self.session.refusal(certainty, &e))?,
-            Err(_) => return Err(Error::timeout(what, self.patience, certainty).into()),
+            Err(_) => return Err(Error::timeout(what, self.limit, certainty).into()),
         };
         self.unfinished.store(false, Relaxed);
         Ok(answer)

@@ -20,7 +20,7 @@ use crate::connection::request::{Confirm, PublishRequest};
 /// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
 const HEARTBEAT: u16 = 5;
 /// How long an orderly end may take, at most.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Handle {
     pub(crate) address: Address,
@@ -196,7 +196,7 @@ impl Handle {
     pub(crate) async fn close(&self) {
         self.closed.send_replace(true);
         self.alive.lock().take();
-        let by = Instant::now() + FAREWELL.min(self.deadline);
+        let by = Instant::now() + CLOSE_TIMEOUT.min(self.deadline);
         let _ = timeout_at(by, async { self.ended.lock().await.recv().await }).await;
         let opening = self.opening.lock().await;
         let publisher = self.publisher.write().take();
@@ -205,7 +205,7 @@ impl Handle {
             let _ = timeout_at(self.until(), publisher.drain()).await;
         }
         let links: Vec<Arc<Link>> = std::mem::take(&mut *self.consuming.lock()).into_values().collect();
-        let consuming = links.iter().map(|link| link.close(FAREWELL));
-        tokio::join!(self.publishing.close(FAREWELL), futures_util::future::join_all(consuming));
+        let consuming = links.iter().map(|link| link.close(CLOSE_TIMEOUT));
+        tokio::join!(self.publishing.close(CLOSE_TIMEOUT), futures_util::future::join_all(consuming));
     }
 }

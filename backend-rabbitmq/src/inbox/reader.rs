@@ -21,7 +21,7 @@ use crate::wire::properties::Raw;
 /// How long to wait before an inbox that was lost is made again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the orderly end may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An inbox. Its task ends with it.
 pub(crate) struct RabbitInbox {
@@ -99,7 +99,7 @@ async fn keep(
             let _ = channel.change(vec![Change::NoQueue { name: address.to_string() }]).await;
             channel.end().await;
         };
-        let _ = timeout(FAREWELL, end).await;
+        let _ = timeout(CLOSE_TIMEOUT, end).await;
     }
 }
 
