@@ -16,6 +16,7 @@ use crate::connection::control::Control;
 use crate::connection::link::{Link, Session};
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
+use crate::queue_type::version::ServerVersion;
 
 /// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
 const HEARTBEAT: u16 = 5;
@@ -102,6 +103,11 @@ impl Handle {
             }
             () = self.closed() => Err(Error::Closed),
         }
+    }
+
+    /// The broker's version; `None` when it does not say that it is a RabbitMQ.
+    pub(crate) fn version(&self) -> Option<ServerVersion> {
+        self.publishing.version()
     }
 
     /// The connection for consumers whose process must be missed within `lease`.

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection};
 use parking_lot::RwLock;
 use polyqueue::backend::Jitter;
 use polyqueue::{Certainty, Error, Result};
@@ -16,11 +14,12 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::dial::dial;
 use crate::connection::fault::{Refusal, fault};
+use crate::queue_type::version::ServerVersion;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-const FRAME_MAX: u32 = 128 * 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// One living connection to the broker.
@@ -69,6 +68,7 @@ pub(crate) struct Link {
     purpose: &'static str,
     heartbeat: u16,
     current: RwLock<Option<Arc<Session>>>,
+    version: RwLock<Option<ServerVersion>>,
     attempts: Mutex<Attempts>,
     last_error: RwLock<Option<Error>>,
     closed: AtomicBool,
@@ -88,6 +88,7 @@ impl Link {
             purpose,
             heartbeat,
             current: RwLock::default(),
+            version: RwLock::default(),
             attempts: Mutex::default(),
             last_error: RwLock::default(),
             closed: AtomicBool::new(false),
@@ -97,6 +98,11 @@ impl Link {
     /// The living connection, when there is one.
     pub(crate) fn live(&self) -> Option<Arc<Session>> {
         self.current.read().clone().filter(|session| session.is_alive())
+    }
+
+    /// The broker's version, by the latest connection.
+    pub(crate) fn version(&self) -> Option<ServerVersion> {
+        *self.version.read()
     }
 
     /// A living connection; made now, by `until`, when there is none.
@@ -168,15 +174,19 @@ impl Link {
         let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
         let dialled = tokio::spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
-        let connection = match timeout_at(by, dialled).await {
-            Ok(Ok(connection)) => connection.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
+        let (connection, version) = match timeout_at(by, dialled).await {
+            Ok(Ok(dialled)) => dialled.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
             Ok(Err(_)) | Err(_) => {
                 let said = format!("{}: no answer to the connection's handshake", self.address);
                 return Err(Error::unavailable(NAME, Certainty::Definite, said));
             }
         };
         let generation = GENERATION.fetch_add(1, Relaxed);
-        tracing::debug!(name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation);
+        *self.version.write() = version;
+        tracing::debug!(
+            name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation,
+            version = version.map(tracing::field::display),
+        );
         let errors = watch_errors(&connection);
         Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
     }
@@ -189,27 +199,6 @@ impl Link {
             let _ = timeout(within, session.connection.close(200, "closed".into())).await;
         }
     }
-}
-
-async fn dial(
-    mut uri: AMQPUri,
-    heartbeat: u16,
-    purpose: &'static str,
-    by: Instant,
-) -> lapin::Result<Connection> {
-    uri.query.heartbeat = Some(heartbeat);
-    // What the broker offers, too; said first, the client need not clear its buffers a second time.
-    uri.query.frame_max = Some(FRAME_MAX);
-    let properties =
-        ConnectionProperties::default().with_connection_name(format!("polyqueue {purpose}").into());
-    let runtime = lapin::runtime::default_runtime()?;
-    // The client's own dialling has no end: it runs in a thread that outlives a dropped future.
-    let stream = async move |uri: AMQPUri, runtime| {
-        let tls = OwnedTLSConfig::default();
-        let dialled = timeout_at(by, uri.connect_with_config_async(tls.as_ref(), &runtime)).await;
-        Ok(dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?)
-    };
-    Connection::connector(uri, runtime, stream, properties).await
 }
 
 /// Counts the connection's errors, by a task that ends with it.

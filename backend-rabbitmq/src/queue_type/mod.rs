@@ -3,3 +3,4 @@
 pub(crate) mod behavior;
 pub(crate) mod classic;
 pub(crate) mod decide;
+pub(crate) mod version;

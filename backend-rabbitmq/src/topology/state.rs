@@ -58,7 +58,7 @@ impl Topology {
 
     /// The kind of broker queue behind a queue.
     pub(crate) fn queue_type(&self, _: &QueueName) -> &'static dyn QueueType {
-        decide(self.handle.address.queue_type)
+        decide(self.handle.address.queue_type, self.handle.version())
     }
 
     /// Ends the tasks.
