@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Message, QueueName, Result};
 
 /// Identifies a dead letter in its queue: opaque, made by the backend. Not the message's id, which may be there twice.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeadId(Arc<str>);
 
 impl DeadId {
@@ -32,7 +32,7 @@ impl fmt::Display for DeadId {
 }
 
 /// Why a message died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadReason {
@@ -199,7 +199,7 @@ impl DeadFilter {
 }
 
 /// Where a listing goes on: opaque, made by the backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor(Arc<str>);
 
 impl Cursor {

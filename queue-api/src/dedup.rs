@@ -13,6 +13,7 @@ use crate::{MessageId, QueueName, Result};
 /// A key is free again when its window ends, and before that when its message is dead, purged or deleted with its queue, or
 /// when its publish failed; with [`Until::Ack`] also when it is acknowledged. Retry and release keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Dedup {
     /// How long, from the publish: 1 ms to 365 days.
     #[serde(with = "crate::spec::millis", rename = "window_ms")]
@@ -46,7 +47,8 @@ pub enum Until {
 }
 
 /// A dedup key, with where it counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DedupKey {
     /// The namespace of the handle.
     pub namespace: String,

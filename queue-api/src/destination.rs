@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::text::{as_text, has_control_character};
 use crate::{Invalid, QueueName, RoutingKey};
 
 /// Where a message is sent to. Exhaustive: a new kind of destination must break backends.
@@ -85,7 +86,7 @@ impl ReplyAddress {
     /// [`Invalid`] unless it has 1 to 255 bytes and no control characters.
     pub fn new(address: impl AsRef<str>) -> Result<Self, Invalid> {
         let address = address.as_ref();
-        if address.is_empty() || address.len() > MAX_ADDRESS_BYTES || address.chars().any(char::is_control) {
+        if address.is_empty() || address.len() > MAX_ADDRESS_BYTES || has_control_character(address) {
             let given = address.len();
             let allowed = format!("{given} bytes given, allowed are 1 to 255 without control characters");
             return Err(Invalid::new("reply address", allowed));
@@ -99,8 +100,4 @@ impl ReplyAddress {
     }
 }
 
-impl fmt::Display for ReplyAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+as_text!(ReplyAddress, Invalid);

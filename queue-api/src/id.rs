@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
 use uuid::Uuid;
 
+use crate::text::{as_text, has_control_character};
 use crate::{Error, Result};
 
 /// The longest id of a message, in bytes.
@@ -22,7 +22,7 @@ impl MessageId {
     /// [`Error::Invalid`] unless it has 1 to 128 bytes and no control characters.
     pub fn new(id: impl AsRef<str>) -> Result<Self> {
         let id = id.as_ref();
-        if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+        if id.is_empty() || id.len() > MAX_ID_BYTES || has_control_character(id) {
             let allowed =
                 format!("{} bytes given, allowed are 1 to 128 without control characters", id.len());
             return Err(Error::invalid("message id", allowed));
@@ -48,14 +48,4 @@ impl fmt::Debug for MessageId {
     }
 }
 
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl Serialize for MessageId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
+as_text!(MessageId, Error);

@@ -100,7 +100,7 @@
 //! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
 //! | the envelope, typed payloads | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
-//! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs` |
+//! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs`, `text.rs` |
 //! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs` |
 //! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
 //! | where replies come in | `inbox.rs` |
@@ -143,6 +143,7 @@ mod requester;
 mod retry;
 mod spec;
 mod subscription;
+mod text;
 mod topic;
 mod worker;
 

@@ -8,8 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Dedup, Error, Pattern, QueueName, Result};
 
-/// What a queue is declared to be. As JSON it is what brokers keep of it in their catalogues.
+/// What a queue is declared to be. As JSON it is what brokers keep of it in their catalogues, and what a file of queues may
+/// hold; a key that is not one of its own is refused.
+///
+/// ```
+/// use polyqueue::QueueSpec;
+/// let spec: QueueSpec = serde_json::from_str(
+///     r#"{"name": "mail", "bindings": ["order.#"], "bound": {"max_len": 1000, "overflow": "reject"}}"#,
+/// ).unwrap();
+/// assert_eq!(spec.name.as_str(), "mail");
+/// let typo = serde_json::from_str::<QueueSpec>(r#"{"name": "mail", "bnidings": []}"#).unwrap_err();
+/// assert!(typo.to_string().contains("unknown field `bnidings`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct QueueSpec {
     /// Its name.
@@ -100,6 +112,7 @@ impl From<QueueName> for QueueSpec {
 /// How many ready messages a queue takes. Only an undelayed publish is held back by it: due, retried, released and redriven
 /// messages always enter. Publishers that race may pass it by as many as are in flight at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bound {
     /// The most ready messages, at least 1.
     pub max_len: u64,
@@ -121,6 +134,7 @@ pub enum Overflow {
 
 /// How long dead letters are kept. The oldest are dropped first, and counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Retention {
     /// The most dead letters, at least 1; no bound unless set.
@@ -200,6 +214,25 @@ mod tests {
             .dedup(Dedup::until_ack(Duration::from_millis(1500)));
         let json = serde_json::to_string(&rich).unwrap();
         assert_eq!(serde_json::from_str::<QueueSpec>(&json).unwrap(), rich, "{json}");
+    }
+
+    #[test]
+    fn an_unknown_key_and_an_invalid_value_are_named() {
+        for (json, says) in [
+            (r#"{"name":"q","colour":1}"#, "unknown field `colour`"),
+            (r#"{"name":"q","bound":{"max_len":1,"overflow":"reject","min":1}}"#, "unknown field `min`"),
+            (r#"{"name":"q","dead":{"max_age":1}}"#, "unknown field `max_age`"),
+            (r#"{"name":"q","dedup":{"window_ms":1,"for":1}}"#, "unknown field `for`"),
+            (r#"{"name":""}"#, "invalid queue name"),
+            (r#"{"name":"q","bindings":["a\nb"]}"#, r#"invalid pattern: "a\nb" has a control character"#),
+            (r#"{"name":"q","bound":{"max_len":1,"overflow":"burst"}}"#, "unknown variant `burst`"),
+            (r#"{"name":"q","bound":{"max_len":-1,"overflow":"reject"}}"#, "`-1`"),
+            (r#"{"name":"q","dead":{"max_age_ms":"1h"}}"#, "\"1h\""),
+            (r#"{"name":"q","dedup":{"window_ms":1,"until":"never"}}"#, "unknown variant `never`"),
+        ] {
+            let error = serde_json::from_str::<QueueSpec>(json).unwrap_err().to_string();
+            assert!(error.contains(says), "{json}: {error}");
+        }
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Routing keys and the patterns that queues are bound by: the topic rules of AMQP, in one place for every backend.
 
 use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::Invalid;
+use crate::text::{Text, as_text, has_control_character};
 
 /// The longest routing key or pattern, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 200;
@@ -12,7 +11,7 @@ pub const MAX_KEY_BYTES: usize = 200;
 /// What a message to a topic is addressed by: words between dots, such as `order.paid.eu`; at most 200 bytes of UTF-8 without
 /// control characters. Empty words are words; an empty key has none.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoutingKey(Arc<str>);
+pub struct RoutingKey(Text);
 
 impl RoutingKey {
     /// A key that is checked now.
@@ -20,12 +19,13 @@ impl RoutingKey {
     /// # Errors
     /// [`Invalid`] when it is longer than 200 bytes or has a control character.
     pub fn new(key: impl AsRef<str>) -> Result<Self, Invalid> {
-        checked("routing key", key.as_ref()).map(Self)
+        let key = key.as_ref();
+        Text::checked("routing key", key, fault(key)).map(Self)
     }
 
     /// The key as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -41,7 +41,7 @@ impl RoutingKey {
 /// # Ok::<_, polyqueue::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pattern(Arc<str>);
+pub struct Pattern(Text);
 
 impl Pattern {
     /// A pattern that is checked now. Every text within the limits is one.
@@ -49,17 +49,19 @@ impl Pattern {
     /// # Errors
     /// [`Invalid`] when it is longer than 200 bytes or has a control character.
     pub fn new(pattern: impl AsRef<str>) -> Result<Self, Invalid> {
-        checked("pattern", pattern.as_ref()).map(Self)
+        let pattern = pattern.as_ref();
+        Text::checked("pattern", pattern, fault(pattern)).map(Self)
     }
 
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// Whether a message with this key is meant.
     pub fn matches(&self, key: &RoutingKey) -> bool {
-        let (pattern, key): (Vec<&str>, Vec<&str>) = (words(&self.0).collect(), words(&key.0).collect());
+        let (pattern, key): (Vec<_>, Vec<_>) =
+            (words(self.as_str()).collect(), words(key.as_str()).collect());
         matches(&pattern, &key)
     }
 }
@@ -95,57 +97,31 @@ fn matches(pattern: &[&str], key: &[&str]) -> bool {
     }
 }
 
-fn checked(field: &'static str, text: &str) -> Result<Arc<str>, Invalid> {
+/// What is wrong with a key or a pattern; `None` for a good one.
+const fn fault(text: &str) -> Option<&'static str> {
     if text.len() > MAX_KEY_BYTES {
-        let allowed = format!("{} bytes given, allowed are at most {MAX_KEY_BYTES}", text.len());
-        return Err(Invalid::new(field, allowed));
+        return Some("is too long: allowed are at most 200 bytes");
     }
-    if text.chars().any(char::is_control) {
-        return Err(Invalid::new(field, "has a control character: none is allowed"));
+    if has_control_character(text) {
+        return Some("has a control character: none is allowed");
     }
-    Ok(text.into())
+    None
 }
 
-/// Both are texts that were checked when they were made.
-macro_rules! checked_text {
-    ($type:ident) => {
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", self.as_str())
-            }
-        }
+as_text!(RoutingKey, Invalid);
+as_text!(Pattern, Invalid);
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = Invalid;
-
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                Self::new(text)
-            }
-        }
-
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                Self::new(text).map_err(serde::de::Error::custom)
-            }
-        }
-    };
+impl fmt::Debug for RoutingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
-checked_text!(RoutingKey);
-checked_text!(Pattern);
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 #[cfg(test)]
 mod tests {
