@@ -34,13 +34,16 @@ impl QueueName {
 
     /// A name that is checked by the compiler when used in a `const`.
     ///
+    /// ```compile_fail,E0080
+    /// # use polyqueue::QueueName;
+    /// const MAIL: QueueName = QueueName::from_static(""); // is empty: allowed are 1 to 200 bytes
+    /// ```
+    ///
     /// # Panics
     /// When the name is not valid.
+    #[track_caller]
     pub const fn from_static(name: &'static str) -> Self {
-        if fault(name).is_some() {
-            panic!("not a valid queue name");
-        }
-        Self(Text::Static(name))
+        Self(Text::constant(name, fault(name)))
     }
 
     /// The name as text.

@@ -29,6 +29,30 @@ impl Priority {
         }
     }
 
+    /// A priority that is checked by the compiler when used in a `const`.
+    ///
+    /// ```
+    /// use polyqueue::Priority;
+    /// const URGENT: Priority = Priority::from_static(9);
+    /// assert_eq!(Priority::new(9)?, URGENT);
+    /// # Ok::<_, polyqueue::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use polyqueue::Priority;
+    /// const URGENT: Priority = Priority::from_static(11); // not a priority: allowed are 1 to 10
+    /// ```
+    ///
+    /// # Panics
+    /// When it is not within 1 to 10.
+    #[track_caller]
+    pub const fn from_static(level: u8) -> Self {
+        match level {
+            1..=10 => Self(level),
+            _ => panic!("not a priority: allowed are 1 to 10"),
+        }
+    }
+
     /// The number, 1 to 10.
     pub const fn get(self) -> u8 {
         self.0
@@ -63,5 +87,7 @@ mod tests {
             assert!(Priority::new(level).unwrap_err().to_string().contains("1 to 10"));
         }
         assert_eq!(Priority::default().get(), 5);
+        assert!(std::panic::catch_unwind(|| Priority::from_static(0)).is_err());
+        assert!(std::panic::catch_unwind(|| Priority::from_static(11)).is_err());
     }
 }

@@ -27,6 +27,15 @@ impl Text {
         }
     }
 
+    /// `text`, unless it has a fault: in a `const` the compiler then refuses it.
+    #[track_caller]
+    pub(crate) const fn constant(text: &'static str, fault: Option<&'static str>) -> Self {
+        match fault {
+            Some(fault) => panic!("{}", fault),
+            None => Self::Static(text),
+        }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Static(text) => text,

@@ -23,6 +23,27 @@ impl RoutingKey {
         Text::checked("routing key", key, fault(key)).map(Self)
     }
 
+    /// A key that is checked by the compiler when used in a `const`.
+    ///
+    /// ```
+    /// use polyqueue::RoutingKey;
+    /// const PAID: RoutingKey = RoutingKey::from_static("order.paid");
+    /// assert_eq!(RoutingKey::new("order.paid")?, PAID);
+    /// # Ok::<_, polyqueue::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use polyqueue::RoutingKey;
+    /// const PAID: RoutingKey = RoutingKey::from_static("order\n"); // has a control character: none is allowed
+    /// ```
+    ///
+    /// # Panics
+    /// When the key is not valid.
+    #[track_caller]
+    pub const fn from_static(key: &'static str) -> Self {
+        Self(Text::constant(key, fault(key)))
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -51,6 +72,27 @@ impl Pattern {
     pub fn new(pattern: impl AsRef<str>) -> Result<Self, Invalid> {
         let pattern = pattern.as_ref();
         Text::checked("pattern", pattern, fault(pattern)).map(Self)
+    }
+
+    /// A pattern that is checked by the compiler when used in a `const`.
+    ///
+    /// ```
+    /// use polyqueue::Pattern;
+    /// const ORDERS: Pattern = Pattern::from_static("order.#");
+    /// assert_eq!(Pattern::new("order.#")?, ORDERS);
+    /// # Ok::<_, polyqueue::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use polyqueue::Pattern;
+    /// const ORDERS: Pattern = Pattern::from_static("order.#\n"); // has a control character: none is allowed
+    /// ```
+    ///
+    /// # Panics
+    /// When the pattern is not valid.
+    #[track_caller]
+    pub const fn from_static(pattern: &'static str) -> Self {
+        Self(Text::constant(pattern, fault(pattern)))
     }
 
     /// The pattern as text.
@@ -160,6 +202,17 @@ mod tests {
         let (pattern, key) = (["#"; 66].join(".a."), vec!["a"; 60].join("."));
         let pattern: String = pattern.chars().take(MAX_KEY_BYTES).collect();
         assert!(!fits(&pattern, &key));
+    }
+
+    #[test]
+    fn constants_are_as_what_is_made_at_run_time() {
+        const PAID: RoutingKey = RoutingKey::from_static("order.paid");
+        const ORDERS: Pattern = Pattern::from_static("order.#");
+        assert!(ORDERS.matches(&PAID));
+        assert_eq!(std::collections::HashSet::from([PAID]).len(), 1);
+        assert_eq!(Pattern::new("order.#").unwrap(), ORDERS);
+        assert!(std::panic::catch_unwind(|| RoutingKey::from_static("a\nb")).is_err());
+        assert!(std::panic::catch_unwind(|| Pattern::from_static("a\nb")).is_err());
     }
 
     #[test]
