@@ -34,7 +34,7 @@ pub trait QueueExt: Queue {
     /// Publishes a typed payload as JSON, with its kind and schema version.
     ///
     /// # Errors
-    /// [`Error::Codec`] when it cannot be written as JSON; else as [`QueueExt::put`].
+    /// As [`Message::of`] when it cannot be written as JSON; else as [`QueueExt::put`].
     fn send<T: Payload>(
         &self,
         to: impl Into<Destination>,

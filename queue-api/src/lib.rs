@@ -31,7 +31,7 @@
 //! ```
 //!
 //! # Urgent, later, again
-//! A [`Message`] is an envelope around opaque bytes. [`Message::of`] makes one of a typed [`Payload`]; what the
+//! A [`Message`] is an envelope around opaque bytes. [`Message::of`] makes one of a typed [`Payload`], [`Message::json`] of any value; what the
 //! sender may choose has a `with_…` method. [`QueueExt::send`] is for a payload as it is, [`QueueExt::put`] for a message
 //! of your own, [`Queue::publish`] for many at once.
 //!
@@ -98,7 +98,8 @@
 //! |---|---|
 //! | publish, subscribe, receive, settle, extend | `queue.rs`, `delivery.rs` |
 //! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
-//! | the envelope, typed payloads | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
+//! | the envelope | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
+//! | payloads as JSON | `payload.rs`, `json.rs`, `finite.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
 //! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs`, `text.rs` |
 //! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs` |
@@ -127,15 +128,18 @@ mod delivery;
 mod destination;
 mod error;
 mod ext;
+mod finite;
 mod id;
 mod inbox;
 mod info;
 mod invalid;
+mod json;
 mod layer;
 mod limits;
 mod message;
 mod name;
 mod parts;
+mod payload;
 mod priority;
 mod provider;
 mod queue;
@@ -161,9 +165,10 @@ pub use info::Info;
 pub use invalid::Invalid;
 pub use layer::Layer;
 pub use limits::Limits;
-pub use message::{Message, Payload};
+pub use message::Message;
 pub use name::{MAX_NAME_BYTES, QueueName};
 pub use parts::{MAX_ERROR_BYTES, Parts, cut_error};
+pub use payload::Payload;
 pub use priority::Priority;
 pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,

@@ -8,18 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, MessageId, Parts, Priority, ReplyAddress, Result};
-
-/// A type that travels as the JSON payload of a message.
-pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The message's kind: what a [`Worker`](crate::Worker) chooses the handler by. At most 200 bytes.
-    const KIND: &'static str;
-    /// The version of this payload's schema, `major.minor.patch`; another major version at the reader is warned of.
-    const VERSION: &'static str = "1.0.0";
-}
+use crate::{Error, MessageId, Parts, Payload, Priority, ReplyAddress, Result, json};
 
 /// An envelope around opaque bytes.
 ///
@@ -79,17 +70,34 @@ impl Message {
     /// A typed payload as JSON, with its kind and schema version.
     ///
     /// # Errors
-    /// [`Error::Codec`] when it cannot be written as JSON.
+    /// As [`Message::json`].
     pub fn of<T: Payload>(payload: &T) -> Result<Self> {
-        let json = serde_json::to_vec(payload).map_err(|e| Error::codec(T::KIND, e))?;
-        Ok(Self::new(json).with_kind(T::KIND).with_schema_version(T::VERSION))
+        Ok(Self::json(T::KIND, payload)?.with_schema_version(T::VERSION))
     }
 
-    /// Reads the payload as JSON.
+    /// Any value as JSON, of a kind that is said here: for a type that is no [`Payload`].
+    ///
+    /// ```
+    /// # use polyqueue::Message;
+    /// let message = Message::json("coordinates", &[1.5, 2.5])?;
+    /// assert_eq!(message.decode::<(f64, f64)>()?, (1.5, 2.5));
+    /// assert!(Message::json("coordinates", &[1.5, f64::NAN]).is_err());
+    /// # Ok::<_, polyqueue::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for NaN or an infinity, which JSON does not have; [`Error::Codec`] when it cannot be written as JSON
+    /// otherwise.
+    pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Result<Self> {
+        let kind = kind.into();
+        Ok(Self::new(json::write(&kind, payload)?).with_kind(kind))
+    }
+
+    /// Reads the payload as JSON, into a type that may borrow from it.
     ///
     /// # Errors
     /// [`Error::Codec`] when the bytes are not a `T`. The kind is not compared.
-    pub fn decode<T: Payload>(&self) -> Result<T> {
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
         serde_json::from_slice(&self.payload).map_err(|e| Error::codec(self.kind.clone(), e))
     }
 
@@ -369,6 +377,15 @@ mod tests {
     fn a_time_in_the_past_is_no_delay() {
         let past = Message::new("").not_before(Utc::now() - chrono::TimeDelta::hours(1));
         assert_eq!(past.delay(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_no_payload_is_sent_with_its_kind_and_read_without_a_copy() {
+        let message = Message::json("greeting", "hello").unwrap();
+        assert_eq!((message.kind(), message.schema_version()), ("greeting", None));
+        assert_eq!(message.decode::<&str>().unwrap(), "hello");
+        let error = message.decode::<u32>().unwrap_err().to_string();
+        assert!(error.contains("greeting"), "{error}");
     }
 
     #[test]
