@@ -172,8 +172,9 @@ impl Admin for MemoryQueue {
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         let queue_ref = self.queue(queue)?;
-        let stats = queue_ref.call(|state| admin::stats(state));
-        Ok(QueueStats { counters: queue_ref.meter.snapshot(), ..stats })
+        let mut stats = queue_ref.call(|state| admin::stats(state));
+        stats.counters = queue_ref.meter.snapshot();
+        Ok(stats)
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {

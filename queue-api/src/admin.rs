@@ -68,6 +68,7 @@ pub enum Reschedule {
 
 /// How many messages of a queue are where. What nobody can know is `None`, never a guess.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Could be handed out now.
     pub ready: u64,
@@ -85,6 +86,7 @@ pub struct QueueStats {
 
 /// Whether a broker can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Health {
     /// Whether calls can be expected to succeed.
     pub healthy: bool,

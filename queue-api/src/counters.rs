@@ -12,6 +12,7 @@ use crate::{QueueName, Settled, Verdict};
 
 /// What one handle has done with one queue since the handle was opened. Numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Counters {
     /// Publishes that answered Ok, duplicates among them.
     pub published: u64,

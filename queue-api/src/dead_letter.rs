@@ -96,6 +96,7 @@ pub enum DeadBody {
 
 /// The record of a death.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Identifies the record in its queue.
     pub id: DeadId,
@@ -122,6 +123,32 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// For backends: a death without an error, an attempt or a consumer, until its fields say otherwise. When the message was
+    /// first published is read from it.
+    pub fn new(
+        id: DeadId,
+        queue: QueueName,
+        body: DeadBody,
+        reason: DeadReason,
+        died_at: DateTime<Utc>,
+    ) -> Self {
+        let mut letter = Self {
+            id,
+            queue,
+            body,
+            reason,
+            error: String::new(),
+            attempts: 0,
+            total_attempts: 0,
+            redriven: 0,
+            first_published_at: None,
+            died_at,
+            consumer: None,
+        };
+        letter.first_published_at = letter.message().and_then(Message::published_at);
+        letter
+    }
+
     /// The message, when it was one.
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
@@ -256,4 +283,21 @@ pub struct DeadPage {
     pub letters: Vec<DeadLetter>,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_knows_when_its_message_was_first_published() {
+        let letter = |body| {
+            let queue = QueueName::from_static("mail");
+            DeadLetter::new(DeadId::new("1"), queue, body, DeadReason::Expired, DateTime::UNIX_EPOCH)
+        };
+        let message = Message::new("").with_published_at(DateTime::UNIX_EPOCH);
+        let published = letter(DeadBody::Message(message.into())).first_published_at;
+        assert_eq!(published, Some(DateTime::UNIX_EPOCH));
+        assert_eq!(letter(DeadBody::Raw(Bytes::new())).first_published_at, None);
+    }
 }

@@ -9,6 +9,7 @@ use crate::{DeadReason, Message, QueueName};
 
 /// A message in our hands, until its lease ends.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The queue that it came from.
     pub queue: QueueName,
@@ -20,6 +21,19 @@ pub struct Delivery {
     pub receipt: Receipt,
     /// The end of the lease: when the call that brought it was sent (RabbitMQ: the hand-out) + lease.
     pub lease_until: Instant,
+}
+
+impl Delivery {
+    /// For backends.
+    pub fn new(
+        queue: QueueName,
+        message: Message,
+        attempt: u32,
+        receipt: Receipt,
+        lease_until: Instant,
+    ) -> Self {
+        Self { queue, message, attempt, receipt, lease_until }
+    }
 }
 
 /// Names one hand-out of one message. Opaque; valid only at the consumer that received it, elsewhere the answer is

@@ -34,8 +34,9 @@ impl<F: Fn(Arc<dyn Queue>) -> Arc<dyn Queue>> Layer for F {
 /// forward_admin! {
 ///     impl[Q: Queue] Admin for Named<Q> => inner {
 ///         async fn health(&self) -> Health {
-///             let health = self.inner.health().await;
-///             Health { detail: format!("{}: {}", self.name, health.detail), ..health }
+///             let mut health = self.inner.health().await;
+///             health.detail = format!("{}: {}", self.name, health.detail);
+///             health
 ///         }
 ///     }
 /// }

@@ -371,6 +371,7 @@ mod tests {
         assert_eq!(Message::from(message.clone().into_parts()), message);
         let plain = Message::new("body");
         assert_eq!(Message::from(plain.clone().into_parts()), plain);
+        assert_eq!(Parts::new(plain.id().clone(), "body"), plain.into_parts());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub const MAX_ERROR_BYTES: usize = 4 * 1024;
 
 /// All fields of a message, public: what codecs and backends build messages from and take them apart into.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Parts {
     /// See [`Message::id`](crate::Message::id).
     pub id: MessageId,
@@ -46,6 +47,29 @@ pub struct Parts {
     pub reply_to: Option<ReplyAddress>,
     /// See [`Message::headers`](crate::Message::headers).
     pub headers: BTreeMap<String, String>,
+}
+
+impl Parts {
+    /// A message with this id, priority 5 and nothing else, until its fields say otherwise.
+    pub fn new(id: MessageId, payload: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            kind: Cow::Borrowed(""),
+            schema_version: None,
+            payload: payload.into(),
+            priority: Priority::DEFAULT,
+            published_at: None,
+            delay: Duration::ZERO,
+            max_attempts: None,
+            retries: 0,
+            last_error: None,
+            ttl: None,
+            dedup_key: None,
+            correlation_id: None,
+            reply_to: None,
+            headers: BTreeMap::new(),
+        }
+    }
 }
 
 /// An error text cut to [`MAX_ERROR_BYTES`] at a character's boundary.

@@ -83,6 +83,7 @@ pub trait Consumer: fmt::Debug + Send + Sync {
 
 /// The answer to one publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
     /// The message's id.
     pub id: MessageId,

@@ -111,7 +111,7 @@ async fn send(queue: &dyn Queue, to: &Destination, batch: Vec<(Option<u64>, Mess
     let mut failed = 0;
     for (number, answer) in numbers.into_iter().zip(answers) {
         match (answer, number) {
-            (Ok(Published { id, duplicate_of }), _) => {
+            (Ok(Published { id, duplicate_of, .. }), _) => {
                 writeln!(out, "{}", duplicate_of.as_ref().unwrap_or(&id))?;
                 if duplicate_of.is_some() {
                     eprintln!("polyqueue: a duplicate, not stored: that id has its key");

@@ -54,13 +54,9 @@ impl Subscribed {
     }
 
     pub(crate) fn deliver(&self, handed: HandedOut) -> Delivery {
-        Delivery {
-            queue: self.name.clone(),
-            message: handed.message,
-            attempt: handed.attempt,
-            receipt: receipt::receipt(handed.receipt_parts),
-            lease_until: self.queue.clock().instant(handed.receipt_parts.until),
-        }
+        let lease_until = self.queue.clock().instant(handed.receipt_parts.until);
+        let receipt = receipt::receipt(handed.receipt_parts);
+        Delivery::new(self.name.clone(), handed.message, handed.attempt, receipt, lease_until)
     }
 }
 

@@ -16,13 +16,16 @@ const HEALTH: Duration = Duration::from_millis(900);
 pub(crate) async fn health(topology: &Topology) -> Health {
     let by = Instant::now() + HEALTH;
     match timeout(HEALTH, topology.handle.probe(by)).await {
-        Ok(Ok(())) => match topology.stranded.load(Relaxed) {
-            0 => Health::good(NAME),
-            n => Health {
-                detail: format!("{n} delayed messages lie in polyqueue.unrouted: nobody knows their queue"),
-                ..Health::good(NAME)
-            },
-        },
+        Ok(Ok(())) => {
+            let mut health = Health::good(NAME);
+            let stranded = topology.stranded.load(Relaxed);
+            if stranded > 0 {
+                health.detail = format!(
+                    "{stranded} delayed messages lie in polyqueue.unrouted: nobody knows their queue"
+                );
+            }
+            health
+        }
         Ok(Err(error)) => Health::bad(NAME, error.to_string()),
         Err(_) => Health::bad(NAME, format!("{}: no answer within a second", topology.handle.address)),
     }

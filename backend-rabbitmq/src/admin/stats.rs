@@ -12,8 +12,9 @@ use crate::topology::lookup::{count, entry};
 pub(crate) async fn stats(dead: &Arc<DeadLetters>, queue: &QueueName) -> Result<QueueStats> {
     let topology = &dead.publishing.topology;
     retain(dead, &entry(topology, queue).await?).await?;
-    let ready = count(topology, queue, &topology.names.ready(queue)).await?;
-    let dead = count(topology, queue, &topology.names.dead(queue)).await?;
-    let counters = topology.handle.meter.of(queue).snapshot();
-    Ok(QueueStats { ready, dead, counters, ..QueueStats::default() })
+    let mut stats = QueueStats::default();
+    stats.ready = count(topology, queue, &topology.names.ready(queue)).await?;
+    stats.dead = count(topology, queue, &topology.names.dead(queue)).await?;
+    stats.counters = topology.handle.meter.of(queue).snapshot();
+    Ok(stats)
 }

@@ -60,12 +60,9 @@ impl HandOut {
         let handed = Instant::now();
         let until = later(handed, self.lease);
         let times = ReceiptTimes { handed, until };
-        let deliver = |(key, item): &Tagged| Delivery {
-            queue: self.queue.clone(),
-            message: item.message.clone(),
-            attempt: item.attempt,
-            receipt: key.receipt(&self.nonce, times, self.epoch),
-            lease_until: until,
+        let deliver = |(key, item): &Tagged| {
+            let receipt = key.receipt(&self.nonce, times, self.epoch);
+            Delivery::new(self.queue.clone(), item.message.clone(), item.attempt, receipt, until)
         };
         let deliveries = fetched.iter().map(deliver).collect();
         self.leases.hand_out(handed, fetched.into_iter().map(|(key, item)| (key, item, until)));

@@ -57,19 +57,13 @@ pub(crate) fn read_dead_letter(queue: &QueueName, raw: &Raw) -> (DeadLetter, Att
         (record, ..) => ours(record.unwrap_or(&FieldTable::default())),
     };
     let message = decoded.ok().map(|decoded| decoded.message);
-    let letter = DeadLetter {
-        id,
-        queue: queue.clone(),
-        reason: death.reason,
-        error: death.error,
-        attempts: death.attempts,
-        total_attempts: lives.former.saturating_add(death.attempts),
-        redriven: lives.redriven,
-        first_published_at: message.as_ref().and_then(polyqueue::Message::published_at),
-        died_at: death.at,
-        consumer: death.consumer,
-        body: message.map_or_else(|| DeadBody::Raw(raw.body.clone()), |m| DeadBody::Message(Box::new(m))),
-    };
+    let body = message.map_or_else(|| DeadBody::Raw(raw.body.clone()), |m| DeadBody::Message(Box::new(m)));
+    let mut letter = DeadLetter::new(id, queue.clone(), body, death.reason, death.at);
+    letter.error = death.error;
+    letter.attempts = death.attempts;
+    letter.total_attempts = lives.former.saturating_add(death.attempts);
+    letter.redriven = lives.redriven;
+    letter.consumer = death.consumer;
     (letter, lives)
 }
 

@@ -46,23 +46,19 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
     let ttl = ours.ttl.or_else(|| expiration(properties));
     let watched = properties.expiration().is_some();
     let expiry = ttl.map(|ttl| Expiry { ttl, at: ours.expires, watched, came: Instant::now() });
-    let parts = Parts {
-        id: id(raw),
-        kind: properties.kind().as_ref().map_or("", |kind| kind.as_str()).to_owned().into(),
-        schema_version: ours.schema.map(Into::into),
-        payload: raw.body.clone(),
-        priority: priority(properties),
-        published_at: ours.published_at.or_else(|| published(properties)).or_else(|| stamped(properties)),
-        delay: Duration::ZERO,
-        ttl,
-        dedup_key: ours.dedup_key,
-        reply_to: reply_to(properties),
-        max_attempts: ours.max_attempts,
-        retries: ours.retries,
-        last_error: ours.error,
-        correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
-        headers,
-    };
+    let mut parts = Parts::new(id(raw), raw.body.clone());
+    parts.kind = properties.kind().as_ref().map_or("", |kind| kind.as_str()).to_owned().into();
+    parts.schema_version = ours.schema.map(Into::into);
+    parts.priority = priority(properties);
+    parts.published_at = ours.published_at.or_else(|| published(properties)).or_else(|| stamped(properties));
+    parts.ttl = ttl;
+    parts.dedup_key = ours.dedup_key;
+    parts.reply_to = reply_to(properties);
+    parts.max_attempts = ours.max_attempts;
+    parts.retries = ours.retries;
+    parts.last_error = ours.error;
+    parts.correlation_id = properties.correlation_id().as_ref().map(ToString::to_string);
+    parts.headers = headers;
     Ok(Decoded { message: parts.into(), lives: ours.lives, expiry })
 }
 

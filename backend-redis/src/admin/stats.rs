@@ -27,12 +27,12 @@ pub(crate) async fn stats(handle: &Handle, queue: &QueueName) -> Result<QueueSta
 fn counted(counts: &[Reply], counters: Counters) -> Result<QueueStats> {
     let number = |index: usize| counts.get(index).and_then(Reply::number).ok_or_else(|| strange("stats"));
     let count = |index| Ok::<_, Error>(u64::try_from(number(index)?).unwrap_or_default());
-    Ok(QueueStats {
-        ready: count(0)?,
-        dead: count(1)?,
-        delayed: Some(count(2)?),
-        in_flight: Some(count(3)?),
-        oldest: u64::try_from(number(4)?).ok().map(Duration::from_millis),
-        counters,
-    })
+    let mut stats = QueueStats::default();
+    stats.ready = count(0)?;
+    stats.dead = count(1)?;
+    stats.delayed = Some(count(2)?);
+    stats.in_flight = Some(count(3)?);
+    stats.oldest = u64::try_from(number(4)?).ok().map(Duration::from_millis);
+    stats.counters = counters;
+    Ok(stats)
 }

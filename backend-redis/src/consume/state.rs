@@ -124,13 +124,10 @@ impl ConsumerState {
         let (mut deliveries, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
         for Leased { lease, until, attempt, message } in messages {
             match message {
-                Ok(message) => deliveries.push(Delivery {
-                    queue: self.queue.clone(),
-                    receipt: self.verdicts.receipt(&lease, until),
-                    message,
-                    attempt,
-                    lease_until: until,
-                }),
+                Ok(message) => {
+                    let receipt = self.verdicts.receipt(&lease, until);
+                    deliveries.push(Delivery::new(self.queue.clone(), message, attempt, receipt, until));
+                }
                 Err(error) => unreadable.push(LeaseVerdict::unreadable(lease, until, error.0)),
             }
         }

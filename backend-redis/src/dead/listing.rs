@@ -123,19 +123,14 @@ fn letter(queue: &QueueName, id: &str, mut fields: Fields) -> DeadLetter {
     };
     let death = death.unwrap_or_else(|Unreadable(error)| Death::unknown(error));
     let message = codec::read(&fields, &death.stream_id, death.priority);
-    DeadLetter {
-        id: DeadId::new(id),
-        queue: queue.clone(),
-        reason: death.reason,
-        error: death.error,
-        attempts: death.attempts,
-        total_attempts: death.total,
-        redriven: fields.number("rd").ok().flatten().unwrap_or_default(),
-        first_published_at: message.as_ref().ok().and_then(polyqueue::Message::published_at),
-        died_at: time(id),
-        consumer: death.consumer,
-        body: message.map_or_else(|_| DeadBody::Raw(fields.raw()), |m| DeadBody::Message(Box::new(m))),
-    }
+    let body = message.map_or_else(|_| DeadBody::Raw(fields.raw()), |m| DeadBody::Message(Box::new(m)));
+    let mut letter = DeadLetter::new(DeadId::new(id), queue.clone(), body, death.reason, time(id));
+    letter.error = death.error;
+    letter.attempts = death.attempts;
+    letter.total_attempts = death.total;
+    letter.redriven = fields.number("rd").ok().flatten().unwrap_or_default();
+    letter.consumer = death.consumer;
+    letter
 }
 
 /// When an entry was written, by the server's clock.

@@ -171,24 +171,21 @@ pub(crate) fn read(fields: &Fields, stream_id: &str, priority: Priority) -> Resu
     for own in ["a", "ta", "rd"] {
         fields.number(own)?;
     }
-    Ok(Parts {
-        payload: fields.get("data").cloned().ok_or_else(|| Unreadable("field `data` is missing".into()))?,
-        id: id(fields, stream_id)?,
-        kind: label(fields, "k")?.unwrap_or_default().into(),
-        schema_version: label(fields, "s")?.map(Cow::Owned),
-        priority,
-        published_at: fields.parsed("t", |text| DateTime::from_timestamp_millis(text.parse().ok()?))?,
-        delay: Duration::ZERO,
-        ttl: ttl(fields)?,
-        dedup_key: label(fields, "dk")?.filter(|key| !key.is_empty()),
-        reply_to: fields.parsed("rt", |text| ReplyAddress::new(text).ok())?,
-        max_attempts: fields.parsed("x", |text| text.parse::<NonZeroU32>().ok())?,
-        retries: fields.number("n")?.unwrap_or_default(),
-        last_error: fields.text("le")?.map(str::to_owned),
-        correlation_id: label(fields, "c")?,
-        headers: fields.parsed("h", |text| serde_json::from_str(text).ok())?.unwrap_or_default(),
-    }
-    .into())
+    let payload = fields.get("data").cloned().ok_or_else(|| Unreadable("field `data` is missing".into()))?;
+    let mut parts = Parts::new(id(fields, stream_id)?, payload);
+    parts.kind = label(fields, "k")?.unwrap_or_default().into();
+    parts.schema_version = label(fields, "s")?.map(Cow::Owned);
+    parts.priority = priority;
+    parts.published_at = fields.parsed("t", |text| DateTime::from_timestamp_millis(text.parse().ok()?))?;
+    parts.ttl = ttl(fields)?;
+    parts.dedup_key = label(fields, "dk")?.filter(|key| !key.is_empty());
+    parts.reply_to = fields.parsed("rt", |text| ReplyAddress::new(text).ok())?;
+    parts.max_attempts = fields.parsed("x", |text| text.parse::<NonZeroU32>().ok())?;
+    parts.retries = fields.number("n")?.unwrap_or_default();
+    parts.last_error = fields.text("le")?.map(str::to_owned);
+    parts.correlation_id = label(fields, "c")?;
+    parts.headers = fields.parsed("h", |text| serde_json::from_str(text).ok())?.unwrap_or_default();
+    Ok(parts.into())
 }
 
 /// How long it was to live. When it expires is field `e`, which only the server looks at.

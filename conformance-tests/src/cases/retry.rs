@@ -150,10 +150,10 @@ async fn a_retry_carries_its_error_and_changes_nothing_else(env: Env) -> Outcome
     for (retries, error) in [(1, "boom α"), (2, "boom β")] {
         apply(&*consumer, &leased, Verdict::retry(Duration::ZERO, error)).await?;
         leased = Arrival::next(&env, &*consumer).await?.delivery;
-        let after = leased.message.clone().into_parts();
+        let mut after = leased.message.clone().into_parts();
         ensure_eq!((after.last_error.as_deref(), after.retries), (Some(error), retries), "after a failure");
-        let untouched = polyqueue::Parts { last_error: None, retries: 0, ..after };
-        ensure_eq!(untouched, before, "all other fields");
+        (after.last_error, after.retries) = (None, 0);
+        ensure_eq!(after, before, "all other fields");
     }
     ack(&*consumer, &leased).await
 }

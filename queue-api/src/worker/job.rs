@@ -8,6 +8,7 @@ use super::lease::Lease;
 
 /// One hand-out of one message, as its handler sees it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Job<T> {
     /// The decoded payload; the bytes themselves in [`Worker::on_any`](crate::Worker::on_any).
     pub payload: T,

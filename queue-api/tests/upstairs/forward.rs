@@ -49,7 +49,9 @@ forward_admin! {
     impl['t, Q: Admin] Admin for Tagged<'t, Q> => behind {
         /// Says its tag.
         async fn health(&self) -> Health {
-            Health { detail: self.tag.into(), ..self.behind.health().await }
+            let mut health = self.behind.health().await;
+            health.detail = self.tag.into();
+            health
         }
 
         async fn purge(&self, _queue: &QueueName, _what: Purge) -> Result<u64> {

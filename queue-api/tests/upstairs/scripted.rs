@@ -187,8 +187,7 @@ pub(crate) fn away() -> Error {
 }
 
 fn delivery(queue: &QueueName, id: &str, message: Message, attempt: u32) -> Delivery {
-    let (queue, receipt, lease_until) = (queue.clone(), Receipt::new(id), Instant::now() + LEASE);
-    Delivery { queue, message, attempt, receipt, lease_until }
+    Delivery::new(queue.clone(), message, attempt, Receipt::new(id), Instant::now() + LEASE)
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
 //! Counting, purging and deleting.
 
-use polyqueue::{Counters, Purge, QueueStats};
+use polyqueue::{Purge, QueueStats};
 
 use super::dedup_keys::DedupKeys;
 use super::pending::WaitOutcome;
@@ -10,14 +10,13 @@ use crate::mutants::{Bug, planted};
 /// How many messages are where; the counters are the handle's to fill in.
 pub(crate) fn stats(queue: &QueueState) -> QueueStats {
     let wrong = if planted(Bug::DelayedAsReady) { queue.delayed.len() } else { 0 };
-    QueueStats {
-        ready: (queue.ready.len() + wrong) as u64,
-        dead: queue.dead.len() as u64,
-        delayed: Some(queue.delayed.len() as u64),
-        in_flight: Some(queue.in_flight.len() as u64),
-        oldest: queue.ready.oldest().map(|since| queue.now.since(since)),
-        counters: Counters::default(),
-    }
+    let mut stats = QueueStats::default();
+    stats.ready = (queue.ready.len() + wrong) as u64;
+    stats.dead = queue.dead.len() as u64;
+    stats.delayed = Some(queue.delayed.len() as u64);
+    stats.in_flight = Some(queue.in_flight.len() as u64);
+    stats.oldest = queue.ready.oldest().map(|since| queue.now.since(since));
+    stats
 }
 
 /// Removes messages, answering how many; those in in flight are spared.

@@ -21,22 +21,17 @@ pub(super) fn dead_letter(queue: &mut QueueState, item: Stored, reason: DeadReas
     let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
     room.refit(&message, &error);
     let number = queue.number();
-    let letter = DeadLetter {
-        id: DeadId::new(format!("{}-{number}", queue.serial)),
-        queue: queue.name.clone(),
-        reason,
-        error,
-        attempts,
-        total_attempts: earlier.saturating_add(attempts),
-        redriven,
-        first_published_at: message.published_at().filter(|_| readable),
-        died_at: queue.clock.wall(at),
-        consumer: holder.as_deref().map(str::to_owned),
-        body: match readable {
-            true => DeadBody::Message(Box::new(message)),
-            false => DeadBody::Raw(message.payload().clone()),
-        },
+    let body = match readable {
+        true => DeadBody::Message(Box::new(message)),
+        false => DeadBody::Raw(message.payload().clone()),
     };
+    let id = DeadId::new(format!("{}-{number}", queue.serial));
+    let mut letter = DeadLetter::new(id, queue.name.clone(), body, reason, queue.clock.wall(at));
+    letter.error = error;
+    letter.attempts = attempts;
+    letter.total_attempts = earlier.saturating_add(attempts);
+    letter.redriven = redriven;
+    letter.consumer = holder.as_deref().map(str::to_owned);
     queue.dead.0.insert(number, Record { letter, room, died: at });
     drop_surplus_letters(queue);
 }

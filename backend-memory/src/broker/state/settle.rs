@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polyqueue::{DeadReason, Message, Parts, Priority, Settled, Verdict, cut_error};
+use polyqueue::{DeadReason, Message, Priority, Settled, Verdict, cut_error};
 
 use super::ids::{ConsumerId, ReceiptParts};
 use super::in_flight::Leased;
@@ -13,13 +13,13 @@ use crate::mutants::{Bug, planted};
 
 /// The message as it goes back after a failure.
 fn failed(message: Message, error: &str) -> Message {
-    let parts = message.into_parts();
-    Message::from(Parts {
-        retries: parts.retries.saturating_add(1),
-        last_error: Some(cut_error(error.to_owned())),
-        priority: if planted(Bug::PriorityLost) { Priority::DEFAULT } else { parts.priority },
-        ..parts
-    })
+    let mut parts = message.into_parts();
+    parts.retries = parts.retries.saturating_add(1);
+    parts.last_error = Some(cut_error(error.to_owned()));
+    if planted(Bug::PriorityLost) {
+        parts.priority = Priority::DEFAULT;
+    }
+    parts.into()
 }
 
 /// Applies a verdict of a consumer; also says how long the message was in its hands.

@@ -307,17 +307,9 @@ pub(super) fn dead_letter(name: &str, reason: DeadReason, attempts: u32) -> Dead
 }
 
 pub(super) fn dead_letter_of(name: &str, reason: DeadReason, attempts: u32, error: &str) -> DeadLetter {
-    DeadLetter {
-        id: DeadId::new(name),
-        queue: queue(),
-        body: DeadBody::Message(Box::new(Message::new(name.to_owned()).with_id(id(name)))),
-        reason,
-        error: error.into(),
-        attempts,
-        total_attempts: attempts,
-        redriven: 0,
-        first_published_at: None,
-        died_at: DateTime::UNIX_EPOCH,
-        consumer: None,
-    }
+    let body = DeadBody::Message(Box::new(message(name)));
+    let mut dead_letter = DeadLetter::new(DeadId::new(name), queue(), body, reason, DateTime::UNIX_EPOCH);
+    dead_letter.error = error.into();
+    (dead_letter.attempts, dead_letter.total_attempts) = (attempts, attempts);
+    dead_letter
 }
