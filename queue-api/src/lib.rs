@@ -186,3 +186,5 @@ pub use worker::{
 
 pub use async_trait::async_trait;
 pub use bytes::Bytes;
+/// The crate of the times in this one's values, of the version that fits them.
+pub use chrono;
