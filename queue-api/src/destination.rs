@@ -20,6 +20,28 @@ pub enum Destination {
     Reply(ReplyAddress),
 }
 
+/// Whatever names a [`Destination`]: a [`QueueName`], a [`RoutingKey`] or a [`ReplyAddress`], or a reference to one. All that
+/// is `Into<Destination>` is this. A text is not:
+///
+/// ```compile_fail,E0277
+/// # use polyqueue::{Message, Queue, QueueExt};
+/// # async fn send(queue: &dyn Queue) {
+/// queue.put("mail", Message::new("hello")).await;
+/// // error[E0277]: `&str` is not where a message can be sent to
+/// //   ^^^ should be a `QueueName`, a `RoutingKey` or a `ReplyAddress`
+/// //   = note: a text is checked first: `QueueName::new(text)?`, or `const MAIL: QueueName = QueueName::from_static("mail");`
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not where a message can be sent to",
+    label = "should be a `QueueName`, a `RoutingKey` or a `ReplyAddress`",
+    note = "a text is checked first: `QueueName::new(text)?`, or `const MAIL: QueueName = QueueName::from_static(\"mail\");`"
+)]
+pub trait IntoDestination: Into<Destination> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Destination>> IntoDestination for T {}
+
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    Certainty, DeadFilter, DeadId, Destination, Error, Message, Page, Payload, Published, Queue, QueueName,
-    Result,
+    Certainty, DeadFilter, DeadId, Destination, Error, IntoDestination, Message, Page, Payload, Published,
+    Queue, QueueName, Result,
 };
 
 /// The most dead letters that one call to the broker redrives or discards.
@@ -37,7 +37,7 @@ pub trait QueueExt: Queue {
     /// As [`Message::of`] when it cannot be written as JSON; else as [`QueueExt::put`].
     fn send<T: Payload>(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         payload: &T,
     ) -> impl Future<Output = Result<Published>> + Send {
         let (to, message) = (to.into(), Message::of(payload));
@@ -50,7 +50,7 @@ pub trait QueueExt: Queue {
     /// As [`Queue::publish`]. After one whose [certainty](Error::certainty) is `Unknown` the message may be there.
     fn put(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         message: Message,
     ) -> impl Future<Output = Result<Published>> + Send {
         put(self, to.into(), message)

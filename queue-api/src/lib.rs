@@ -112,7 +112,7 @@
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
-//! | handlers, responders, jobs, leases, deaths | `worker/{handler,responder,job,lease,death}.rs` |
+//! | handlers, responders, jobs, leases, deaths | `worker/{handler,responder,job,job_fn,lease,death}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
 //! | fetch while there is room; stop in order | `worker/{plan,run,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
@@ -156,7 +156,7 @@ pub use counters::{Counters, Meter, QueueMeter};
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
 pub use dedup::{Dedup, DedupKey, DedupStore, Until};
 pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
-pub use destination::{Destination, ReplyAddress};
+pub use destination::{Destination, IntoDestination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, Result, Source};
 pub use ext::{QueueExt, RedriveOptions};
 pub use id::{MAX_ID_BYTES, MessageId};

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use crate::worker::retry_wait;
-use crate::{Certainty, Destination, Error, Inbox, Message, Payload, Queue, ReplyAddress, Result};
+use crate::{
+    Certainty, Destination, Error, Inbox, IntoDestination, Message, Payload, Queue, ReplyAddress, Result,
+};
 
 /// The [kind](Message::kind) of a reply which says that the responder failed; its payload is the error text.
 pub const REMOTE_ERROR_KIND: &str = "polyqueue.error";
@@ -89,7 +91,7 @@ impl Requester {
     /// when the reply is no `R`; else as [`Queue::publish`].
     pub async fn request<T: Payload, R: Payload>(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         payload: &T,
         timeout: Duration,
     ) -> Result<R> {
@@ -103,7 +105,7 @@ impl Requester {
     /// As [`Requester::request`].
     pub async fn ask(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         message: Message,
         timeout: Duration,
     ) -> Result<Message> {
@@ -118,7 +120,7 @@ impl Requester {
     /// As [`Queue::publish`]. What single responders say, their errors included, is inside.
     pub async fn gather<T: Payload, R: Payload>(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         payload: &T,
         replies: usize,
         timeout: Duration,
@@ -133,7 +135,7 @@ impl Requester {
     /// As [`Requester::gather`].
     pub async fn ask_many(
         &self,
-        to: impl Into<Destination>,
+        to: impl IntoDestination,
         message: Message,
         replies: usize,
         timeout: Duration,

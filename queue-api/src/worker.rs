@@ -6,6 +6,7 @@ mod execute;
 mod fetch;
 mod handler;
 mod job;
+mod job_fn;
 mod lease;
 mod plan;
 mod report;

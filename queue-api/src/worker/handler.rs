@@ -10,11 +10,47 @@ use futures_util::future::BoxFuture;
 use crate::{Failure, Payload};
 
 use super::job::Job;
+use super::job_fn::JobFn;
 
 /// What handles the jobs of one payload type.
 ///
 /// Every `async fn(Job<T>) -> Result<(), Failure>` is one, every closure `|job: Job<T>| async move { … }`, and every
 /// `Arc` of a handler. The closure's argument needs its type. Its future must be `Send`.
+///
+/// What is no handler, the compiler answers with what one should be. A function that is not async:
+///
+/// ```compile_fail,E0277
+/// # use polyqueue::{Bytes, Failure, Handler, Job};
+/// fn handler(_: impl Handler<Bytes>) {}
+/// fn print(_job: Job<Bytes>) -> Result<(), Failure> { Ok(()) }
+/// handler(print);
+/// // error[E0277]: this is no handler of `Job<Bytes>`: `fn(Job<Bytes>) -> Result<(), Failure> {print}`
+/// //   ^^^^^ should be an `async fn(Job<Bytes>) -> Result<(), Failure>`, or `with(state, handler)`
+/// ```
+///
+/// One that takes the payload without its job:
+///
+/// ```compile_fail,E0631
+/// # use polyqueue::{Bytes, Failure, Handler, Job};
+/// fn handler(_: impl Handler<Bytes>) {}
+/// async fn print(_payload: Bytes) -> Result<(), Failure> { Ok(()) }
+/// handler(print);
+/// // error[E0631]: type mismatch in function arguments
+/// //   = note: expected function signature `fn(Job<_>) -> _`
+/// //              found function signature `fn(Bytes) -> _`
+/// ```
+///
+/// One that returns another error, such as `anyhow::Result<()>`:
+///
+/// ```compile_fail,E0277
+/// # use polyqueue::{Bytes, Handler, Job};
+/// fn handler(_: impl Handler<Bytes>) {}
+/// async fn print(_job: Job<Bytes>) -> std::io::Result<()> { Ok(()) }
+/// handler(print);
+/// // error[E0277]: this is no handler of `Job<Bytes>`: `fn(Job<Bytes>) -> impl Future<Output = Result<(), Error>> {print}`
+/// //   ^^^^^ should be an `async fn(Job<Bytes>) -> Result<(), Failure>`, or `with(state, handler)`
+/// //   = note: a handler with another error returns `Failure`; its body stays, for `?` makes a `Failure` of every error
+/// ```
 ///
 /// The compiler refuses an *async closure that captures* (`async |job: Job<T>| …` using a variable from outside), because
 /// its future borrows from the closure; [`with`] hands such a state to one that captures nothing:
@@ -39,6 +75,12 @@ use super::job::Job;
 ///     Ok(())
 /// });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "this is no handler of `Job<{T}>`: `{Self}`",
+    label = "should be an `async fn(Job<{T}>) -> Result<(), Failure>`, or `with(state, handler)`",
+    note = "a handler with another error returns `Failure`; its body stays, for `?` makes a `Failure` of every error",
+    note = "`with` takes the state first, then an `async fn(state, Job<{T}>) -> Result<(), Failure>`"
+)]
 pub trait Handler<T>: Send + Sync + 'static {
     /// Does the work. `Ok` acknowledges the message; `?` on any error tries again later; see [`Failure`].
     fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -46,11 +88,10 @@ pub trait Handler<T>: Send + Sync + 'static {
 
 impl<T, F, Fut> Handler<T> for F
 where
-    F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), Failure>> + Send,
+    F: Fn(Job<T>) -> Fut + JobFn<T, (), Future: Send>,
 {
     fn handle(&self, job: Job<T>) -> impl Future<Output = Result<(), Failure>> + Send {
-        self(job)
+        JobFn::call(self, job)
     }
 }
 
@@ -75,6 +116,17 @@ impl<T, H: Handler<T>> Handler<T> for Arc<H> {
 /// handler.handle(Job::of(QueueName::from_static("mail"), Bytes::new())).await.unwrap();
 /// assert_eq!(seen.load(Relaxed), 1);
 /// # }
+/// ```
+///
+/// The state stands first, here and in the handler:
+///
+/// ```compile_fail,E0277
+/// # use polyqueue::{Bytes, Handler, Job, with};
+/// # fn handler(_: impl Handler<Bytes>) {}
+/// handler(with(async |seen: u32, _job: Job<Bytes>| Ok(()), 7));
+/// // error[E0277]: expected a `Fn(_, Job<_>)` closure, found `{integer}`
+/// // error[E0277]: this is no handler of `Job<Bytes>`: `With<{async closure}, {integer}>`
+/// //   = note: `with` takes the state first, then an `async fn(state, Job<Bytes>) -> Result<(), Failure>`
 /// ```
 pub fn with<S, T, R, F, Fut>(state: S, handler: F) -> With<S, F>
 where

@@ -10,10 +10,17 @@ use crate::{Error, Failure, Message, Payload, Queue, QueueExt, REMOTE_ERROR_KIND
 
 use super::handler::{ErasedHandler, With};
 use super::job::Job;
+use super::job_fn::JobFn;
 
 /// What answers the requests of one payload type.
 ///
 /// Every `async fn(Job<T>) -> Result<R, Failure>` is one, as of [`Handler`](crate::Handler); [`with`](crate::with()) lends it a state.
+#[diagnostic::on_unimplemented(
+    message = "this is no responder that answers `Job<{T}>` with `{R}`: `{Self}`",
+    label = "should be an `async fn(Job<{T}>) -> Result<{R}, Failure>`, or `with(state, responder)`",
+    note = "a responder with another error returns `Failure`; its body stays, for `?` makes a `Failure` of every error",
+    note = "`with` takes the state first, then an `async fn(state, Job<{T}>) -> Result<{R}, Failure>`"
+)]
 pub trait Responder<T, R>: Send + Sync + 'static {
     /// Does the work and says the answer. `?` on any error tries again later; a request that dies is answered with its
     /// error.
@@ -22,11 +29,10 @@ pub trait Responder<T, R>: Send + Sync + 'static {
 
 impl<T, R, F, Fut> Responder<T, R> for F
 where
-    F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, Failure>> + Send,
+    F: Fn(Job<T>) -> Fut + JobFn<T, R, Future: Send>,
 {
     fn respond(&self, job: Job<T>) -> impl Future<Output = Result<R, Failure>> + Send {
-        self(job)
+        JobFn::call(self, job)
     }
 }
 
