@@ -12,7 +12,9 @@
 //!
 //! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
 //! delay queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
-//! `docs/wire-format.md`, so that programs in other languages can take part.
+//! the [wire format], so that programs in other languages can take part.
+//!
+//! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
 //!
 //! The URL may end in `?queue_type=auto` (the default) or `?queue_type=classic`, which mean the same today.
 //!

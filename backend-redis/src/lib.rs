@@ -11,7 +11,9 @@
 //! ```
 //!
 //! Needs one Redis 7.0 (or Valkey 7.2) or later, with `maxmemory-policy noeviction` and, for messages that survive the end
-//! of the server's process, its append-only file. `docs/wire-format.md` describes the keys and fields.
+//! of the server's process, its append-only file. The [wire format] describes the keys and fields.
+//!
+//! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
 //!
 //! # The URL
 //! `redis://[user][:password]@host[:port][/database][?allow_eviction=true]`. With `allow_eviction=true` a server that may

@@ -11,7 +11,7 @@ pub struct Case {
     pub id: &'static str,
     /// What it shows, in a few words.
     pub name: &'static str,
-    /// The statements of `docs/semantics.md` that it checks.
+    /// The statements of [semantics.md](https://github.com/polyqueue/polyqueue/blob/main/docs/semantics.md) that it checks.
     pub statements: &'static [&'static str],
     /// What kind of promise it tries.
     pub kind: Kind,

@@ -1,6 +1,6 @@
 //! The wire format: our envelope as AMQP properties and headers beside an untouched body, and the names of our objects.
 //!
-//! `docs/wire-format.md` describes it for programs in other languages.
+//! The page that the crate's documentation links to describes it for programs in other languages.
 
 pub(crate) mod browsed;
 pub(crate) mod dead;

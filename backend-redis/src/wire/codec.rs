@@ -1,4 +1,4 @@
-//! A message as fields of a stream entry, and back. `docs/wire-format.md` is the reference.
+//! A message as fields of a stream entry, and back. The page that the crate's documentation links to is the reference.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
