@@ -8,6 +8,25 @@ use serde::Serialize;
 use crate::{Counters, DeadFilter, DeadId, DeadPage, MessageId, Page, Pattern, QueueName, QueueSpec, Result};
 
 /// Looks after queues. Unknown queues answer [`NotFound`](crate::Error::NotFound), except where said otherwise.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use polyqueue::{Admin, Purge};
+/// # use polyqueue::*;
+///
+/// # const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// # queue.declare(&QueueSpec::new(MAIL)).await?;
+/// # queue.put(MAIL, Message::new("hello")).await?;
+/// assert!(queue.health().await.healthy);
+/// for spec in queue.queues().await? {
+///     let stats = queue.stats(&spec.name).await?;
+///     println!("{}: {} ready, {} dead, {:?} delayed", spec.name, stats.ready, stats.dead, stats.delayed);
+/// }
+/// assert_eq!(queue.purge(&MAIL, Purge::Waiting).await?, 1);
+/// queue.delete(&MAIL).await?;
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Admin: Send + Sync {
     /// All queues of this namespace, from the broker's own catalogue, by name.

@@ -159,6 +159,25 @@ impl DeadLetter {
 }
 
 /// Which dead letters are meant; everything that is set must hold. The default means all.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use polyqueue::{Admin, DeadFilter, DeadReason, Page};
+/// # use polyqueue::*;
+///
+/// # const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// # queue.declare(&QueueSpec::new(MAIL)).await?;
+/// # queue.put(MAIL, Message::new("hello").with_kind("welcome")).await?;
+/// # let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
+/// # let first = consumer.receive(1, std::time::Duration::ZERO).await?.remove(0);
+/// # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;
+/// let refused = DeadFilter::all().reason(DeadReason::Rejected).kind("welcome").error("no such user");
+/// let page = queue.dead_letters(&MAIL, &refused, Page::first(20)).await?;
+/// assert_eq!(page.letters.len(), 1);
+/// assert!(page.letters.iter().all(|letter| refused.matches(letter)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DeadFilter {

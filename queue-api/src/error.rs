@@ -25,6 +25,22 @@ pub enum Certainty {
 }
 
 /// Why a call failed. A lost lease is no error but an answer: see [`Settled`](crate::Settled).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use polyqueue::{Certainty, Error, Message, Queue, QueueName};
+///
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// let nowhere = QueueName::from_static("nowhere");
+/// match queue.publish(&nowhere.into(), vec![Message::new("hello")]).await {
+///     Ok(_) => println!("each message has an answer of its own"),
+///     Err(Error::NotFound(what)) => println!("declare {what} first"),
+///     Err(error) if error.certainty() == Certainty::Unknown => println!("it may be stored: {error}"),
+///     Err(error) if error.is_transient() => println!("again, with backoff: {error}"),
+///     Err(error) => println!("somebody must do something: {error}"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

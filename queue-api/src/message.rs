@@ -16,6 +16,20 @@ use crate::{Error, MessageId, Parts, Payload, Priority, ReplyAddress, Result, js
 ///
 /// What the sender chooses has a `with_…` method; what the system fills in (`published_at`, `retries`,
 /// `last_error`) is read only, and backends go through [`Parts`].
+///
+/// ```
+/// use std::time::Duration;
+/// use polyqueue::{Message, Priority};
+///
+/// let message = Message::new("any bytes")
+///     .with_kind("reminder")
+///     .with_priority(Priority::HIGHEST)
+///     .with_delay(Duration::from_secs(60))
+///     .with_ttl(Duration::from_secs(3600))
+///     .with_header("tenant", "a");
+/// assert_eq!((message.kind(), message.headers()["tenant"].as_str()), ("reminder", "a"));
+/// assert_eq!(message.published_at(), None); // nobody has published it yet
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Message {
     id: MessageId,

@@ -17,6 +17,22 @@ use crate::{
 ///
 /// Every call ends by its deadline ([`ConnectOptions::deadline`](crate::ConnectOptions), 10 s unless set; `receive`: its
 /// wait + that), whatever the broker does. An open handle survives restarts of its broker: it reconnects by itself.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use polyqueue::{Message, Queue, QueueName, QueueSpec};
+///
+/// const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// queue.declare(&QueueSpec::new(MAIL)).await?;
+/// let answers = queue.publish(&MAIL.into(), vec![Message::new("hello"), Message::new("world")]).await?;
+/// for answer in answers {
+///     println!("{} is stored", answer?.id); // each message has its own answer
+/// }
+/// queue.close().await?;
+/// assert!(queue.publish(&MAIL.into(), vec![Message::new("late")]).await.is_err());
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// What this backend is and can.
@@ -59,6 +75,28 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
 }
 
 /// Reads one queue. Takes `&self`: one task fetches while many settle.
+///
+/// A [`Worker`](crate::Worker) does all this for handlers; by hand it is:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use std::time::Duration;
+/// use polyqueue::{Consumer, Queue, Settled, Subscription, Verdict};
+/// # use polyqueue::*;
+///
+/// # const MAIL: QueueName = QueueName::from_static("mail");
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// # queue.declare(&QueueSpec::new(MAIL)).await?;
+/// # queue.put(MAIL, Message::new("hello")).await?;
+/// let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
+/// for delivery in consumer.receive(10, Duration::from_secs(1)).await? {
+///     println!("{:?}, attempt {}", delivery.message.payload(), delivery.attempt);
+///     let answers = consumer.settle(&[(delivery.receipt, Verdict::Ack)]).await?;
+///     assert!(matches!(answers[0], Ok(Settled::Applied)));
+/// }
+/// consumer.close().await?;
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Consumer: fmt::Debug + Send + Sync {
     /// Up to `max` messages, highest priority first; returns as soon as it has one, empty after `wait`. `wait = 0`: what is

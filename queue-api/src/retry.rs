@@ -11,6 +11,30 @@ use crate::{BoxError, Error, Refusal, Result, Verdict};
 ///
 /// It is not itself an error, so that `?` can turn every error into one. It does not take a `Box<dyn Error>` that is not
 /// `Send + Sync`, nor an error type that does not implement [`std::error::Error`].
+///
+/// ```
+/// use std::time::Duration;
+/// use polyqueue::{Bytes, Failure, Job};
+///
+/// async fn charge(job: Job<Bytes>) -> Result<(), Failure> {
+///     let amount: i64 = std::str::from_utf8(&job.payload)?.parse()?; // any error by `?`: again later
+///     match amount {
+///         0 => Err(Failure::Snooze(Duration::from_secs(60))), // not now; no attempt is counted
+///         429 => Err(Failure::retry_after(Duration::from_secs(5), "asked to slow down")),
+///         negative if negative < 0 => Err(Failure::fatal("nobody owes less than nothing")), // never again
+///         _ => Ok(()),
+///     }
+/// }
+/// # use polyqueue::QueueName;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let said = |text: &'static str| charge(Job::of(QueueName::from_static("q"), Bytes::from(text)));
+/// # assert!(matches!(said("x").await, Err(Failure::Retry { after: None, .. })));
+/// # assert!(matches!(said("0").await, Err(Failure::Snooze(_))));
+/// # assert!(matches!(said("429").await, Err(Failure::Retry { after: Some(_), .. })));
+/// # assert!(matches!(said("-1").await, Err(Failure::Fatal { .. })));
+/// # assert!(said("7").await.is_ok());
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -142,6 +166,18 @@ impl Default for Backoff {
 }
 
 /// How often and when a failed message is tried again.
+///
+/// ```
+/// use std::time::Duration;
+/// use polyqueue::{Backoff, RetryPolicy};
+///
+/// // Up to 6 attempts, with waits of 2 s, 6 s, 18 s, 54 s and 60 s, each shortened at random by up to a tenth.
+/// let backoff = Backoff::new(Duration::from_secs(2), 3.0, Duration::from_secs(60))?.jitter(0.1)?;
+/// let patient = RetryPolicy::new(6, backoff)?; // to be given to `Worker::retry`
+/// assert_eq!(patient.backoff().delay(3, 0.0), Duration::from_secs(18));
+/// assert_eq!(RetryPolicy::default().max_attempts().get(), 4);
+/// # Ok::<_, polyqueue::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     max_attempts: NonZeroU32,

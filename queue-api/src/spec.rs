@@ -12,6 +12,23 @@ use crate::{Dedup, Error, Pattern, QueueName, Result};
 /// hold; a key that is not one of its own is refused.
 ///
 /// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+/// use std::time::Duration;
+/// use polyqueue::{Dedup, Overflow, Pattern, Queue, QueueName, QueueSpec};
+///
+/// # let queue = polyqueue_memory::MemoryQueue::new();
+/// let orders = QueueSpec::new(QueueName::from_static("orders"))
+///     .bind(Pattern::new("order.*.eu")?)
+///     .bound(10_000, Overflow::Reject)
+///     .dead_max_age(Duration::from_secs(30 * 24 * 3600))
+///     .dedup(Dedup::window(Duration::from_secs(600)));
+/// queue.declare(&orders).await?;
+/// queue.declare(&orders).await?; // as it is: nothing to do
+/// assert!(queue.declare(&orders.clone().dead_max_len(5)).await.is_err()); // says what differs
+/// # Ok(()) }
+/// ```
+///
+/// ```
 /// use polyqueue::QueueSpec;
 /// let spec: QueueSpec = serde_json::from_str(
 ///     r#"{"name": "mail", "bindings": ["order.#"], "bound": {"max_len": 1000, "overflow": "reject"}}"#,
