@@ -76,11 +76,11 @@ impl Names<'_> {
         let (first, rest) = path.split_first()?;
         if let Some(found) = module.uses.iter().find(|it| it.name == *first && it.path != [first.clone()]) {
             let onward = [found.path.as_slice(), rest].concat();
-            // `use name::name` of another crate.
+            // `use name::name` of another crate: alone the item, with more behind it the crate.
             if found.path.first() == Some(first)
                 && !self.modules.contains_key(&[at, &found.path[..1]].concat())
             {
-                return Some(Target::Foreign(onward));
+                return Some(Target::Foreign(if rest.is_empty() { onward } else { path.to_vec() }));
             }
             return self.follow(at, &onward, steps + 1).or(Some(Target::Foreign(onward)));
         }

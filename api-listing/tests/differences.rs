@@ -10,6 +10,7 @@ mod inside;
 pub mod shown;
 pub use inside::{Kept as Renamed, Kind, Store};
 pub use std::time::Duration;
+pub use bytes::bytes;
 pub(crate) fn hidden() {}
 ";
 
@@ -78,6 +79,7 @@ toy::Store: pub trait Store: Send
 toy::Store::SIZE: const SIZE: usize { … }
 toy::Store::flush: fn flush(&self) { … }
 toy::Store::put: fn put(&mut self, part: toy::shown::Part) -> bool
+toy::bytes: pub use bytes::bytes
 toy::shown: pub mod
 toy::shown::Part: pub struct Part(u8, private)
 toy::shown::run: pub async fn run<F>(each: F) where F: Fn(&[toy::shown::Part]) -> bool";
