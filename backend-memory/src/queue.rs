@@ -9,10 +9,14 @@ use polyqueue::{
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
     Reschedule, Result, Subscription,
 };
+use tokio::task::coop::consume_budget;
 
 use crate::address::{Address, DEFAULT_MAX_BYTES, DEFAULT_URL, NAME};
 use crate::broker::namespace::Broker;
 use crate::broker::queue_ref::QueueRef;
+use crate::broker::state::admin::DeadPurge;
+use crate::broker::state::dead_letters::Listing;
+use crate::broker::state::reschedule::Rescheduling;
 use crate::broker::state::{admin, redrive, reschedule};
 use crate::connection::handle::Handle;
 use crate::consume::consumer::MemoryConsumer;
@@ -112,23 +116,25 @@ impl Queue for MemoryQueue {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        consume_budget().await;
         self.handle.limits.check_spec(spec)?;
         self.handle.lifecycle.check_open()?;
         declare::declare(&self.handle, spec)
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
+        // Before anything happens: a publish that is dropped here was never stored.
+        consume_budget().await;
         self.handle.limits.check(to, &batch)?;
         self.handle.lifecycle.check_open()?;
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        // Before anything happens: a publish that is dropped here was never stored.
-        tokio::task::coop::consume_budget().await;
         dispatch::publish(&self.handle, to, batch).await
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
         self.handle.limits.check_subscription(subscription)?;
         let queue = self.queue(&subscription.queue)?;
@@ -136,11 +142,13 @@ impl Queue for MemoryQueue {
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
         Ok(Box::new(MemoryInbox::open(&self.handle)?))
     }
 
     async fn close(&self) -> Result<()> {
+        consume_budget().await;
         if self.handle.close() {
             tracing::debug!(name: "memory.handle_closed", "closed");
         }
@@ -148,56 +156,85 @@ impl Queue for MemoryQueue {
     }
 }
 
+/// Every verb takes its turn among the tasks of the runtime, so that whoever calls one again and again lets the others run.
 #[async_trait]
 impl Admin for MemoryQueue {
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
-        Ok(self.handle.namespace.queues.read().specs())
+        Ok(self.handle.namespace.specs())
     }
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
         declare::unbind(&self.handle, queue, pattern)
     }
 
     async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        consume_budget().await;
         self.handle.limits.check_reschedule(to)?;
-        Ok(self.queue(queue)?.call(|state| reschedule::reschedule(state, id, to)))
+        let mut work = Rescheduling::new(id, to);
+        self.queue(queue)?.call_in_parts(|state| reschedule::reschedule(state, &mut work)).await;
+        Ok(work.found)
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
-        declare::delete(&self.handle, queue)
+        declare::delete(&self.handle, queue).await
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+        consume_budget().await;
         let queue_ref = self.queue(queue)?;
-        let mut stats = queue_ref.call(|state| admin::stats(state));
+        let mut stats = queue_ref.call(|state| admin::stats(state)).await;
         stats.counters = queue_ref.meter.snapshot();
         Ok(stats)
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        let removed = self.queue(queue)?.call(|state| admin::purge(state, what));
+        consume_budget().await;
+        let queue_ref = self.queue(queue)?;
+        let removed = match what {
+            Purge::Waiting => {
+                let removed = queue_ref.call(admin::purge_waiting).await;
+                // What was removed is let go of.
+                queue_ref.call(|_| ()).await;
+                removed
+            }
+            Purge::Dead => {
+                let mut purge = DeadPurge::default();
+                queue_ref.call_in_parts(|state| admin::purge_dead(state, &mut purge)).await;
+                purge.removed
+            }
+        };
         tracing::debug!(name: "memory.queue_purged", %queue, ?what, removed);
         Ok(removed)
     }
 
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
+        consume_budget().await;
         self.handle.lifecycle.check_open()?;
         page.check()?;
-        self.queue(queue)?.call(|state| redrive::dead_letters(state, filter, &page))
+        let queue_ref = self.queue(queue)?;
+        let mut listing = Listing::new(filter, &page)?;
+        queue_ref.call_in_parts(|state| redrive::read_on(state, &mut listing)).await;
+        Ok(listing.page())
     }
 
     async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        Ok(self.queue(queue)?.call(|state| ids.iter().map(|id| redrive::redrive(state, id)).collect()))
+        consume_budget().await;
+        Ok(self.queue(queue)?.each(ids, |state, _, id| redrive::redrive(state, id)).await)
     }
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        Ok(self.queue(queue)?.call(|state| ids.iter().map(|id| redrive::discard(state, id)).collect()))
+        consume_budget().await;
+        Ok(self.queue(queue)?.each(ids, |state, _, id| redrive::discard(state, id)).await)
     }
 
     async fn health(&self) -> Health {
+        consume_budget().await;
         match self.handle.lifecycle.check_open() {
             Ok(()) => Health::good(NAME),
             Err(closed) => Health::bad(NAME, closed.to_string()),

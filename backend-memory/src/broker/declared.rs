@@ -1,13 +1,16 @@
 //! The queues of a namespace, and which of them a routing key reaches.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use polyqueue::{Error, Meter, QueueName, QueueSpec, Result, RoutingKey};
+use polyqueue::{QueueName, QueueSpec, RoutingKey};
 
 use crate::broker::locked_queue::LockedQueue;
 use crate::broker::queue_ref::QueueRef;
-use crate::mutants::{Bug, planted};
+
+/// So many queues and bindings are looked at under one hold of the lock.
+const LOOKS: usize = 900;
 
 /// The queues of a namespace.
 #[derive(Debug, Default)]
@@ -25,24 +28,34 @@ impl Queues {
         Some(&self.0.get(queue)?.queue)
     }
 
-    pub(crate) fn specs(&self) -> Vec<QueueSpec> {
-        self.0.values().map(|declared| declared.spec.clone()).collect()
-    }
-
-    /// The queues that are bound to this key, once each, in the order of their names.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none.
-    pub(crate) fn reached(&self, key: &RoutingKey, meter: &Meter) -> Result<Vec<QueueRef>> {
-        let mut reached = Vec::new();
-        for (name, declared) in &self.0 {
-            if declared.spec.bindings.iter().any(|pattern| pattern.matches(key)) {
-                reached.push(QueueRef::new(declared.queue.clone(), meter.of(name)));
+    /// Looks at the queues behind this one, in the order of their names; the last that was looked at, unless it was the
+    /// last of all.
+    pub(crate) fn look_on(
+        &self,
+        behind: Option<&QueueName>,
+        mut look: impl FnMut(&QueueName, &Declared),
+    ) -> Option<QueueName> {
+        let behind = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut looks = 0;
+        for (name, declared) in self.0.range::<QueueName, _>((behind, Bound::Unbounded)) {
+            look(name, declared);
+            looks += 1 + declared.spec.bindings.len();
+            if looks >= LOOKS {
+                return Some(name.clone());
             }
         }
-        if planted(Bug::FanOutStops) {
-            reached.truncate(1);
-        }
-        if reached.is_empty() { Err(Error::not_found(key)) } else { Ok(reached) }
+        None
+    }
+
+    /// Whether this queue is there, and bound to this key.
+    pub(crate) fn reaches(&self, key: &RoutingKey, queue_ref: &QueueRef) -> bool {
+        let declared = self.0.get(&queue_ref.terms().name);
+        declared.is_some_and(|declared| queue_ref.is_of(&declared.queue) && declared.reaches(key))
+    }
+}
+
+impl Declared {
+    pub(crate) fn reaches(&self, key: &RoutingKey) -> bool {
+        self.spec.bindings.iter().any(|pattern| pattern.matches(key))
     }
 }

@@ -4,20 +4,57 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use polyqueue::{Error, Result};
+use polyqueue::{Error, Meter, QueueName, QueueSpec, Result, RoutingKey};
 
 use crate::address::Address;
 use crate::broker::budget::Budget;
 use crate::broker::clock::Clock;
-use crate::broker::declared::Queues;
+use crate::broker::declared::{Declared, Queues};
+use crate::broker::queue_ref::QueueRef;
 use crate::broker::replies::ReplyBuffers;
+use crate::mutants::{Bug, planted};
 
 /// What one namespace holds.
 #[derive(Debug, Default)]
 pub(crate) struct Namespace {
-    /// Read by whoever publishes to a topic until every copy is stored, so that no copy goes by a stale route.
+    /// Whoever stores a copy of a message to a topic asks under the queue's lock whether it is bound still, and who unbinds
+    /// takes that lock afterwards: so no copy goes by a stale route.
     pub(crate) queues: RwLock<Queues>,
     pub(crate) reply_buffers: ReplyBuffers,
+}
+
+impl Namespace {
+    /// The queues that are bound to this key, once each, in the order of their names.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub(crate) fn reached(&self, key: &RoutingKey, meter: &Meter) -> Result<Vec<QueueRef>> {
+        let mut reached = Vec::new();
+        self.look_at_all(|name, declared| {
+            if declared.reaches(key) {
+                reached.push(QueueRef::new(declared.queue.clone(), meter.of(name)));
+            }
+        });
+        if planted(Bug::FanOutStops) {
+            reached.truncate(1);
+        }
+        if reached.is_empty() { Err(Error::not_found(key)) } else { Ok(reached) }
+    }
+
+    /// Every queue, as it was declared and bound.
+    pub(crate) fn specs(&self) -> Vec<QueueSpec> {
+        let mut specs = Vec::new();
+        self.look_at_all(|_, declared| specs.push(declared.spec.clone()));
+        specs
+    }
+
+    /// A few under each hold of the lock.
+    fn look_at_all(&self, mut look: impl FnMut(&QueueName, &Declared)) {
+        let mut last = self.queues.read().look_on(None, &mut look);
+        while let Some(behind) = last {
+            last = self.queues.read().look_on(Some(&behind), &mut look);
+        }
+    }
 }
 
 /// A broker; lives as long as a handle is open.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polyqueue::QueueMeter;
 
 use crate::broker::clock::Clock;
-use crate::broker::locked_queue::{LockedQueue, State, Wakers};
+use crate::broker::locked_queue::{After, LockedQueue, State, Terms, Wakers};
 use crate::broker::state::queue_state::QueueState;
 
 /// A queue as one handle sees it.
@@ -24,36 +24,86 @@ impl QueueRef {
         self.queue.clock
     }
 
-    /// One call.
-    pub(crate) fn call<R>(&self, act: impl FnOnce(&mut QueueState) -> R) -> R {
-        self.call_state(|state| act(&mut state.queue))
+    /// One call, when all that is due is applied; it takes its turn among the tasks of the runtime.
+    pub(crate) async fn call<R>(&self, mut act: impl FnMut(&mut QueueState) -> R + Send) -> R {
+        tokio::task::coop::consume_budget().await;
+        loop {
+            if let Some(answer) = self.try_call(|state| act(&mut state.queue)) {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
-    /// The same for a call that may wait.
-    pub(crate) fn call_waiting<R>(&self, act: impl FnOnce(&mut QueueState, &mut Wakers) -> R) -> R {
-        self.call_state(|State { queue, wakers }| act(queue, wakers))
+    /// The same in as many parts as it takes until one answers that all is done; others get in between.
+    pub(crate) async fn call_in_parts(&self, mut part: impl FnMut(&mut QueueState) -> bool + Send) {
+        while !self.call(&mut part).await {
+            tokio::task::yield_now().await;
+        }
     }
 
-    pub(crate) fn call_state<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        self.queue.call(&self.meter, act)
+    /// One answer for each of `given`, in as many parts.
+    pub(crate) async fn each<G: Sync, A: Send>(
+        &self,
+        given: &[G],
+        mut act: impl FnMut(&mut QueueState, usize, &G) -> A + Send,
+    ) -> Vec<A> {
+        let mut answers = Vec::with_capacity(given.len());
+        self.call_in_parts(|state| {
+            for (at, given) in given.iter().enumerate().skip(answers.len()) {
+                if !state.steps.are_left() {
+                    return false;
+                }
+                answers.push(act(state, at, given));
+            }
+            true
+        })
+        .await;
+        answers
+    }
+
+    /// One call, unless more is due than can be applied at once.
+    pub(crate) fn try_call<R>(&self, act: impl FnOnce(&mut State) -> R) -> Option<R> {
+        self.queue.try_call(&self.meter, act)
+    }
+
+    /// One call that does not need to know all that is due.
+    pub(crate) fn hold<R>(&self, act: impl FnOnce(&mut QueueState, &mut Wakers) -> R) -> R {
+        self.queue.hold(&self.meter, |State { queue, wakers }| act(queue, wakers))
     }
 
     /// Whether both are of one queue.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.queue, &other.queue)
     }
+
+    /// Whether both are of one queue.
+    pub(crate) fn is_of(&self, queue: &Arc<LockedQueue>) -> bool {
+        Arc::ptr_eq(&self.queue, queue)
+    }
+
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.queue.terms
+    }
 }
 
-/// One call to several queues, which nobody sees half done. They must be in the order of their names, as always: so no two
-/// such calls wait for each other.
-pub(crate) fn call_all<R>(
+/// One call to several queues, which nobody sees half done, unless more is due in one of them than can be applied at once.
+/// They must be in the order of their names, as always: so no two such calls wait for each other.
+pub(crate) fn try_call_all<R>(
     queue_refs: &[QueueRef],
     act: impl FnOnce(&mut [&mut State]) -> R,
-) -> (R, impl FnOnce()) {
-    let mut locked: Vec<_> = queue_refs.iter().map(|queue_ref| queue_ref.queue.enter()).collect();
-    let answer = act(&mut locked.iter_mut().map(|state| &mut **state).collect::<Vec<_>>());
+) -> Option<R> {
+    let together = queue_refs.len();
+    let mut locked: Vec<_> = queue_refs.iter().map(|queue_ref| queue_ref.queue.enter(together)).collect();
+    let ready = locked.iter().all(|state| state.queue.is_caught_up());
+    let answer = ready.then(|| act(&mut locked.iter_mut().map(|state| &mut **state).collect::<Vec<_>>()));
     let after: Vec<_> =
         locked.iter_mut().zip(queue_refs).map(|(state, queue_ref)| state.leave(&queue_ref.meter)).collect();
     drop(locked);
-    (answer, move || after.into_iter().for_each(|after| after.finish()))
+    after.into_iter().for_each(After::finish);
+    if answer.is_none() {
+        // Alone, each of them gets on faster.
+        queue_refs.iter().for_each(|queue_ref| queue_ref.hold(|_, _| ()));
+    }
+    answer
 }

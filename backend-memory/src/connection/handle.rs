@@ -1,6 +1,6 @@
 //! A handle: what one client of a broker has of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -32,10 +32,10 @@ pub(crate) struct Handle {
     pub(crate) lifecycle: Lifecycle,
     /// Consumers that a close must wake, always in the same order.
     pub(crate) consumers: Mutex<BTreeMap<ConsumerId, QueueRef>>,
-    /// Publishes that wait for room, which a close must wake.
-    pub(crate) publishes: Mutex<HashMap<WaiterId, Waker>>,
-    /// Inboxes that a close must wake.
-    pub(crate) inboxes: Mutex<HashMap<ReplyAddress, Arc<Replies>>>,
+    /// Publishes that wait for room, which a close must wake, always in the same order.
+    pub(crate) publishes: Mutex<BTreeMap<WaiterId, Waker>>,
+    /// Inboxes that a close must wake, always in the same order.
+    pub(crate) inboxes: Mutex<BTreeMap<ReplyAddress, Arc<Replies>>>,
     pub(crate) clock: Clock,
     clock_offset: TimeDelta,
 }
@@ -84,10 +84,9 @@ impl Handle {
         if !self.lifecycle.close() {
             return false;
         }
-        let consumers: Vec<_> =
-            self.consumers.lock().iter().map(|(id, queue_ref)| (*id, queue_ref.clone())).collect();
+        let consumers = std::mem::take(&mut *self.consumers.lock());
         for (id, queue_ref) in consumers {
-            queue_ref.call(|queue| consume::end_waits(queue, id, || WaitOutcome::Closed));
+            while !queue_ref.hold(|queue, _| consume::end_waits(queue, id, || WaitOutcome::Closed)) {}
         }
         let publishes = std::mem::take(&mut *self.publishes.lock());
         publishes.into_values().for_each(Waker::wake);

@@ -25,30 +25,30 @@ impl MemoryConsumer {
         Subscribed::join(handle, queue, subscription).map(Self)
     }
 
-    /// One answer for each of `given`, in one call to the queue.
-    async fn each<G, A>(
+    /// One answer for each of `given`.
+    async fn each<G: Sync, A: Send>(
         &self,
         given: &[G],
-        act: impl Fn(&QueueRef, &mut QueueState, &G) -> Result<A>,
+        act: impl Fn(&QueueRef, &mut QueueState, &G) -> Result<A> + Sync,
     ) -> Result<Vec<Result<A>>> {
-        self.0.handle.lifecycle.check_open()?;
         tokio::task::coop::consume_budget().await;
-        Ok(self.0.queue.call(|state| {
-            let one = |(at, given)| act(&self.0.queue, state, given).map_err(|error: Error| error.at(at));
-            given.iter().enumerate().map(one).collect()
-        }))
+        self.0.handle.lifecycle.check_open()?;
+        let one = |state: &mut QueueState, at: usize, given: &G| {
+            act(&self.0.queue, state, given).map_err(|error: Error| error.at(at))
+        };
+        Ok(self.0.queue.each(given, one).await)
     }
 }
 
 #[async_trait]
 impl Consumer for MemoryConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        tokio::task::coop::consume_budget().await;
         self.0.handle.lifecycle.check_open()?;
         self.0.handle.limits.check_wait(wait)?;
         if max == 0 {
             return Ok(Vec::new());
         }
-        tokio::task::coop::consume_budget().await;
         Receive::new(&self.0, max, wait).await
     }
 
@@ -65,7 +65,7 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.queue.call(|queue| consume::close_consumer(queue, self.0.id));
+        self.0.queue.call_in_parts(|queue| consume::close_consumer(queue, self.0.id)).await;
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use polyqueue::{Delivery, Result};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::broker::clock::At;
+use crate::broker::locked_queue::State;
 use crate::broker::state::consume;
 use crate::broker::state::consume::ReceiveOutcome;
 use crate::broker::state::ids::{HandedOut, WaiterId};
@@ -28,6 +29,8 @@ pub(crate) struct Receive<'a> {
 enum Step {
     Done(Result<Vec<HandedOut>>),
     SleepUntil(At),
+    /// More is to be done than under one hold of the lock.
+    GoOn,
 }
 
 impl<'a> Receive<'a> {
@@ -37,14 +40,18 @@ impl<'a> Receive<'a> {
 
     fn step(&mut self, waker: &Waker) -> Step {
         let consumer = self.consumer;
-        let step = consumer.queue.call_waiting(|queue, wakers| {
+        let step = consumer.queue.try_call(|State { queue, wakers }| {
             if let Some(answer) = self.look(queue) {
                 return Step::Done(answer);
             }
-            let Some((waiter, deadline)) = self.waiting else { return Step::Done(Ok(Vec::new())) };
+            let Some((waiter, deadline)) = self.waiting else { return Step::GoOn };
             wakers.insert(waiter, waker.clone());
+            if !queue.is_caught_up() {
+                return Step::GoOn;
+            }
             Step::SleepUntil(consume::keep_time(queue, waiter).map_or(deadline, |due| due.min(deadline)))
         });
+        let step = step.unwrap_or(Step::GoOn);
         if matches!(step, Step::Done(_)) {
             self.give_up();
         }
@@ -63,6 +70,7 @@ impl<'a> Receive<'a> {
                     self.waiting = Some((waiter, queue.now().plus(self.wait)));
                     None
                 }
+                ReceiveOutcome::GoOn => None,
             };
         };
         match consume::fetch(queue, waiter) {
@@ -74,7 +82,7 @@ impl<'a> Receive<'a> {
     /// Leaves the queue of those who wait; what was handed over and not fetched goes back.
     fn give_up(&mut self) {
         let Some((waiter, _)) = self.waiting.take() else { return };
-        self.consumer.queue.call_waiting(|queue, wakers| {
+        self.consumer.queue.hold(|queue, wakers| {
             wakers.remove(&waiter);
             consume::cancel(queue, waiter);
         });
@@ -103,6 +111,10 @@ impl Future for Receive<'_> {
             match self.step(context.waker()) {
                 Step::Done(answer) => return Poll::Ready(answer.map(|handed| self.deliver(handed))),
                 Step::SleepUntil(at) => std::task::ready!(self.poll_timer(at, context)),
+                Step::GoOn => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
     }

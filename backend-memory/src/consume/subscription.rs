@@ -30,7 +30,7 @@ impl Subscribed {
         let id = ConsumerId(IDS.fetch_add(1, Relaxed));
         handle.consumers.lock().insert(id, queue.clone());
         let subscribed = Self { id, queue, name: subscription.queue.clone(), handle: handle.clone() };
-        subscribed.queue.call(|queue| {
+        subscribed.queue.hold(|queue, _| {
             subscribed.check_open(queue)?;
             consume::join(queue, id, subscription);
             Ok::<_, Error>(())
@@ -49,7 +49,6 @@ impl Subscribed {
         match outcome {
             WaitOutcome::HandedOut(handed) => Ok(handed),
             WaitOutcome::Closed => Err(Error::Closed),
-            WaitOutcome::Deleted => Err(Error::not_found(self.name.clone())),
         }
     }
 
@@ -63,6 +62,6 @@ impl Subscribed {
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.handle.consumers.lock().remove(&self.id);
-        self.queue.call(|queue| consume::leave(queue, self.id));
+        while !self.queue.hold(|queue, _| consume::leave(queue, self.id)) {}
     }
 }

@@ -37,9 +37,9 @@ impl Inbox for MemoryInbox {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
+        tokio::task::coop::consume_budget().await;
         self.handle.lifecycle.check_open()?;
         self.handle.limits.check_wait(wait)?;
-        tokio::task::coop::consume_budget().await;
         let replies = self.replies.take(Instant::now() + wait).await?;
         Ok(replies.into_iter().map(|(reply, _)| reply).collect())
     }

@@ -36,7 +36,7 @@ fn reply(handle: &Handle, to: &ReplyAddress, batch: Vec<Message>) -> Result<Vec<
 /// `NotFound` for an unknown queue, `Full` beyond the budget.
 pub(crate) fn publish_unreadable(handle: &Handle, queue: &QueueName, bytes: Bytes) -> Result<()> {
     let reservation = handle.budget.reserve(&Message::new(bytes.clone()))?;
-    handle.queue(queue)?.call(|state| {
+    handle.queue(queue)?.hold(|state, _| {
         if state.is_deleted() {
             return Err(Error::not_found(queue));
         }

@@ -3,19 +3,20 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::slice;
 use std::task::{Context, Poll, Waker};
 
-use polyqueue::{Destination, Error, Message, Published, Result};
+use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::broker::clock::At;
 use crate::broker::locked_queue::State;
-use crate::broker::queue_ref::{QueueRef, call_all};
+use crate::broker::queue_ref::{QueueRef, try_call_all};
 use crate::broker::state::ids::WaiterId;
 use crate::broker::state::publish;
 use crate::broker::state::stored::Stored;
 use crate::connection::handle::Handle;
-use crate::publish::fan_out::{Put, check_keys, is_held_back, put};
+use crate::publish::fan_out::{Put, are_reached, check_keys, is_held_back, keep_keys, put, store_copy};
 
 /// A publish under way.
 pub(crate) struct PendingPublish<'a> {
@@ -38,8 +39,17 @@ struct BlockedPublish {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Until when to sleep, unless woken.
-type SleepUntil = At;
+/// So many queues are held together at most; more get a message one after the other, those first that may refuse it.
+const TOGETHER: usize = 32;
+
+enum Step {
+    /// Every message has its answer.
+    Done,
+    /// Until then, unless woken.
+    SleepUntil(At),
+    /// More is to be done than under one hold of the locks.
+    GoOn,
+}
 
 impl<'a> PendingPublish<'a> {
     pub(crate) fn new(handle: &'a Handle, to: &'a Destination, batch: Vec<Message>) -> Self {
@@ -51,57 +61,100 @@ impl<'a> PendingPublish<'a> {
         Self { handle, to, left, keyed, answers, waiting: None }
     }
 
-    /// Stores what can be stored now; `None` when every message has its answer.
+    /// Stores what can be stored now.
     ///
     /// # Errors
     /// What befalls all that are left.
-    fn step(&mut self, waker: &Waker) -> Result<Option<SleepUntil>> {
+    fn step(&mut self, waker: &Waker) -> Result<Step> {
         match self.to {
             Destination::Queue(name) => {
                 let queue_ref = self.handle.queue(name)?;
-                let step = queue_ref.call_state(|state| self.store(&mut [state], waker))?;
-                self.stand_at(step.is_some().then_some(queue_ref).into_iter().collect());
+                self.check_keys(slice::from_ref(&queue_ref))?;
+                let keeps_keys = queue_ref.terms().keeps_keys;
+                let step = queue_ref.try_call(|state| match state.queue.is_deleted() {
+                    true => Err(Error::not_found(self.to.clone())),
+                    false => Ok(self.store(&mut [state], keeps_keys, 0, &mut Vec::new(), waker)),
+                });
+                let step = step.unwrap_or(Ok(Step::GoOn))?;
+                self.stand_at(matches!(step, Step::SleepUntil(_)).then_some(queue_ref).into_iter().collect());
                 Ok(step)
             }
             Destination::Topic(key) => {
-                let queues = self.handle.namespace.queues.read();
-                let queue_refs = queues.reached(key, &self.handle.meter)?;
-                let (step, finish) = call_all(&queue_refs, |states| self.store(states, waker));
-                drop(queues);
-                finish();
-                let step = step?;
-                self.stand_at(if step.is_some() { queue_refs } else { Vec::new() });
-                Ok(step)
+                let queue_refs = self.handle.namespace.reached(key, &self.handle.meter)?;
+                self.check_keys(&queue_refs)?;
+                Ok(self.fan_out(key, queue_refs, waker))
             }
             Destination::Reply(_) => Err(Error::not_found(self.to.clone())),
         }
     }
 
-    fn store(&mut self, states: &mut [&mut State], waker: &Waker) -> Result<Option<SleepUntil>> {
-        if states.iter().any(|state| state.queue.is_deleted()) {
-            return Err(Error::not_found(self.to.clone()));
-        }
-        if self.answers.is_empty() {
-            check_keys(states, self.keyed)?;
-        }
-        let mut step = None;
-        while let Some(next) = self.left.pop_front() {
-            match next.map(|item| put(states, item)) {
+    fn check_keys(&self, queue_refs: &[QueueRef]) -> Result<()> {
+        if self.answers.is_empty() { check_keys(queue_refs, self.keyed) } else { Ok(()) }
+    }
+
+    /// Stores in all these queues together; of very many, one message in those that may refuse it and then in the others.
+    fn fan_out(&mut self, key: &RoutingKey, queue_refs: Vec<QueueRef>, waker: &Waker) -> Step {
+        let keeps_keys = keep_keys(&queue_refs);
+        let few = queue_refs.len() <= TOGETHER;
+        let first = self.left.front().and_then(|next| next.as_ref().ok());
+        let (refusing, open): (Vec<_>, Vec<_>) = queue_refs
+            .into_iter()
+            .partition(|to| few || first.is_some_and(|item| to.terms().may_refuse(&item.message)));
+        let handle = self.handle;
+        let mut copies = Vec::new();
+        let step = try_call_all(&refusing, |states| match are_reached(handle, key, &refusing) {
+            true => self.store(states, keeps_keys, open.len(), &mut copies, waker),
+            false => Step::GoOn,
+        });
+        open.iter().zip(copies).for_each(|(to, copy)| store_copy(handle, key, to, copy));
+        let step = step.unwrap_or(Step::GoOn);
+        self.stand_at(if matches!(step, Step::SleepUntil(_)) { refusing } else { Vec::new() });
+        step
+    }
+
+    /// Stores as many as there are steps for, or one that goes to so many more queues, with a copy for each of them.
+    fn store(
+        &mut self,
+        states: &mut [&mut State],
+        keeps_keys: bool,
+        more: usize,
+        copies: &mut Vec<Box<Stored>>,
+        waker: &Waker,
+    ) -> Step {
+        let mut until = None;
+        while states.iter().all(|state| state.queue.steps.are_left())
+            && let Some(next) = self.left.pop_front()
+        {
+            match next.map(|item| put(states, item, keeps_keys, more)) {
                 Err(full) => self.answers.push(Err(full)),
-                Ok(Put::Done(answer)) => self.answers.push(answer),
+                Ok(Put::Done(answer, rest)) => {
+                    self.answers.push(answer);
+                    *copies = rest;
+                }
+                Ok(Put::GoOn(item)) => {
+                    self.left.push_front(Ok(item));
+                    break;
+                }
                 Ok(Put::Wait(item)) => {
                     self.left.push_front(Ok(item));
-                    step = self.wait(states, waker);
+                    until = self.wait(states, waker);
                     break;
                 }
             }
+            if more > 0 {
+                break;
+            }
         }
         states.iter_mut().for_each(|state| publish::announce(&mut state.queue));
-        Ok(step)
+        match until {
+            Some(until) => Step::SleepUntil(until),
+            None if self.left.is_empty() => Step::Done,
+            None => Step::GoOn,
+        }
     }
 
     /// Stands where there is no room, or gives up when the deadline has passed.
-    fn wait(&mut self, states: &mut [&mut State], waker: &Waker) -> Option<SleepUntil> {
+    fn wait(&mut self, states: &mut [&mut State], waker: &Waker) -> Option<At> {
         let (now, Some(Ok(item))) = (states.first()?.queue.now(), self.left.front()) else { return None };
         let waiting = self.waiting.get_or_insert_with(|| BlockedPublish::new(now.plus(self.handle.deadline)));
         let mut until = waiting.deadline;
@@ -120,14 +173,16 @@ impl<'a> PendingPublish<'a> {
         (!late).then_some(until)
     }
 
+    /// As many as there are steps for.
     fn time_out(&mut self, states: &mut [&mut State]) {
-        let late = || Error::no_room(self.to.clone(), self.handle.deadline);
-        for item in self.left.drain(..) {
+        while states.iter().all(|state| state.queue.steps.are_left())
+            && let Some(item) = self.left.pop_front()
+        {
             let late = item.and_then(|item| {
                 let held_back =
                     states.iter_mut().filter_map(|state| is_held_back(state, &item).then_some(state));
                 held_back.for_each(|state| state.queue.refuse());
-                Err(late())
+                Err(Error::no_room(self.to.clone(), self.handle.deadline))
             });
             self.answers.push(late);
         }
@@ -140,7 +195,7 @@ impl<'a> PendingPublish<'a> {
             if waiting.queue_refs.iter().any(|queue_ref| queue_ref.is(&left)) {
                 continue;
             }
-            left.call_waiting(|queue, wakers| {
+            left.hold(|queue, wakers| {
                 queue.stop_awaiting(waiting.waiter);
                 wakers.remove(&waiting.waiter);
             });
@@ -186,8 +241,12 @@ impl Future for PendingPublish<'_> {
         loop {
             let open = self.handle.lifecycle.check_open();
             match open.and_then(|()| self.step(context.waker())) {
-                Ok(None) => return Poll::Ready(Ok(std::mem::take(&mut self.answers))),
-                Ok(Some(until)) => std::task::ready!(self.poll_wait(until, context)),
+                Ok(Step::Done) => return Poll::Ready(Ok(std::mem::take(&mut self.answers))),
+                Ok(Step::SleepUntil(until)) => std::task::ready!(self.poll_wait(until, context)),
+                Ok(Step::GoOn) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Err(error) => return Poll::Ready(self.fail(error)),
             }
         }

@@ -30,21 +30,29 @@ pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
 
 /// # Errors
 /// `NotFound` for an unknown queue; a binding that is not there is none.
-pub(crate) fn unbind(handle: &Handle, queue: &QueueName, pattern: &Pattern) -> Result<()> {
-    let queues = &mut handle.namespace.queues.write().0;
-    let declared = queues.get_mut(queue).ok_or_else(|| Error::not_found(queue))?;
-    if !planted(Bug::UnbindForgets) {
-        declared.spec.bindings.remove(pattern);
-    }
+pub(crate) fn unbind(handle: &Handle, name: &QueueName, pattern: &Pattern) -> Result<()> {
+    let queue = {
+        let queues = &mut handle.namespace.queues.write().0;
+        let declared = queues.get_mut(name).ok_or_else(|| Error::not_found(name))?;
+        if !planted(Bug::UnbindForgets) {
+            declared.spec.bindings.remove(pattern);
+        }
+        declared.queue.clone()
+    };
+    // Whoever found the binding there has stored his copy by then.
+    QueueRef::new(queue, handle.meter.of(name)).hold(|_, _| ());
     Ok(())
 }
 
 /// # Errors
 /// `NotFound` for an unknown queue.
-pub(crate) fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
+pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
     let removed = handle.namespace.queues.write().0.remove(queue);
     let removed = removed.ok_or_else(|| Error::not_found(queue))?;
-    QueueRef::new(removed.queue, handle.meter.of(queue)).call(admin::delete);
+    let queue_ref = QueueRef::new(removed.queue, handle.meter.of(queue));
+    queue_ref.hold(|queue, _| admin::delete(queue));
     tracing::debug!(name: "memory.queue_deleted", %queue);
+    // What it held is let go of.
+    queue_ref.call(|_| ()).await;
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Lifecycle: a closed handle says so at once, whatever was under way ends truthfully, and a dropped one leaves nothing.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all, try_join_all};
+use futures_util::poll;
 use polyqueue::{
     Certainty, Consumer, DeadFilter, DeadId, Destination, Error, Inbox, Message, MessageId, Page, Purge,
     Queue, QueueName, QueueSpec, Receipt, Reschedule, Subscription, Verdict,
@@ -125,6 +128,42 @@ async fn counts_nothing_new(other: &Arc<dyn Queue>, name: &QueueName) -> Outcome
     let stats = other.stats(name).await?;
     ensure!(stats.ready + stats.in_flight.unwrap_or(0) <= 1, "{stats:?} after calls on a closed handle");
     ensure_eq!((stats.dead, stats.delayed.unwrap_or(0)), (0, 0), "dead and delayed");
+    Ok(())
+}
+
+/// More often than a task of tokio's may do something before it is its neighbours' turn.
+const CALLS: usize = 300;
+
+async fn a_loop_of_verbs_lets_others_run(env: Env) -> Outcome {
+    let (queue, name) = env.declared("looped").await?;
+    let consumer = queue.subscribe(&steady(&env, &name)).await?;
+    let inbox = queue.inbox().await?;
+    publish_one(&queue, &name, Message::new("in hand")).await?;
+    let receipt = receive_one(&*consumer, PATIENCE).await?.receipt;
+    let subscription = env.subscription(&name);
+    let mut verbs = every_verb(&queue, &*consumer, &name, &subscription, &receipt);
+    verbs.extend(newer_verbs(&queue, &*inbox, &name)?);
+    // One ends the queue, and two wait.
+    verbs.retain(|(verb, _)| !verb.starts_with("receive") && *verb != "delete");
+    verbs.push(verb("receive", || consumer.receive(1, Duration::ZERO)));
+    verbs.push(verb("receive of an inbox", || inbox.receive(Duration::ZERO)));
+    verbs.push(verb("health", || async { Ok(queue.health().await) }));
+    for (verb, call) in verbs {
+        let had_a_turn = AtomicBool::new(false);
+        let mut calls = pin!(async {
+            for _ in 0..CALLS {
+                // What it answers is another case's.
+                let _answer = call().await;
+                if had_a_turn.load(Relaxed) {
+                    break;
+                }
+            }
+        });
+        let waits = poll!(&mut calls).is_pending();
+        ensure!(waits, "{CALLS} calls of {verb} in a row let no other task of their thread run");
+        had_a_turn.store(true, Relaxed);
+        calls.await;
+    }
     Ok(())
 }
 
@@ -273,5 +312,13 @@ pub(crate) const CASES: &[Case] = &[
         Safety,
         [],
         many_handles_make_one_set_of_objects
+    ),
+    case!(
+        "C-LIF-07",
+        "whoever calls a verb again and again lets the other tasks of the thread run",
+        ["S-LIF-4"],
+        Safety,
+        [],
+        a_loop_of_verbs_lets_others_run
     ),
 ];

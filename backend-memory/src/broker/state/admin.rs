@@ -1,9 +1,7 @@
 //! Counting, purging and deleting.
 
-use polyqueue::{Purge, QueueStats};
+use polyqueue::QueueStats;
 
-use super::dedup_keys::DedupKeys;
-use super::pending::WaitOutcome;
 use super::queue_state::QueueState;
 use crate::mutants::{Bug, planted};
 
@@ -19,35 +17,54 @@ pub(crate) fn stats(queue: &QueueState) -> QueueStats {
     stats
 }
 
-/// Removes messages, answering how many; those in in flight are spared.
-pub(crate) fn purge(queue: &mut QueueState, what: Purge) -> u64 {
-    if what == Purge::Dead {
-        let dead = queue.dead.len();
-        queue.dead.clear();
-        return dead as u64;
-    }
-    let before = queue.removed.len();
-    queue.expiry.clear();
-    queue.removed.extend(queue.ready.drain());
+/// Removes all that waits, answering how many; those in flight are spared. What they leave behind is let go of by and by.
+pub(crate) fn purge_waiting(queue: &mut QueueState) -> u64 {
+    let mut removed = queue.ready.len();
+    queue.removed.indexes.push(Box::new(std::mem::take(&mut queue.expiry)));
+    queue.purged.add(queue.ready.drain());
     if !planted(Bug::PurgeForgetsDelayed) {
-        queue.removed.extend(std::mem::take(&mut queue.delayed).into_values());
+        removed += queue.delayed.len();
+        let (delayed, index) = queue.delayed.drain();
+        queue.purged.add(delayed);
+        queue.removed.indexes.push(Box::new(index));
     }
-    queue.free_purged_keys(before);
     if planted(Bug::PurgeTakesInFlight) {
-        queue.removed.extend(queue.in_flight.drain());
+        removed += queue.in_flight.len();
+        purge_in_flight(queue);
     }
-    (queue.removed.len() - before) as u64
+    removed as u64
+}
+
+fn purge_in_flight(queue: &mut QueueState) {
+    let (held, index) = queue.in_flight.drain();
+    queue.purged.add(held);
+    queue.removed.indexes.push(Box::new(index));
+}
+
+/// A purge of the dead letters that there were when it began.
+#[derive(Debug, Default)]
+pub(crate) struct DeadPurge {
+    before: Option<u64>,
+    pub(crate) removed: u64,
+}
+
+/// Goes on with a purge as far as there are steps; whether it is done.
+pub(crate) fn purge_dead(queue: &mut QueueState, purge: &mut DeadPurge) -> bool {
+    let before = *purge.before.get_or_insert(queue.numbers + 1);
+    while queue.dead.remove_first(before) {
+        purge.removed += 1;
+        queue.steps.take();
+        if !queue.steps.are_left() {
+            return false;
+        }
+    }
+    true
 }
 
 /// The end of the queue: nothing is left of it, and whoever waits is told.
 pub(crate) fn delete(queue: &mut QueueState) {
     queue.deleted = true;
-    purge(queue, Purge::Waiting);
-    purge(queue, Purge::Dead);
-    queue.removed.extend(queue.in_flight.drain());
-    queue.keys.iter_mut().for_each(DedupKeys::clear);
-    for waiter in queue.waiting.waiters() {
-        queue.waiting.answer(waiter, WaitOutcome::Deleted);
-    }
-    queue.consumers.clear();
+    purge_waiting(queue);
+    purge_in_flight(queue);
+    queue.removed.indexes.push(Box::new(std::mem::take(&mut queue.consumers)));
 }

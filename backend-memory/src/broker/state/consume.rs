@@ -6,7 +6,6 @@ use polyqueue::{DeadReason, Message, Subscription};
 
 use super::consumers::ConsumerState;
 use super::dead;
-use super::expiry::Location;
 use super::ids::{ConsumerId, HandedOut, ReceiptParts, Token, WaiterId};
 use super::in_flight::Leased;
 use super::pending::{PendingReceive, WaitOutcome};
@@ -20,6 +19,9 @@ use crate::mutants::{Bug, planted};
 /// What the error of a dead letter says that was no message.
 const UNREADABLE: &str = "these bytes are no message";
 
+/// So many messages a receive brings at most: one that is given up gives them all back, under one hold of the lock.
+const MOST_AT_ONCE: usize = 400;
+
 /// What a receive is told when it comes.
 #[derive(Debug)]
 pub(crate) enum ReceiveOutcome {
@@ -27,6 +29,8 @@ pub(crate) enum ReceiveOutcome {
     HandedOut(Vec<HandedOut>),
     /// Nothing yet.
     Wait(WaiterId),
+    /// Nothing yet, and no step is left to look further.
+    GoOn,
 }
 
 /// The lesser of what the message and what the subscription allow: the message's own wins.
@@ -59,10 +63,14 @@ pub(crate) fn begin_receive(
         queue.promote_first();
     }
     let handed = take(queue, consumer, max);
+    if handed.is_empty() && !queue.steps.are_left() {
+        return ReceiveOutcome::GoOn;
+    }
     match queue.consumers.get_mut(&consumer) {
         Some(known) if handed.is_empty() && wait && !known.closed => {
-            let waiter = queue.waiting.enter(PendingReceive { consumer, max }, known.capacity() > 0);
-            known.waiters.push(waiter);
+            let waiter = queue.waiting.enter(PendingReceive { consumer, max });
+            known.waiters.push_back(waiter);
+            known.offer_oldest(&mut queue.waiting);
             ReceiveOutcome::Wait(waiter)
         }
         _ => ReceiveOutcome::HandedOut(handed),
@@ -91,7 +99,7 @@ pub(crate) fn cancel(queue: &mut QueueState, waiter: WaiterId) {
         held.item.attempts -= 1;
         queue.free_capacity(held.consumer);
         if planted(Bug::DropLoses) {
-            queue.removed.push(held.item);
+            queue.removed.messages.push(held.item);
             continue;
         }
         put_back(queue, held.item);
@@ -103,15 +111,20 @@ fn put_back(queue: &mut QueueState, item: Box<Stored>) {
     if item.is_expired(queue.now) {
         return dead::dead_letter_expired(queue, *item, queue.now);
     }
-    queue.expiry.watch(&item, Location::Ready(item.message.priority()));
-    queue.ready.put_back(item);
+    queue.put_ready(item);
 }
 
-/// Serves those who wait, oldest first, as long as there is something for them.
+/// Serves those who wait, oldest first, as long as there is something for them: not before all that is due is applied,
+/// and as far as there are steps.
 pub(super) fn serve(queue: &mut QueueState) {
-    while !queue.ready.is_empty()
+    while !queue.behind
+        && !queue.ready.is_empty()
         && let Some((waiter, begin_receive)) = queue.waiting.next_open()
     {
+        if !queue.steps.are_left() {
+            queue.behind = true;
+            break;
+        }
         let handed = take(queue, begin_receive.consumer, begin_receive.max);
         if !handed.is_empty() {
             queue.drop_waiter(begin_receive.consumer, waiter);
@@ -124,19 +137,18 @@ pub(super) fn serve(queue: &mut QueueState) {
 fn take(queue: &mut QueueState, id: ConsumerId, max: usize) -> Vec<HandedOut> {
     // Out of the map, so that the rest of the queue can be changed meanwhile.
     let Some(mut consumer) = queue.consumers.remove(&id) else { return Vec::new() };
-    let max = if consumer.closed { 0 } else { max.min(consumer.capacity()) };
+    let max = if consumer.closed { 0 } else { max.min(consumer.capacity()).min(MOST_AT_ONCE) };
     let max = max.saturating_add(usize::from(planted(Bug::OverCap) && max > 0));
     let mut handed = Vec::with_capacity(max.min(queue.ready.len()));
     while handed.len() < max
+        && queue.steps.are_left()
         && let Some(item) = queue.ready.pop()
     {
         queue.expiry.unwatch(&item);
         handed.extend(hand_out(queue, item, id, &consumer));
     }
     consumer.held += handed.len();
-    if consumer.capacity() == 0 {
-        consumer.waiters.iter().for_each(|&waiter| queue.waiting.set_open(waiter, false));
-    }
+    consumer.offer_oldest(&mut queue.waiting);
     queue.consumers.insert(id, consumer);
     if planted(Bug::BatchReversed) {
         handed.reverse();
@@ -161,6 +173,7 @@ fn hand_out(
         dead::dead_letter(queue, *item, DeadReason::MaxAttempts, error, queue.now);
         return None;
     }
+    queue.steps.take();
     let token = Token(queue.number());
     #[cfg(polyqueue_mutants)]
     hand_out_wrongly(queue, &mut item, token);
@@ -185,20 +198,25 @@ fn hand_out_wrongly(queue: &mut QueueState, item: &mut Stored, token: Token) {
     }
 }
 
-/// A consumer is closed: its receives end, and later ones bring nothing.
-pub(crate) fn close_consumer(queue: &mut QueueState, id: ConsumerId) {
+/// A consumer is closed: its receives end, and later ones bring nothing. Ends as many as there are steps for; whether all.
+pub(crate) fn close_consumer(queue: &mut QueueState, id: ConsumerId) -> bool {
     if let Some(consumer) = queue.consumers.get_mut(&id) {
         consumer.closed = true;
     }
-    end_waits(queue, id, || WaitOutcome::HandedOut(Vec::new()));
+    end_waits(queue, id, || WaitOutcome::HandedOut(Vec::new()))
 }
 
-/// Ends the waits of one consumer.
-pub(crate) fn end_waits(queue: &mut QueueState, id: ConsumerId, answer: impl Fn() -> WaitOutcome) {
-    let Some(consumer) = queue.consumers.get_mut(&id) else { return };
-    for waiter in std::mem::take(&mut consumer.waiters) {
+/// Ends the waits of one consumer, as many as there are steps for; whether all.
+pub(crate) fn end_waits(queue: &mut QueueState, id: ConsumerId, answer: impl Fn() -> WaitOutcome) -> bool {
+    let Some(consumer) = queue.consumers.get_mut(&id) else { return true };
+    while queue.steps.are_left()
+        && let Some(waiter) = consumer.waiters.pop_front()
+    {
         queue.waiting.answer(waiter, answer());
+        queue.steps.take();
     }
+    consumer.offer_oldest(&mut queue.waiting);
+    consumer.waiters.is_empty()
 }
 
 /// A consumer comes.
@@ -206,8 +224,12 @@ pub(crate) fn join(queue: &mut QueueState, id: ConsumerId, subscription: &Subscr
     queue.consumers.insert(id, ConsumerState::new(subscription));
 }
 
-/// A consumer goes; the leases of what it holds run on to their end.
-pub(crate) fn leave(queue: &mut QueueState, id: ConsumerId) {
-    close_consumer(queue, id);
-    queue.consumers.remove(&id);
+/// A consumer goes when its receives have ended, of which it ends as many as there are steps for; whether it is gone. The
+/// leases of what it holds run on to their end.
+pub(crate) fn leave(queue: &mut QueueState, id: ConsumerId) -> bool {
+    let ended = close_consumer(queue, id);
+    if ended {
+        queue.consumers.remove(&id);
+    }
+    ended
 }

@@ -20,6 +20,7 @@ pub(super) fn dead_letter(queue: &mut QueueState, item: Stored, reason: DeadReas
     let attempts = attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
     let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
     room.refit(&message, &error);
+    queue.steps.take();
     let number = queue.number();
     let body = match readable {
         true => DeadBody::Message(Box::new(message)),
@@ -38,6 +39,7 @@ pub(super) fn dead_letter(queue: &mut QueueState, item: Stored, reason: DeadReas
 
 pub(super) fn dead_letter_expired(queue: &mut QueueState, item: Stored, at: At) {
     if planted(Bug::ExpiredVanish) {
+        queue.steps.take();
         return queue.free_key(&item.message);
     }
     dead_letter(queue, item, DeadReason::Expired, EXPIRED.into(), at);
@@ -53,16 +55,22 @@ pub(super) fn drop_surplus_letters(queue: &mut QueueState) {
         } else {
             queue.dead.drop_oldest();
         }
+        queue.steps.take();
         queue.counts.dropped += u64::from(!planted(Bug::RetentionUncounted));
     }
 }
 
-/// With the time: no letters older than the queue keeps.
-pub(super) fn drop_old_letters(queue: &mut QueueState) {
-    while let (Some(age), Some(died)) = (queue.retention.max_age, queue.dead.oldest())
-        && died.plus(age) <= queue.now
-    {
+/// With the time: no letter older than the queue keeps, and none of a queue that is deleted. Whether one was dropped.
+pub(super) fn drop_old_letter(queue: &mut QueueState) -> bool {
+    let Some(died) = queue.dead.oldest() else { return false };
+    if queue.deleted {
+        queue.dead.drop_oldest();
+        return true;
+    }
+    let old = queue.retention.max_age.is_some_and(|age| died.plus(age) <= queue.now);
+    if old {
         queue.dead.drop_oldest();
         queue.counts.dropped += u64::from(!planted(Bug::RetentionUncounted));
     }
+    old
 }

@@ -1,13 +1,14 @@
 //! Dead letters: records in the order of death, listed by page.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::OccupiedEntry;
 
-use polyqueue::{Cursor, DeadFilter, DeadLetter, DeadPage};
+use polyqueue::{Cursor, DeadFilter, DeadLetter, DeadPage, Error, Page, Result};
 
 use crate::broker::budget::Reservation;
 use crate::broker::clock::At;
 
-/// How many records one listing looks at, so that a filter that nothing matches does not hold up the queue.
+/// How many records one listing looks at, so that a filter that nothing matches ends in time.
 const LOOKED_AT: usize = 5_000;
 
 /// The dead letters of a queue, by the order of death.
@@ -26,8 +27,10 @@ impl DeadLetters {
         self.0.len()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// Removes the oldest if it died before this number; whether it did.
+    pub(super) fn remove_first(&mut self, before: u64) -> bool {
+        let first = self.0.first_entry().filter(|first| *first.key() < before);
+        first.map(OccupiedEntry::remove).is_some()
     }
 
     /// When the oldest of them died.
@@ -43,19 +46,55 @@ impl DeadLetters {
         self.0.pop_last();
     }
 
-    pub(super) fn page(&self, filter: &DeadFilter, from: u64, limit: usize) -> DeadPage {
-        let mut page = DeadPage::default();
-        let mut next = from;
-        for (&number, record) in self.0.range(from..).take(LOOKED_AT) {
-            if page.letters.len() == limit {
+    /// Goes on with a listing for so many looks; how many it took.
+    pub(super) fn read_on(&self, listing: &mut Listing<'_>, looks: usize) -> usize {
+        let before = listing.looked;
+        for (&number, record) in self.0.range(listing.next..).take(looks) {
+            if listing.is_full() {
                 break;
             }
-            if filter.matches(&record.letter) {
-                page.letters.push(record.letter.clone());
+            if listing.filter.matches(&record.letter) {
+                listing.letters.push(record.letter.clone());
             }
-            next = number + 1;
+            listing.looked += 1;
+            listing.next = number + 1;
         }
-        page.next = self.0.range(next..).next().map(|_| Cursor::new(next.to_string()));
+        listing.ended = self.0.range(listing.next..).next().is_none();
+        listing.looked - before
+    }
+}
+
+/// One page of a listing, as far as it was read.
+#[derive(Debug)]
+pub(crate) struct Listing<'a> {
+    filter: &'a DeadFilter,
+    limit: usize,
+    letters: Vec<DeadLetter>,
+    next: u64,
+    looked: usize,
+    /// Whether there is nothing behind it.
+    ended: bool,
+}
+
+impl<'a> Listing<'a> {
+    /// # Errors
+    /// [`Error::Invalid`] for a cursor that is none of ours.
+    pub(crate) fn new(filter: &'a DeadFilter, page: &Page) -> Result<Self> {
+        let next = page.after.as_ref().map_or(Ok(0), |cursor| cursor.as_str().parse());
+        let next = next.map_err(|_| {
+            Error::invalid("cursor", "unreadable: allowed are those that a listing of this queue answered")
+        })?;
+        Ok(Self { filter, limit: page.limit, letters: Vec::new(), next, looked: 0, ended: false })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ended || self.letters.len() == self.limit || self.looked >= LOOKED_AT
+    }
+
+    pub(crate) fn page(self) -> DeadPage {
+        let next = (!self.ended).then(|| Cursor::new(self.next.to_string()));
+        let mut page = DeadPage::default();
+        (page.letters, page.next) = (self.letters, next);
         page
     }
 }

@@ -1,6 +1,6 @@
 //! Dedup keys: which message has which, until when.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polyqueue::{Dedup, MessageId};
@@ -12,7 +12,7 @@ use crate::broker::clock::At;
 #[derive(Debug)]
 pub(super) struct DedupKeys {
     pub(super) dedup: Dedup,
-    pub(super) taken: HashMap<Arc<str>, Claim>,
+    pub(super) taken: BTreeMap<Arc<str>, Claim>,
     /// The same by the order in which they were taken, which is the order in which their windows end.
     pub(super) order: BTreeMap<u64, (At, Arc<str>)>,
 }
@@ -28,17 +28,15 @@ pub(super) struct Claim {
 
 impl DedupKeys {
     pub(super) fn new(dedup: Dedup) -> Self {
-        Self { dedup, taken: HashMap::new(), order: BTreeMap::new() }
+        Self { dedup, taken: BTreeMap::new(), order: BTreeMap::new() }
     }
 
-    /// Frees the keys whose window has ended.
-    pub(super) fn forget(&mut self, now: At) {
-        while let Some(first) = self.order.first_entry()
-            && first.get().0 <= now
-        {
-            let (_, key) = first.remove();
-            self.taken.remove(&key);
-        }
+    /// Frees the oldest key if its window has ended; whether it had.
+    pub(super) fn forget_first(&mut self, now: At) -> bool {
+        let Some(first) = self.order.first_entry().filter(|first| first.get().0 <= now) else { return false };
+        let (_, key) = first.remove();
+        self.taken.remove(&key);
+        true
     }
 
     pub(super) fn free(&mut self, key: &str, id: &MessageId) {
@@ -47,10 +45,5 @@ impl DedupKeys {
         {
             self.order.remove(&claim.number);
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.taken.clear();
-        self.order.clear();
     }
 }

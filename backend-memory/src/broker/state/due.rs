@@ -5,7 +5,9 @@ use polyqueue::DeadReason;
 use super::expiry::Location;
 use super::ids::Token;
 use super::ids::WaiterId;
-use super::queue_state::{Counts, QueueState, Removed};
+use super::queue_state::{Counts, QueueState};
+use super::removed::Removed;
+use super::steps::MOST;
 use super::{consume, dead};
 use crate::broker::clock::At;
 use crate::mutants::{Bug, planted};
@@ -26,40 +28,62 @@ enum Event {
 pub(crate) struct Effects {
     /// Calls to wake.
     pub(crate) woken: Vec<WaiterId>,
-    /// Messages to drop.
+    /// What is to be dropped.
     pub(crate) removed: Removed,
     /// What is to be counted.
     pub(crate) counts: Counts,
 }
 
 /// Moves the time on and applies what has become due by then, in the order of its time; at one instant in the order
-/// in which it was begun.
-pub(crate) fn advance(queue: &mut QueueState, now: At) {
+/// in which it was begun. What there are no steps for is left: then the queue is not caught up. The lock is held together
+/// with those of so many queues, this one among them.
+pub(crate) fn advance(queue: &mut QueueState, now: At, sharers: usize) {
+    queue.steps.begin(sharers);
     #[cfg(polyqueue_mutants)]
     {
         queue.before = queue.now;
     }
     // Two runtimes with clocks of their own may share a broker: time never goes back.
     queue.now = queue.now.max(now);
-    let mut changed = false;
-    while let Some(due) = next_event(queue).filter(|event| event.0 <= queue.now) {
-        match due {
-            (_, _, Event::Due) => queue.promote_first(),
-            (at, number, Event::LeaseEnds) => end_lease(queue, at, Token(number)),
-            (_, _, Event::Expires) => expire_first(queue),
+    queue.behind = false;
+    while apply_next(queue) {
+        if !queue.steps.are_left() {
+            queue.behind = true;
+            break;
         }
-        changed = true;
     }
-    queue.in_flight.forget(queue.now);
-    queue.forget_keys();
-    dead::drop_old_letters(queue);
-    if changed || planted(Bug::PublishWakesNobody) {
-        consume::serve(queue);
+    consume::serve(queue);
+    queue.steps.begin_call();
+}
+
+/// Applies one thing that is due; `false` when nothing is.
+fn apply_next(queue: &mut QueueState) -> bool {
+    match next_event(queue).filter(|event| event.0 <= queue.now) {
+        Some((_, _, Event::Due)) => queue.promote_first(),
+        Some((at, number, Event::LeaseEnds)) => end_lease(queue, at, Token(number)),
+        Some((_, _, Event::Expires)) => expire_first(queue),
+        None => return forget_next(queue),
     }
+    true
+}
+
+/// Lets go of one thing that was remembered long enough; `false` when there is none.
+fn forget_next(queue: &mut QueueState) -> bool {
+    let forgot = if let Some(item) = queue.purged.pop() {
+        queue.free_key(&item.message);
+        queue.removed.messages.push(item);
+        true
+    } else {
+        queue.in_flight.forget_first(queue.now) || queue.forget_key() || dead::drop_old_letter(queue)
+    };
+    if forgot {
+        queue.steps.take();
+    }
+    forgot
 }
 
 fn next_event(queue: &QueueState) -> Option<(At, u64, Event)> {
-    let due = queue.delayed.keys().next().map(|&(at, number)| (at, number, Event::Due));
+    let due = queue.delayed.first().map(|(at, number)| (at, number, Event::Due));
     let end = queue.in_flight.next_end().map(|(at, token)| (at, token.0, Event::LeaseEnds));
     let expires = queue.expiry.next().map(|(at, number)| (at, number, Event::Expires));
     due.into_iter().chain(end).chain(expires).min()
@@ -80,8 +104,8 @@ fn end_lease(queue: &mut QueueState, at: At, token: Token) {
     }
     if planted(Bug::ExpiredFirst) {
         item.ready_since = at;
-        item.place = 0;
-        return queue.ready.put_back(item);
+        queue.steps.take();
+        return queue.ready.put(item);
     }
     queue.make_ready(item, at);
 }
@@ -91,7 +115,7 @@ pub(super) fn expire_first(queue: &mut QueueState) {
     let Some(((at, place), spot)) = queue.expiry.0.pop_first() else { return };
     let item = match spot {
         Location::Ready(priority) => queue.ready.remove(priority, place),
-        Location::Delayed(due) => queue.delayed.remove(&(due, place)),
+        Location::Delayed(due) => queue.delayed.remove((due, place)),
     };
     if let Some(item) = item {
         dead::dead_letter_expired(queue, *item, at);
@@ -100,6 +124,7 @@ pub(super) fn expire_first(queue: &mut QueueState) {
 
 /// What is to be done when a call is over.
 pub(crate) fn effects(queue: &mut QueueState) -> Effects {
+    debug_assert!(queue.steps.taken() <= MOST, "{} steps under one lock", queue.steps.taken());
     let due = queue.next_due();
     queue.waiting.check_timer(due);
     let mut woken = queue.waiting.woken();

@@ -35,8 +35,4 @@ impl Expiry {
     pub(super) fn next(&self) -> Option<(At, u64)> {
         self.0.first_key_value().map(|(key, _)| *key)
     }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
 }

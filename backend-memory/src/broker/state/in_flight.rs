@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use polyqueue::Settled;
 
 use super::ids::{ConsumerId, ReceiptParts, Token};
+use super::removed::Index;
 use super::stored::Stored;
 use crate::broker::clock::At;
 use crate::mutants::{Bug, planted, rare};
@@ -88,13 +89,12 @@ impl InFlight {
         true
     }
 
-    pub(super) fn forget(&mut self, now: At) {
-        while let Some(&(until, token)) = self.forget.first()
-            && until <= now
-        {
-            self.forget.pop_first();
-            self.settled.remove(&token);
-        }
+    /// Forgets the first that was remembered if its lease would have ended; whether it would.
+    pub(super) fn forget_first(&mut self, now: At) -> bool {
+        let Some(&first) = self.forget.first().filter(|first| first.0 <= now) else { return false };
+        self.forget.remove(&first);
+        self.settled.remove(&first.1);
+        true
     }
 
     /// What to say about a token that is not held: whether its lease would still run tells settled from lost.
@@ -106,9 +106,10 @@ impl InFlight {
         }
     }
 
-    /// Everything, leaving nothing.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Stored>> {
-        std::mem::take(self).held.into_values().map(|held| held.item)
+    /// Everything, leaving nothing, and by what its ends were known.
+    pub(super) fn drain(&mut self) -> (impl Iterator<Item = Box<Stored>> + use<>, impl Index + use<>) {
+        let Self { held, ends, settled, forget } = std::mem::take(self);
+        (held.into_values().map(|held| held.item), (ends, settled, forget))
     }
 
     #[cfg(polyqueue_mutants)]

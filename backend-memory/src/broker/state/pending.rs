@@ -19,15 +19,13 @@ pub(crate) enum WaitOutcome {
     HandedOut(Vec<HandedOut>),
     /// The handle was closed.
     Closed,
-    /// The queue was deleted.
-    Deleted,
 }
 
 /// Receives that wait for a message.
 #[derive(Debug, Default)]
 pub(super) struct PendingReceives {
     receives: BTreeMap<WaiterId, PendingReceive>,
-    /// Those whose consumer has room.
+    /// The oldest of each consumer that has room.
     open: BTreeSet<WaiterId>,
     /// Answers that nobody has fetched yet.
     answers: HashMap<WaiterId, WaitOutcome>,
@@ -38,19 +36,18 @@ pub(super) struct PendingReceives {
 }
 
 impl PendingReceives {
-    pub(super) fn enter(&mut self, begin_receive: PendingReceive, open: bool) -> WaiterId {
+    pub(super) fn enter(&mut self, begin_receive: PendingReceive) -> WaiterId {
         let waiter = WaiterId::next();
         self.receives.insert(waiter, begin_receive);
-        self.set_open(waiter, open);
         waiter
     }
 
-    pub(super) fn set_open(&mut self, waiter: WaiterId, open: bool) {
-        if open {
-            self.open.insert(waiter);
-        } else {
-            self.open.remove(&waiter);
+    /// One receive may be served instead of another.
+    pub(super) fn set_open(&mut self, before: Option<WaiterId>, now: Option<WaiterId>) {
+        if let Some(before) = before {
+            self.open.remove(&before);
         }
+        self.open.extend(now);
     }
 
     /// The receive to be served next.
@@ -74,10 +71,6 @@ impl PendingReceives {
 
     pub(super) fn fetch(&mut self, waiter: WaiterId) -> Option<WaitOutcome> {
         self.answers.remove(&waiter)
-    }
-
-    pub(super) fn waiters(&self) -> Vec<WaiterId> {
-        self.receives.keys().copied().collect()
     }
 
     /// Makes the oldest receive keep the time; the others sleep until they are woken. Answers until when it sleeps.

@@ -1,6 +1,6 @@
 //! One queue: what is where, and the moves that more than one act makes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use polyqueue::{Bound, Message, MessageId, Overflow, QueueName, QueueSpec, Retention, Until};
@@ -9,14 +9,20 @@ use super::blocked::BlockedPublishes;
 use super::consumers::ConsumerState;
 use super::dead_letters::DeadLetters;
 use super::dedup_keys::{Claim, DedupKeys};
+use super::delayed::{Delayed, number_of};
 use super::expiry::{Expiry, Location};
 use super::ids::{ConsumerId, WaiterId};
 use super::in_flight::InFlight;
 use super::pending::PendingReceives;
 use super::ready::Ready;
+use super::removed::{Purged, Removed};
+use super::steps::Steps;
 use super::stored::Stored;
 use crate::broker::clock::{At, Clock};
 use crate::mutants::{Bug, planted};
+
+/// So many publishes that wait for room are woken by a call at most: each of them is another call, which wakes the next.
+const WOKEN: usize = 100;
 
 /// One queue.
 #[derive(Debug)]
@@ -32,18 +38,21 @@ pub(crate) struct QueueState {
     pub(super) before: At,
     pub(super) numbers: u64,
     pub(super) ready: Ready,
-    pub(super) delayed: BTreeMap<(At, u64), Box<Stored>>,
+    pub(super) delayed: Delayed,
     pub(super) expiry: Expiry,
     pub(super) in_flight: InFlight,
     pub(super) dead: DeadLetters,
+    pub(super) purged: Purged,
     pub(super) keys: Option<DedupKeys>,
     pub(super) consumers: HashMap<ConsumerId, ConsumerState>,
     pub(super) waiting: PendingReceives,
     pub(super) blocked: BlockedPublishes,
-    /// Messages that are gone: to be dropped where nobody waits for it.
     pub(super) removed: Removed,
     pub(super) counts: Counts,
     pub(super) deleted: bool,
+    pub(crate) steps: Steps,
+    /// Whether something is due, or could be handed to somebody who waits, for which no step was left.
+    pub(super) behind: bool,
 }
 
 /// What a call did that is to be counted for its caller.
@@ -55,9 +64,6 @@ pub(crate) struct Counts {
     pub(crate) overflowed: u64,
     pub(crate) dropped: u64,
 }
-
-/// Messages that are gone.
-pub(crate) type Removed = Vec<Box<Stored>>;
 
 impl QueueState {
     pub(crate) fn new(spec: &QueueSpec, clock: Clock, serial: u64) -> Self {
@@ -72,17 +78,20 @@ impl QueueState {
             before: At::default(),
             numbers: 0,
             ready: Ready::default(),
-            delayed: BTreeMap::new(),
+            delayed: Delayed::default(),
             expiry: Expiry::default(),
             in_flight: InFlight::default(),
             dead: DeadLetters::default(),
+            purged: Purged::default(),
             keys: spec.dedup.map(DedupKeys::new),
             consumers: HashMap::new(),
             waiting: PendingReceives::default(),
             blocked: BlockedPublishes::default(),
-            removed: Vec::new(),
+            removed: Removed::default(),
             counts: Counts::default(),
             deleted: false,
+            steps: Steps::default(),
+            behind: false,
         }
     }
 
@@ -96,18 +105,28 @@ impl QueueState {
         self.now
     }
 
-    /// When something becomes due by itself.
+    /// Whether all that is due is applied, and nobody waits for what he could have.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        !self.behind
+    }
+
+    /// When something becomes due by itself, or is to be gone on with.
     pub(super) fn next_due(&self) -> Option<At> {
-        let due = self.delayed.keys().next().map(|key| key.0).filter(|_| !planted(Bug::DueWakesNobody));
+        if self.behind {
+            return Some(self.now);
+        }
+        let due = self.delayed.first().map(|key| key.0).filter(|_| !planted(Bug::DueWakesNobody));
         let end = self.in_flight.next_end().map(|end| end.0).filter(|_| !planted(Bug::ExpiryWakesNobody));
         let expires = self.expiry.next().map(|next| next.0);
         due.into_iter().chain(end).chain(expires).min()
     }
 
     pub(super) fn promote_first(&mut self) {
-        if let Some(((due, _), item)) = self.delayed.pop_first() {
+        if let Some(first) = self.delayed.first()
+            && let Some(item) = self.delayed.remove(first)
+        {
             self.expiry.unwatch(&item);
-            self.make_ready(item, due);
+            self.make_ready(item, first.0);
         }
     }
 
@@ -115,8 +134,14 @@ impl QueueState {
     pub(super) fn make_ready(&mut self, mut item: Box<Stored>, since: At) {
         item.place = self.number();
         item.ready_since = since;
+        self.put_ready(item);
+    }
+
+    /// Ready at its place.
+    pub(super) fn put_ready(&mut self, item: Box<Stored>) {
+        self.steps.take();
         self.expiry.watch(&item, Location::Ready(item.message.priority()));
-        self.ready.push(item);
+        self.ready.put(item);
     }
 
     /// Ready at `at`, which may be now.
@@ -125,10 +150,10 @@ impl QueueState {
             return self.make_ready(item, self.now);
         }
         let number = self.number();
-        let number = if planted(Bug::DueNewestFirst) { u64::MAX - number } else { number };
-        item.place = number;
+        item.place = number_of(number);
+        self.steps.take();
         self.expiry.watch(&item, Location::Delayed(at));
-        self.delayed.insert((at, number), item);
+        self.delayed.insert(at, item);
     }
 
     #[cfg(not(polyqueue_mutants))]
@@ -144,17 +169,12 @@ impl QueueState {
         if planted(Bug::DelayFromBefore) {
             return self.before.plus(delay);
         }
-        let last = self.delayed.last_key_value().map(|(key, _)| key.0);
+        let last = self.delayed.last().map(|key| key.0);
         if planted(Bug::HeadOfLine) { last.map_or(due, |last| due.max(last)) } else { due }
     }
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted
-    }
-
-    /// Whether this queue is declared to keep dedup keys.
-    pub(crate) fn keeps_keys(&self) -> bool {
-        self.keys.is_some()
     }
 
     /// A duplicate came: only a bug makes that mean anything.
@@ -203,44 +223,36 @@ impl QueueState {
         }
     }
 
-    /// What went to the removed from `first` on was purged: its keys are free.
-    pub(super) fn free_purged_keys(&mut self, first: usize) {
-        let Some(keys) = &mut self.keys else { return };
-        for item in &self.removed[first..] {
-            item.message.dedup_key().into_iter().for_each(|key| keys.free(key, item.message.id()));
-        }
-    }
-
-    pub(super) fn forget_keys(&mut self) {
-        if let Some(keys) = &mut self.keys {
-            keys.forget(self.now);
-        }
+    /// The oldest key is free when its window has ended, or the queue has; whether it was there.
+    pub(super) fn forget_key(&mut self) -> bool {
+        let until = if self.deleted { At::NEVER } else { self.now };
+        self.keys.as_mut().is_some_and(|keys| keys.forget_first(until))
     }
 
     /// A message was a duplicate here.
     pub(crate) fn skip(&mut self) {
         self.counts.published += 1;
         self.counts.duplicates += 1;
+        self.steps.take();
     }
 
     /// A message found no room here.
     pub(crate) fn refuse(&mut self) {
         self.counts.refused += 1;
+        self.steps.take();
     }
 
     /// A consumer holds one message less, and may be served again.
     pub(super) fn free_capacity(&mut self, id: ConsumerId) {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
-        let had_none = consumer.capacity() == 0;
         consumer.held = consumer.held.saturating_sub(1);
-        if had_none {
-            consumer.waiters.iter().for_each(|&waiter| self.waiting.set_open(waiter, true));
-        }
+        consumer.offer_oldest(&mut self.waiting);
     }
 
     pub(super) fn drop_waiter(&mut self, consumer: ConsumerId, waiter: WaiterId) {
         if let Some(consumer) = self.consumers.get_mut(&consumer) {
-            consumer.waiters.retain(|&other| other != waiter);
+            consumer.drop_waiter(waiter);
+            consumer.offer_oldest(&mut self.waiting);
         }
     }
 
@@ -270,6 +282,6 @@ impl QueueState {
             }
             _ => usize::MAX,
         };
-        self.blocked.waiters.iter().take(room).copied().collect()
+        self.blocked.waiters.iter().take(room.min(WOKEN)).copied().collect()
     }
 }

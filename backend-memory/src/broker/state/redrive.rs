@@ -2,28 +2,21 @@
 
 #[cfg(polyqueue_mutants)]
 use polyqueue::DeadLetter;
-use polyqueue::{DeadBody, DeadFilter, DeadId, DeadPage, Error, Page, Result};
+use polyqueue::{DeadBody, DeadId};
 
 use super::consume;
-use super::dead_letters::Record;
+use super::dead_letters::{Listing, Record};
 use super::queue_state::QueueState;
 use super::stored::Stored;
 #[cfg(polyqueue_mutants)]
 use crate::broker::budget::Reservation;
 use crate::mutants::{Bug, planted};
 
-/// The letters that match, from where a cursor points.
-///
-/// # Errors
-/// [`Error::Invalid`] for a cursor that is none of ours.
-pub(crate) fn dead_letters(queue: &QueueState, filter: &DeadFilter, page: &Page) -> Result<DeadPage> {
-    let from = match &page.after {
-        None => 0,
-        Some(cursor) => cursor.as_str().parse().map_err(|_| {
-            Error::invalid("cursor", "unreadable: allowed are those that a listing of this queue answered")
-        })?,
-    };
-    Ok(queue.dead.page(filter, from, page.limit))
+/// Goes on with a listing as far as there are steps; whether it is done.
+pub(crate) fn read_on(queue: &mut QueueState, listing: &mut Listing<'_>) -> bool {
+    let looked = queue.dead.read_on(listing, queue.steps.left());
+    (0..looked).for_each(|_| queue.steps.take());
+    listing.is_full()
 }
 
 /// Makes a dead letter ready again, its time to live as long as ever; `false` when it is not there.
@@ -67,6 +60,7 @@ pub(crate) fn discard(queue: &mut QueueState, id: &DeadId) -> bool {
 }
 
 fn take_letter(queue: &mut QueueState, id: &DeadId) -> Option<Record> {
+    queue.steps.take();
     let (serial, number) = id.as_str().split_once('-')?;
     let number = number.parse().ok()?;
     // Compared as text: `01` is not another way to write 1.

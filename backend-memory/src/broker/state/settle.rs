@@ -33,6 +33,7 @@ pub(crate) fn settle(
     if foreign || queue.is_deleted() {
         return (Settled::LeaseLost, Duration::ZERO);
     }
+    queue.steps.take();
     let held = queue.in_flight.release(receipt_parts.token);
     #[cfg(polyqueue_mutants)]
     let held = held.or_else(|| seize(queue, receipt_parts));
@@ -55,7 +56,7 @@ fn apply(queue: &mut QueueState, held: Leased, verdict: &Verdict) -> Settled {
     match verdict {
         Verdict::Ack => {
             queue.free_acked_key(&held.item.message);
-            queue.removed.push(held.item);
+            queue.removed.messages.push(held.item);
         }
         Verdict::Retry { after, error } => return retry(queue, held, *after, error),
         Verdict::Release { after } => release(queue, held, *after),
@@ -114,6 +115,7 @@ pub(crate) fn extend(
     if receipt_parts.consumer != consumer && !planted(Bug::ForeignReceipt) {
         return None;
     }
+    queue.steps.take();
     #[cfg(polyqueue_mutants)]
     revive(queue, receipt_parts);
     let until = queue.now.plus(queue.consumers.get(&consumer)?.lease);

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bounds;
+mod chunks;
 mod dead;
 mod dedup;
 mod leases;
@@ -16,16 +17,19 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use polyqueue::{
-    DeadBody, DeadFilter, DeadId, DeadLetter, DeadReason, Dedup, Error, Message, MessageId, Overflow, Page,
-    Priority, Purge, QueueName, QueueSpec, Reschedule, Settled, Subscription, Verdict,
+    DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Dedup, Error, Message, MessageId,
+    Overflow, Page, Priority, QueueName, QueueSpec, Reschedule, Settled, Subscription, Verdict,
 };
 
+use super::admin::DeadPurge;
 use super::consume::ReceiveOutcome;
+use super::dead_letters::Listing;
 use super::due::Effects;
 use super::ids::{ConsumerId, HandedOut, ReceiptParts, WaiterId};
 use super::pending::WaitOutcome;
 use super::publish::Admission;
 use super::queue_state::{Counts, QueueState};
+use super::reschedule::Rescheduling;
 use super::stored::Stored;
 use super::{admin, consume, due, publish, redrive, settle};
 use crate::broker::budget::Budget;
@@ -43,6 +47,9 @@ struct Bench {
     woken: Vec<WaiterId>,
     /// Published, duplicates, refused, overflowed, dropped.
     counts: [u64; 5],
+    /// So often the lock would have been held, at most for so many steps.
+    holds: usize,
+    most_steps: usize,
 }
 
 impl Bench {
@@ -52,7 +59,7 @@ impl Bench {
 
     fn of(spec: QueueSpec) -> Self {
         let queue = QueueState::new(&spec, Clock::start(), 0);
-        let mut bench = Self { queue, woken: Vec::new(), counts: [0; 5] };
+        let mut bench = Self { queue, woken: Vec::new(), counts: [0; 5], holds: 0, most_steps: 0 };
         bench.join(A, terms());
         bench.join(B, terms());
         bench
@@ -66,16 +73,34 @@ impl Bench {
         self.at(self.queue.now(), act)
     }
 
+    /// When all that is due is applied.
     fn at<R>(&mut self, now: At, act: impl FnOnce(&mut QueueState) -> R) -> R {
-        due::advance(&mut self.queue, now);
+        loop {
+            due::advance(&mut self.queue, now, 1);
+            if self.queue.is_caught_up() {
+                break;
+            }
+            self.leave();
+        }
         let answer = act(&mut self.queue);
+        self.leave();
+        answer
+    }
+
+    /// In as many calls as it takes.
+    fn in_parts(&mut self, mut part: impl FnMut(&mut QueueState) -> bool) {
+        while !self.call(&mut part) {}
+    }
+
+    fn leave(&mut self) {
+        self.holds += 1;
+        self.most_steps = self.most_steps.max(self.queue.steps.taken());
         let Effects { woken, counts, .. } = due::effects(&mut self.queue);
         self.woken.extend(woken);
         let Counts { published, duplicates, refused, overflowed, dropped } = counts;
         for (sum, more) in self.counts.iter_mut().zip([published, duplicates, refused, overflowed, dropped]) {
             *sum += more;
         }
-        answer
     }
 
     /// Lets seconds pass.
@@ -123,7 +148,7 @@ impl Bench {
     fn take(&mut self, consumer: ConsumerId, max: usize) -> Vec<HandedOut> {
         match self.call(|queue| consume::begin_receive(queue, consumer, max, false)) {
             ReceiveOutcome::HandedOut(handed) => handed,
-            ReceiveOutcome::Wait(_) => panic!("it was not to wait"),
+            other => panic!("it was not to wait: {other:?}"),
         }
     }
 
@@ -134,7 +159,7 @@ impl Bench {
     fn wait(&mut self, consumer: ConsumerId, max: usize) -> WaiterId {
         match self.call(|queue| consume::begin_receive(queue, consumer, max, true)) {
             ReceiveOutcome::Wait(waiter) => waiter,
-            ReceiveOutcome::HandedOut(handed) => panic!("handed {handed:?}"),
+            other => panic!("it was to wait: {other:?}"),
         }
     }
 
@@ -142,6 +167,7 @@ impl Bench {
         match self.call(|queue| consume::begin_receive(queue, consumer, 1, true)) {
             ReceiveOutcome::HandedOut(handed) => handed,
             ReceiveOutcome::Wait(waiter) => self.fetch(waiter).unwrap_or_default(),
+            ReceiveOutcome::GoOn => Vec::new(),
         }
     }
 
@@ -157,9 +183,26 @@ impl Bench {
     }
 
     fn letters(&mut self) -> Vec<DeadLetter> {
-        self.call(|queue| redrive::dead_letters(queue, &DeadFilter::all(), &Page::first(500)))
-            .unwrap()
-            .letters
+        self.page(&DeadFilter::all(), &Page::first(500)).letters
+    }
+
+    fn page(&mut self, filter: &DeadFilter, page: &Page) -> DeadPage {
+        let mut listing = Listing::new(filter, page).unwrap();
+        self.in_parts(|queue| redrive::read_on(queue, &mut listing));
+        listing.page()
+    }
+
+    fn purge_dead(&mut self) -> u64 {
+        let mut purge = DeadPurge::default();
+        self.in_parts(|queue| admin::purge_dead(queue, &mut purge));
+        purge.removed
+    }
+
+    fn reschedule(&mut self, id: &str, to: Reschedule) -> bool {
+        let id = MessageId::new(id).unwrap();
+        let mut work = Rescheduling::new(&id, to);
+        self.in_parts(|queue| super::reschedule::reschedule(queue, &mut work));
+        work.found
     }
 
     /// Ready, delayed, in flight, dead.

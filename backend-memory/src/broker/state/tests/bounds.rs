@@ -94,7 +94,7 @@ fn as_many_publishes_are_woken_as_there_is_room_for() {
     assert_eq!(std::mem::take(&mut bench.woken), [first]);
     bench.call(|queue| queue.stop_awaiting(first));
     assert_eq!(std::mem::take(&mut bench.woken), [second], "the room is still there");
-    bench.call(|queue| admin::purge(queue, Purge::Waiting));
+    bench.call(admin::purge_waiting);
     assert_eq!(bench.woken, [second, third]);
 }
 

@@ -66,11 +66,9 @@ fn pages_have_no_gap_while_others_die() {
         die(&mut bench, error);
     }
     let filter = DeadFilter::all().error("a");
-    let first = bench.call(|queue| redrive::dead_letters(queue, &filter, &Page::first(2))).unwrap();
+    let first = bench.page(&filter, &Page::first(2));
     die(&mut bench, "a4");
-    let second = bench
-        .call(|queue| redrive::dead_letters(queue, &filter, &Page::after(first.next.unwrap(), 2)))
-        .unwrap();
+    let second = bench.page(&filter, &Page::after(first.next.unwrap(), 2));
     assert!(second.next.is_none());
     let errors = first.letters.iter().chain(&second.letters).map(|letter| &*letter.error);
     assert_eq!(errors.collect::<Vec<_>>(), ["a1", "a2", "a3", "a4"]);

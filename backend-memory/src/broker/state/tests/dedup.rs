@@ -83,16 +83,8 @@ fn every_death_frees_it() {
 
 #[test]
 fn purge_cancel_and_deletion_free_it() {
-    let purge: fn(&mut Bench) =
-        |bench| assert_eq!(bench.call(|queue| admin::purge(queue, Purge::Waiting)), 1);
-    let cancel: fn(&mut Bench) = |bench| {
-        let id = MessageId::new("x").unwrap();
-        assert!(bench.call(|queue| crate::broker::state::reschedule::reschedule(
-            queue,
-            &id,
-            Reschedule::Cancel
-        )));
-    };
+    let purge: fn(&mut Bench) = |bench| assert_eq!(bench.call(admin::purge_waiting), 1);
+    let cancel: fn(&mut Bench) = |bench| assert!(bench.reschedule("x", Reschedule::Cancel));
     let delete: fn(&mut Bench) = |bench| bench.call(admin::delete);
     for remove in [purge, cancel, delete] {
         let mut bench = keeping(Dedup::window);

@@ -12,10 +12,10 @@ fn a_purge_spares_what_is_in_flight_and_the_dead() {
     let dead = bench.one(A);
     bench.settle(A, dead.receipt_parts, Verdict::reject(""));
     let held = bench.one(A);
-    assert_eq!(bench.call(|queue| admin::purge(queue, Purge::Waiting)), 3);
+    assert_eq!(bench.call(admin::purge_waiting), 3);
     assert_eq!(bench.counts(), [0, 0, 1, 1]);
     assert_eq!(bench.settle(A, held.receipt_parts, retry(0)), Settled::Applied);
-    assert_eq!(bench.call(|queue| admin::purge(queue, Purge::Dead)), 1);
+    assert_eq!(bench.purge_dead(), 1);
     assert_eq!(bench.counts(), [1, 0, 0, 0]);
 }
 
@@ -40,7 +40,7 @@ fn a_deleted_queue_tells_everybody() {
     let one = bench.one(A);
     let waits = bench.wait(B, 1);
     bench.call(admin::delete);
-    assert!(matches!(bench.call(|queue| consume::fetch(queue, waits)), Some(WaitOutcome::Deleted)));
+    assert!(bench.fetch(waits).is_none() && bench.queue.is_deleted(), "it looks, and is told");
     assert_eq!(bench.settle(A, one.receipt_parts, Verdict::Ack), Settled::LeaseLost);
     assert_eq!(bench.counts(), [0, 0, 0, 0]);
 }

@@ -6,18 +6,13 @@ fn named(id: &'static str) -> Message {
     Message::new(id).with_id(MessageId::new(id).unwrap())
 }
 
-fn reschedule(bench: &mut Bench, id: &str, to: Reschedule) -> bool {
-    let id = MessageId::new(id).unwrap();
-    bench.call(|queue| crate::broker::state::reschedule::reschedule(queue, &id, to))
-}
-
 #[test]
 fn a_cancelled_message_is_gone_for_good() {
     let mut bench = Bench::new();
     bench.publish(named("x").with_delay(seconds(1)).with_ttl(seconds(2)));
     bench.publish(named("y").with_delay(seconds(1)));
-    assert!(reschedule(&mut bench, "x", Reschedule::Cancel));
-    assert!(!reschedule(&mut bench, "x", Reschedule::Cancel));
+    assert!(bench.reschedule("x", Reschedule::Cancel));
+    assert!(!bench.reschedule("x", Reschedule::Cancel));
     bench.pass(9);
     assert_eq!((texts(&bench.take(A, 9)), bench.counts()), (vec!["y"], [0, 0, 1, 0]));
 }
@@ -27,13 +22,13 @@ fn a_new_time_counts_from_now() {
     let mut bench = Bench::new();
     bench.publish(named("x").with_delay(seconds(60)));
     bench.pass(10);
-    assert!(reschedule(&mut bench, "x", Reschedule::After(seconds(5))));
+    assert!(bench.reschedule("x", Reschedule::After(seconds(5))));
     bench.pass(4);
     assert_eq!(bench.counts(), [0, 1, 0, 0]);
     bench.pass(1);
     let one = bench.one(A);
     bench.settle(A, one.receipt_parts, retry(60));
-    assert!(reschedule(&mut bench, "x", Reschedule::After(seconds(1))), "it waits for its retry");
+    assert!(bench.reschedule("x", Reschedule::After(seconds(1))), "it waits for its retry");
     bench.pass(1);
     assert_eq!(bench.one(A).attempt, 2);
 }
@@ -45,7 +40,7 @@ fn what_does_not_wait_for_its_time_is_not_found() {
     bench.one(A);
     bench.publish(named("ready"));
     for id in ["held", "ready", "unknown"] {
-        assert!(!reschedule(&mut bench, id, Reschedule::Cancel), "{id}");
+        assert!(!bench.reschedule(id, Reschedule::Cancel), "{id}");
     }
     assert_eq!(bench.counts(), [1, 0, 1, 0]);
 }
@@ -55,7 +50,7 @@ fn one_that_is_made_ready_serves_those_who_wait() {
     let mut bench = Bench::new();
     let waits = bench.wait(A, 1);
     bench.publish(named("x").with_delay(seconds(60)));
-    assert!(reschedule(&mut bench, "x", Reschedule::After(Duration::ZERO)));
+    assert!(bench.reschedule("x", Reschedule::After(Duration::ZERO)));
     assert_eq!(texts(&bench.fetch(waits).unwrap()), ["x"]);
 }
 
@@ -63,7 +58,7 @@ fn one_that_is_made_ready_serves_those_who_wait() {
 fn a_time_beyond_its_life_is_a_death() {
     let mut bench = Bench::new();
     bench.publish(named("x").with_delay(seconds(1)).with_ttl(seconds(5)));
-    reschedule(&mut bench, "x", Reschedule::After(seconds(60)));
+    bench.reschedule("x", Reschedule::After(seconds(60)));
     bench.pass(5);
     assert_eq!(bench.dead(), [("x".into(), DeadReason::Expired)]);
 }

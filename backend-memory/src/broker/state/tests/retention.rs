@@ -55,7 +55,7 @@ fn what_is_discarded_redriven_or_purged_is_not_counted_as_dropped() {
     }
     let ids: Vec<DeadId> = bench.letters().into_iter().map(|letter| letter.id).collect();
     assert!(bench.call(|queue| redrive::discard(queue, &ids[0]) && redrive::redrive(queue, &ids[1])));
-    assert_eq!(bench.call(|queue| admin::purge(queue, Purge::Dead)), 1);
+    assert_eq!(bench.purge_dead(), 1);
     bench.pass(60);
     assert_eq!((bench.counts(), bench.counts[4]), ([1, 0, 0, 0], 0));
 }

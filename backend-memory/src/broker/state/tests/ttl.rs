@@ -141,7 +141,7 @@ fn one_in_the_middle_goes_and_the_others_keep_their_order() {
     bench.pass(1);
     assert_eq!(texts(&bench.take(A, 9)), ["a", "c", "e"]);
     assert_eq!(bench.dead().len(), 2);
-    bench.call(|queue| admin::purge(queue, Purge::Waiting));
+    bench.call(admin::purge_waiting);
     bench.pass(60);
     assert_eq!(bench.queue.expiry.next(), None, "nothing is remembered of what is gone");
 }
