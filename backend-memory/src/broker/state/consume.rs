@@ -109,7 +109,7 @@ pub(crate) fn cancel(queue: &mut QueueState, waiter: WaiterId) {
 
 fn put_back(queue: &mut QueueState, item: Box<Stored>) {
     if item.is_expired(queue.now) {
-        return dead::dead_letter_expired(queue, *item, queue.now);
+        return dead::dead_letter_expired(queue, item, queue.now);
     }
     queue.put_ready(item);
 }
@@ -164,13 +164,13 @@ fn hand_out(
     consumer: &ConsumerState,
 ) -> Option<HandedOut> {
     if !item.readable {
-        dead::dead_letter(queue, *item, DeadReason::Undecodable, UNREADABLE.into(), queue.now);
+        dead::dead_letter(queue, item, DeadReason::Undecodable, UNREADABLE.into(), queue.now);
         return None;
     }
     let max = max_attempts(&item.message, consumer);
     if item.attempts > 0 && is_used_up(item.attempts, max) {
         let error = item.message.last_error().unwrap_or("no attempt is left").to_owned();
-        dead::dead_letter(queue, *item, DeadReason::MaxAttempts, error, queue.now);
+        dead::dead_letter(queue, item, DeadReason::MaxAttempts, error.into(), queue.now);
         return None;
     }
     queue.steps.take();

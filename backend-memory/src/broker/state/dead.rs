@@ -1,6 +1,8 @@
 //! Deaths, and how many dead letters are kept: those that are too many or too old are dropped, the oldest first, and counted.
 
-use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, cut_error};
+use std::borrow::Cow;
+
+use polyqueue::{DeadReason, cut_error};
 
 use super::dead_letters::Record;
 use super::queue_state::QueueState;
@@ -12,32 +14,30 @@ use crate::mutants::{Bug, planted};
 const EXPIRED: &str = "expired";
 
 /// Makes a dead letter of a message that is nowhere else.
-pub(super) fn dead_letter(queue: &mut QueueState, item: Stored, reason: DeadReason, error: String, at: At) {
+pub(super) fn dead_letter(
+    queue: &mut QueueState,
+    mut item: Box<Stored>,
+    reason: DeadReason,
+    error: Cow<'static, str>,
+    died: At,
+) {
     if !planted(Bug::DeadKeepsKey) {
         queue.free_key(&item.message);
     }
-    let Stored { message, readable, attempts, earlier, redriven, holder, mut room, .. } = item;
-    let attempts = attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
-    let error = if planted(Bug::DeadLosesError) { String::new() } else { cut_error(error) };
-    room.refit(&message, &error);
+    item.attempts = item.attempts.saturating_sub(planted(Bug::DeadCountsWrong).into());
+    let error = match error {
+        _ if planted(Bug::DeadLosesError) => Cow::Borrowed(""),
+        Cow::Owned(text) => Cow::Owned(cut_error(text)),
+        Cow::Borrowed(ours) => Cow::Borrowed(ours),
+    };
+    item.room.refit(&item.message, &error);
     queue.steps.take();
     let number = queue.number();
-    let body = match readable {
-        true => DeadBody::Message(Box::new(message)),
-        false => DeadBody::Raw(message.payload().clone()),
-    };
-    let id = DeadId::new(format!("{}-{number}", queue.serial));
-    let mut letter = DeadLetter::new(id, queue.name.clone(), body, reason, queue.clock.wall(at));
-    letter.error = error;
-    letter.attempts = attempts;
-    letter.total_attempts = earlier.saturating_add(attempts);
-    letter.redriven = redriven;
-    letter.consumer = holder.as_deref().map(str::to_owned);
-    queue.dead.0.insert(number, Record { letter, room, died: at });
+    queue.dead.insert(number, Record { item, reason, error, died });
     drop_surplus_letters(queue);
 }
 
-pub(super) fn dead_letter_expired(queue: &mut QueueState, item: Stored, at: At) {
+pub(super) fn dead_letter_expired(queue: &mut QueueState, item: Box<Stored>, at: At) {
     if planted(Bug::ExpiredVanish) {
         queue.steps.take();
         return queue.free_key(&item.message);

@@ -1,65 +1,119 @@
 //! Dead letters: records in the order of death, listed by page.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
 
-use polyqueue::{Cursor, DeadFilter, DeadLetter, DeadPage, Error, Page, Result};
+use polyqueue::{
+    Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Error, Page, QueueName, Result,
+};
 
-use crate::broker::budget::Reservation;
-use crate::broker::clock::At;
+use super::stored::Stored;
+use crate::broker::clock::{At, Clock};
 
 /// How many records one listing looks at, so that a filter that nothing matches ends in time.
 const LOOKED_AT: usize = 5_000;
 
 /// The dead letters of a queue, by the order of death.
-#[derive(Debug, Default)]
-pub(super) struct DeadLetters(pub(super) BTreeMap<u64, Record>);
+#[derive(Debug)]
+pub(super) struct DeadLetters {
+    records: BTreeMap<u64, Record>,
+    queue: QueueName,
+    clock: Clock,
+    /// Tells this queue from another of the same name, before or after it.
+    serial: u64,
+}
 
+/// A death, of which a letter is made when somebody asks.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) letter: DeadLetter,
-    pub(super) room: Reservation,
+    pub(super) item: Box<Stored>,
+    pub(super) reason: DeadReason,
+    pub(super) error: Cow<'static, str>,
     pub(super) died: At,
 }
 
 impl DeadLetters {
+    pub(super) fn new(queue: QueueName, clock: Clock, serial: u64) -> Self {
+        Self { records: BTreeMap::new(), queue, clock, serial }
+    }
+
+    pub(super) fn insert(&mut self, number: u64, record: Record) {
+        self.records.insert(number, record);
+    }
+
+    /// Takes the one with this id, and its number.
+    pub(super) fn take(&mut self, id: &DeadId) -> Option<(u64, Record)> {
+        let number = id.as_str().split_once('-')?.1.parse().ok()?;
+        // Compared as text: `01` is not another way to write 1.
+        if self.id(number) != *id {
+            return None;
+        }
+        Some((number, self.records.remove(&number)?))
+    }
+
+    fn id(&self, number: u64) -> DeadId {
+        DeadId::new(format!("{}-{number}", self.serial))
+    }
+
+    fn letter(&self, number: u64, record: &Record) -> DeadLetter {
+        let Record { item, reason, error, died } = record;
+        let Stored { message, readable, attempts, redriven, holder, .. } = &**item;
+        DeadLetter {
+            id: self.id(number),
+            queue: self.queue.clone(),
+            reason: *reason,
+            error: error.clone().into_owned(),
+            attempts: *attempts,
+            total_attempts: item.all_attempts(),
+            redriven: *redriven,
+            first_published_at: message.published_at().filter(|_| *readable),
+            died_at: self.clock.wall(*died),
+            consumer: holder.as_deref().map(str::to_owned),
+            body: match readable {
+                true => DeadBody::Message(Box::new(message.clone())),
+                false => DeadBody::Raw(message.payload().clone()),
+            },
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 
     /// Removes the oldest if it died before this number; whether it did.
     pub(super) fn remove_first(&mut self, before: u64) -> bool {
-        let first = self.0.first_entry().filter(|first| *first.key() < before);
+        let first = self.records.first_entry().filter(|first| *first.key() < before);
         first.map(OccupiedEntry::remove).is_some()
     }
 
     /// When the oldest of them died.
     pub(super) fn oldest(&self) -> Option<At> {
-        self.0.first_key_value().map(|(_, record)| record.died)
+        self.records.first_key_value().map(|(_, record)| record.died)
     }
 
     pub(super) fn drop_oldest(&mut self) {
-        self.0.pop_first();
+        self.records.pop_first();
     }
 
     pub(super) fn drop_newest(&mut self) {
-        self.0.pop_last();
+        self.records.pop_last();
     }
 
     /// Goes on with a listing for so many looks; how many it took.
     pub(super) fn read_on(&self, listing: &mut Listing<'_>, looks: usize) -> usize {
         let before = listing.looked;
-        for (&number, record) in self.0.range(listing.next..).take(looks) {
+        for (&number, record) in self.records.range(listing.next..).take(looks) {
             if listing.is_full() {
                 break;
             }
-            if listing.filter.matches(&record.letter) {
-                listing.letters.push(record.letter.clone());
-            }
+            listing
+                .letters
+                .extend(Some(self.letter(number, record)).filter(|letter| listing.filter.matches(letter)));
             listing.looked += 1;
             listing.next = number + 1;
         }
-        listing.ended = self.0.range(listing.next..).next().is_none();
+        listing.ended = self.records.range(listing.next..).next().is_none();
         listing.looked - before
     }
 }

@@ -42,6 +42,12 @@ impl Delayed {
         self.by_time.insert(key, item);
     }
 
+    pub(super) fn pop_first(&mut self) -> Option<(At, Box<Stored>)> {
+        let (key, item) = self.by_time.pop_first()?;
+        self.by_id.remove(&(self.hasher.hash_one(item.message.id()), key));
+        Some((key.0, item))
+    }
+
     pub(super) fn remove(&mut self, key: Waiting) -> Option<Box<Stored>> {
         let item = self.by_time.remove(&key)?;
         self.by_id.remove(&(self.hasher.hash_one(item.message.id()), key));

@@ -97,10 +97,10 @@ fn end_lease(queue: &mut QueueState, at: At, token: Token) {
         item.attempts -= 1;
     }
     if consume::is_used_up(item.attempts, held.max) {
-        return dead::dead_letter(queue, *item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
+        return dead::dead_letter(queue, item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
     }
     if item.is_expired(at) {
-        return dead::dead_letter_expired(queue, *item, at);
+        return dead::dead_letter_expired(queue, item, at);
     }
     if planted(Bug::ExpiredFirst) {
         item.ready_since = at;
@@ -118,7 +118,7 @@ pub(super) fn expire_first(queue: &mut QueueState) {
         Location::Delayed(due) => queue.delayed.remove((due, place)),
     };
     if let Some(item) = item {
-        dead::dead_letter_expired(queue, *item, at);
+        dead::dead_letter_expired(queue, item, at);
     }
 }
 

@@ -30,9 +30,6 @@ pub(crate) struct QueueState {
     pub(super) name: QueueName,
     pub(super) bound: Option<Bound>,
     pub(super) retention: Retention,
-    pub(super) clock: Clock,
-    /// Tells this queue from another of the same name, before or after it.
-    pub(super) serial: u64,
     pub(super) now: At,
     #[cfg(polyqueue_mutants)]
     pub(super) before: At,
@@ -71,8 +68,6 @@ impl QueueState {
             name: spec.name.clone(),
             bound: spec.bound,
             retention: spec.dead,
-            clock,
-            serial,
             now: At::default(),
             #[cfg(polyqueue_mutants)]
             before: At::default(),
@@ -81,7 +76,7 @@ impl QueueState {
             delayed: Delayed::default(),
             expiry: Expiry::default(),
             in_flight: InFlight::default(),
-            dead: DeadLetters::default(),
+            dead: DeadLetters::new(spec.name.clone(), clock, serial),
             purged: Purged::default(),
             keys: spec.dedup.map(DedupKeys::new),
             consumers: HashMap::new(),
@@ -122,11 +117,9 @@ impl QueueState {
     }
 
     pub(super) fn promote_first(&mut self) {
-        if let Some(first) = self.delayed.first()
-            && let Some(item) = self.delayed.remove(first)
-        {
+        if let Some((due, item)) = self.delayed.pop_first() {
             self.expiry.unwatch(&item);
-            self.make_ready(item, first.0);
+            self.make_ready(item, due);
         }
     }
 

@@ -1,15 +1,11 @@
 //! Dead letters are listed, redriven and discarded by id.
 
-#[cfg(polyqueue_mutants)]
-use polyqueue::DeadLetter;
-use polyqueue::{DeadBody, DeadId};
+use polyqueue::DeadId;
 
 use super::consume;
 use super::dead_letters::{Listing, Record};
 use super::queue_state::QueueState;
 use super::stored::Stored;
-#[cfg(polyqueue_mutants)]
-use crate::broker::budget::Reservation;
 use crate::mutants::{Bug, planted};
 
 /// Goes on with a listing as far as there are steps; whether it is done.
@@ -21,22 +17,20 @@ pub(crate) fn read_on(queue: &mut QueueState, listing: &mut Listing<'_>) -> bool
 
 /// Makes a dead letter ready again, its time to live as long as ever; `false` when it is not there.
 pub(crate) fn redrive(queue: &mut QueueState, id: &DeadId) -> bool {
-    let Some(Record { letter, room, .. }) = take_letter(queue, id) else { return false };
-    #[cfg(polyqueue_mutants)]
-    keep_letter(queue, &letter, &room);
-    let mut item = match letter.body {
-        DeadBody::Message(message) => Stored::new(*message, room),
-        DeadBody::Raw(bytes) => Stored::unreadable(bytes, room),
-    };
-    item.earlier = letter.total_attempts;
-    item.redriven = letter.redriven.saturating_add(1);
-    item.holder = letter.consumer.map(Into::into);
-    if planted(Bug::RedriveKeepsAttempts) {
-        item.attempts = letter.attempts;
+    queue.steps.take();
+    let Some((number, record)) = queue.dead.take(id) else { return false };
+    keep_letter(queue, number, &record);
+    let mut item = record.item;
+    item.earlier = item.all_attempts();
+    item.redriven = item.redriven.saturating_add(1);
+    if !planted(Bug::RedriveKeepsAttempts) {
+        item.attempts = 0;
     }
     if planted(Bug::RedriveLosesHeaders) {
         item.message.headers_mut().clear();
     }
+    #[cfg(polyqueue_mutants)]
+    item.past.clear();
     item.live_from(queue.now);
     item.room.refit(&item.message, "");
     queue.make_ready(item, queue.now);
@@ -44,29 +38,23 @@ pub(crate) fn redrive(queue: &mut QueueState, id: &DeadId) -> bool {
     true
 }
 
-#[cfg(polyqueue_mutants)]
-fn keep_letter(queue: &mut QueueState, letter: &DeadLetter, room: &Reservation) {
-    let number = letter.id.as_str().split_once('-').and_then(|(_, number)| number.parse().ok());
-    if let (true, Some(number), Some(message)) = (planted(Bug::RedriveKeepsLetter), number, letter.message())
-        && let Ok(room) = room.another(message)
+/// Only a bug keeps it.
+fn keep_letter(queue: &mut QueueState, number: u64, record: &Record) {
+    let Record { item, reason, error, .. } = record;
+    if planted(Bug::RedriveKeepsLetter)
+        && item.readable
+        && let Ok(room) = item.room.another(&item.message)
     {
-        queue.dead.0.insert(number, Record { letter: letter.clone(), room, died: queue.now });
+        let mut twin = Stored::new(item.message.clone(), room);
+        (twin.attempts, twin.earlier, twin.redriven) = (item.attempts, item.earlier, item.redriven);
+        twin.holder.clone_from(&item.holder);
+        let record = Record { item: twin, reason: *reason, error: error.clone(), died: queue.now };
+        queue.dead.insert(number, record);
     }
 }
 
 /// Removes a dead letter for good; `false` when it is not there.
 pub(crate) fn discard(queue: &mut QueueState, id: &DeadId) -> bool {
-    take_letter(queue, id).is_some()
-}
-
-fn take_letter(queue: &mut QueueState, id: &DeadId) -> Option<Record> {
     queue.steps.take();
-    let (serial, number) = id.as_str().split_once('-')?;
-    let number = number.parse().ok()?;
-    // Compared as text: `01` is not another way to write 1.
-    let known = queue.dead.0.get(&number)?;
-    if known.letter.id != *id || serial.parse() != Ok(queue.serial) {
-        return None;
-    }
-    queue.dead.0.remove(&number)
+    queue.dead.take(id).is_some()
 }

@@ -61,7 +61,7 @@ fn apply(queue: &mut QueueState, held: Leased, verdict: &Verdict) -> Settled {
         Verdict::Retry { after, error } => return retry(queue, held, *after, error),
         Verdict::Release { after } => release(queue, held, *after),
         Verdict::DeadLetter { reason, error } => {
-            dead::dead_letter(queue, *held.item, (*reason).into(), error.clone(), queue.now);
+            dead::dead_letter(queue, held.item, (*reason).into(), error.clone().into(), queue.now);
             return Settled::Died;
         }
     }
@@ -71,11 +71,11 @@ fn apply(queue: &mut QueueState, held: Leased, verdict: &Verdict) -> Settled {
 fn retry(queue: &mut QueueState, held: Leased, after: Duration, error: &str) -> Settled {
     let Leased { mut item, max, since, .. } = held;
     if consume::is_used_up(item.attempts, max) {
-        dead::dead_letter(queue, *item, DeadReason::MaxAttempts, error.to_owned(), queue.now);
+        dead::dead_letter(queue, item, DeadReason::MaxAttempts, error.to_owned().into(), queue.now);
         return Settled::Died;
     }
     if item.is_expired(queue.now) {
-        dead::dead_letter_expired(queue, *item, queue.now);
+        dead::dead_letter_expired(queue, item, queue.now);
         return Settled::Died;
     }
     item.message = failed(item.message, error);
@@ -101,7 +101,7 @@ fn release(queue: &mut QueueState, held: Leased, after: Duration) {
         item.attempts -= 1;
     }
     if item.is_expired(queue.now) {
-        return dead::dead_letter_expired(queue, *item, queue.now);
+        return dead::dead_letter_expired(queue, item, queue.now);
     }
     queue.ready_at(item, queue.now.plus(after));
 }

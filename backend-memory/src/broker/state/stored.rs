@@ -53,6 +53,11 @@ impl Stored {
         })
     }
 
+    /// Attempts of all its lives.
+    pub(super) fn all_attempts(&self) -> u32 {
+        self.earlier.saturating_add(self.attempts)
+    }
+
     /// Its time to live, where it has one, begins now.
     pub(super) fn live_from(&mut self, now: At) {
         self.expires = self.message.ttl().map_or(At::NEVER, |ttl| now.plus(ttl));

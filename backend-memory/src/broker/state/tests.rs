@@ -44,6 +44,7 @@ const RETRY: Verdict = Verdict::Retry { after: Duration::ZERO, error: String::ne
 /// A queue, its time in seconds, and two consumers, A and B.
 struct Bench {
     queue: QueueState,
+    clock: Clock,
     woken: Vec<WaiterId>,
     /// Published, duplicates, refused, overflowed, dropped.
     counts: [u64; 5],
@@ -58,8 +59,9 @@ impl Bench {
     }
 
     fn of(spec: QueueSpec) -> Self {
-        let queue = QueueState::new(&spec, Clock::start(), 0);
-        let mut bench = Self { queue, woken: Vec::new(), counts: [0; 5], holds: 0, most_steps: 0 };
+        let clock = Clock::start();
+        let queue = QueueState::new(&spec, clock, 0);
+        let mut bench = Self { queue, clock, woken: Vec::new(), counts: [0; 5], holds: 0, most_steps: 0 };
         bench.join(A, terms());
         bench.join(B, terms());
         bench

@@ -19,7 +19,7 @@ fn what_expires_is_never_handed_out_and_dies_when_it_expires() {
     bench.pass(1);
     let letter = bench.letters().remove(0);
     assert_eq!((letter.reason, &*letter.error, letter.attempts), (DeadReason::Expired, "expired", 0));
-    assert_eq!(letter.died_at, bench.queue.clock.wall(At(2_000_000_000)));
+    assert_eq!(letter.died_at, bench.clock.wall(At(2_000_000_000)));
     let got = bench.take(A, 9);
     assert_eq!((texts(&got), got[0].message.ttl()), (vec!["long", "immortal"], Some(seconds(9))));
 }
