@@ -7,6 +7,11 @@
 //! clock: under a paused one it is deterministic. No task runs for a queue: what becomes due, ends or expires is applied by the
 //! next call, at the time at which it happened, and whoever waits for a message or for room keeps the time meanwhile.
 //!
+//! However much there is to do at once, a million messages that come due or a purge of as many, no queue is locked for more
+//! than some hundred messages: others get in between, and a receive, which brings 400 messages at most, answers when all that
+//! is due is applied. A message to a topic is stored in all its queues or in none; where more than 32 queues are bound,
+//! those that can refuse it get it together, and the others one after the other.
+//!
 //! One message's walk through the rooms:
 //!
 //! | it is | in |

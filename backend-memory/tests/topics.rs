@@ -233,3 +233,34 @@ async fn a_fan_out_is_all_or_nothing_while_routes_change() {
     assert_eq!(ready(&queue, &A).await, stored);
     assert_eq!(ready(&queue, &B).await + drained, stored);
 }
+
+/// Of more queues than are held together, one that may refuse the message decides for all.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_queues_gets_it_in_all_or_in_none() {
+    let queue = MemoryQueue::new();
+    let crowd: Vec<_> = (0..100).map(|nth| QueueName::new(format!("q{nth}")).unwrap()).collect();
+    for name in &crowd {
+        bound(&queue, name.clone(), "x").await;
+    }
+    declare(&queue, QueueSpec::new(A).bind(pattern("x")).bound(1, Overflow::Reject)).await;
+    declare(&queue, QueueSpec::new(B).bind(pattern("x")).dedup(Dedup::window(60 * SECOND))).await;
+    let keyed = || Message::new("1").with_dedup_key("k");
+    assert!(publish(&queue, "x", keyed()).await.unwrap().duplicate_of.is_none());
+    assert!(matches!(publish(&queue, "x", Message::new("2")).await, Err(Error::Full { .. })));
+    for name in &crowd {
+        assert_eq!(ready(&queue, name).await, 1);
+    }
+    texts(&queue, A).await;
+    publish(&queue, "x", keyed()).await.unwrap();
+    assert_eq!((ready(&queue, &A).await, ready(&queue, &B).await), (1, 1), "B knows the key");
+    queue.unbind(&crowd[50], &pattern("x")).await.unwrap();
+    texts(&queue, A).await;
+    let batch = vec![Message::new("3"), Message::new("4").with_delay(60 * SECOND), Message::new("5")];
+    let answers = queue.publish(&key("x"), batch).await.unwrap();
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    for (nth, name) in crowd.iter().enumerate() {
+        let stats = queue.stats(name).await.unwrap();
+        let expected = if nth == 50 { (2, 0) } else { (3, 1) };
+        assert_eq!((stats.ready, stats.delayed.unwrap()), expected, "{name}");
+    }
+}

@@ -4,12 +4,13 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use polyqueue::{
-    Admin, ConnectOptions, Consumer, Error, Health, Message, Queue, QueueName, Receipt, Subscription,
-    Verdict, connect,
+    Admin, ConnectOptions, Consumer, Error, Health, Message, Priority, Queue, QueueName, Receipt,
+    Subscription, Verdict, connect,
 };
 use polyqueue_memory::{MemoryQueue, PROVIDER};
 use tokio::time::{Instant, sleep};
@@ -264,4 +265,32 @@ async fn polling_works_without_a_waker_that_knows_anything() {
     assert!(wait.as_mut().poll(&mut context).is_pending());
     put(&*queue, Message::new("x")).await;
     assert!(matches!(wait.as_mut().poll(&mut context), Poll::Ready(Ok(got)) if got.len() == 1));
+}
+
+/// More is due than one hold of the lock applies: a receive goes on until all is, and others run meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_receive_that_finds_much_due_lets_others_run_and_keeps_the_order() {
+    let queue = declared().await;
+    let late = |nth: u64| {
+        let message = Message::new("late").with_delay(Duration::from_millis(1 + nth % 1_000));
+        message.with_priority(Priority::new(if nth % 1_000 == 999 { 10 } else { 1 }).unwrap())
+    };
+    queue.publish(&QUEUE.into(), (0..20_000).map(late).collect()).await.unwrap();
+    let consumer = subscribed(&*queue).await;
+    tokio::time::advance(60 * SECOND).await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let turns = turns.clone();
+        async move {
+            loop {
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let got = consumer.receive(30, Duration::ZERO).await.unwrap();
+    let highest = got.iter().filter(|delivery| delivery.message.priority() == Priority::HIGHEST).count();
+    assert_eq!((got.len(), highest), (30, 20));
+    assert!(turns.load(Relaxed) >= 20, "{turns:?} turns");
+    other.abort();
 }

@@ -24,9 +24,8 @@ impl QueueRef {
         self.queue.clock
     }
 
-    /// One call, when all that is due is applied; it takes its turn among the tasks of the runtime.
+    /// One call, when all that is due is applied; others get in as long as it is not.
     pub(crate) async fn call<R>(&self, mut act: impl FnMut(&mut QueueState) -> R + Send) -> R {
-        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(answer) = self.try_call(|state| act(&mut state.queue)) {
                 return answer;
@@ -37,7 +36,7 @@ impl QueueRef {
 
     /// The same in as many parts as it takes until one answers that all is done; others get in between.
     pub(crate) async fn call_in_parts(&self, mut part: impl FnMut(&mut QueueState) -> bool + Send) {
-        while !self.call(&mut part).await {
+        while self.try_call(|state| part(&mut state.queue)) != Some(true) {
             tokio::task::yield_now().await;
         }
     }

@@ -65,6 +65,7 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn close(&self) -> Result<()> {
+        tokio::task::coop::consume_budget().await;
         self.0.queue.call_in_parts(|queue| consume::close_consumer(queue, self.0.id)).await;
         Ok(())
     }
