@@ -264,3 +264,18 @@ async fn a_crowd_of_queues_gets_it_in_all_or_in_none() {
         assert_eq!((stats.ready, stats.delayed.unwrap()), expected, "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_queues_that_may_refuse_it_get_it_in_all_or_in_none() {
+    let queue = MemoryQueue::new();
+    let crowd: Vec<_> = (0..1_200).map(|nth| QueueName::new(format!("q{nth}")).unwrap()).collect();
+    for name in &crowd {
+        declare(&queue, QueueSpec::new(name.clone()).bind(pattern("x")).bound(2, Overflow::Reject)).await;
+    }
+    let batch = (0..3).map(|_| Message::new("x")).collect();
+    let answers = queue.publish(&key("x"), batch).await.unwrap();
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    for name in &crowd {
+        assert_eq!(ready(&queue, name).await, 2);
+    }
+}

@@ -21,12 +21,12 @@ pub(crate) struct Steps {
 impl Steps {
     /// The lock was taken, together with those of so many queues, this one among them.
     pub(super) fn begin(&mut self, sharers: usize) {
-        *self = Self { taken: 0, limit: FOR_DUE / sharers, sharers };
+        *self = Self { taken: 0, limit: share(FOR_DUE, sharers), sharers };
     }
 
     /// What is due is applied: the rest is for the call.
     pub(super) fn begin_call(&mut self) {
-        self.limit = FOR_CALL / self.sharers.max(1);
+        self.limit = share(FOR_CALL, self.sharers);
     }
 
     pub(super) fn take(&mut self) {
@@ -44,4 +44,9 @@ impl Steps {
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
+}
+
+/// At least one, so that whoever holds very many queues gets on.
+fn share(steps: usize, sharers: usize) -> usize {
+    (steps / sharers.max(1)).max(1)
 }
