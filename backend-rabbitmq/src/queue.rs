@@ -74,7 +74,7 @@ impl Queue for RabbitQueue {
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        self.handle().check_open()?;
+        self.handle().begin().await?;
         self.handle().limits.check(to, &batch)?;
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -93,14 +93,14 @@ impl Queue for RabbitQueue {
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
-        self.handle().check_open()?;
+        self.handle().begin().await?;
         self.handle().limits.check_subscription(subscription)?;
         let begin = RabbitConsumer::begin(self.dead.clone(), subscription.clone());
         Ok(Box::new(self.handle().bounded("subscribe", begin).await?))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
-        self.handle().check_open()?;
+        self.handle().begin().await?;
         let opened = RabbitInbox::open(self.topology().clone());
         Ok(Box::new(self.handle().bounded("inbox", opened).await?))
     }
@@ -123,7 +123,7 @@ impl Admin for RabbitQueue {
     }
 
     async fn reschedule(&self, _: &QueueName, _: &MessageId, to: Reschedule) -> Result<bool> {
-        self.handle().check_open()?;
+        self.handle().begin().await?;
         self.handle().limits.check_reschedule(to)?;
         let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
         Err(Error::unsupported(NAME, what))

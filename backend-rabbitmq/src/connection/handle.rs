@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Mutex, RwLock};
 use polyqueue::{Certainty, Error, Limits, Meter, Result};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::{Address, NAME};
@@ -84,6 +85,15 @@ impl Handle {
         if *self.closed.borrow() { Err(Error::Closed) } else { Ok(()) }
     }
 
+    /// How a verb begins: each takes from the runtime's budget, so that none starves the others by answering at once.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the handle was closed.
+    pub(crate) async fn begin(&self) -> Result<()> {
+        consume_budget().await;
+        self.check_open()
+    }
+
     /// Ends when the handle is closed.
     pub(crate) async fn closed(&self) {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
@@ -95,7 +105,7 @@ impl Handle {
         what: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.check_open()?;
+        self.begin().await?;
         tokio::select! {
             biased;
             result = timeout_at(self.until(), call) => {

@@ -74,7 +74,7 @@ impl RabbitConsumer {
 impl Consumer for RabbitConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         let handle = self.reader.handle();
-        handle.check_open()?;
+        handle.begin().await?;
         handle.limits.check_wait(wait)?;
         if max == 0 {
             return Ok(Vec::new());
@@ -91,7 +91,7 @@ impl Consumer for RabbitConsumer {
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
         let handle = self.reader.handle();
-        handle.check_open()?;
+        handle.begin().await?;
         let submitted: Vec<_> =
             verdicts.iter().map(|(receipt, verdict)| self.submit(receipt, verdict)).collect();
         let by = handle.until();
@@ -109,7 +109,7 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        self.reader.handle().check_open()?;
+        self.reader.handle().begin().await?;
         Ok(receipts.iter().map(|receipt| self.reader.hand_out.extend(receipt)).collect())
     }
 

@@ -116,7 +116,7 @@ impl Inbox for RabbitInbox {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
-        self.topology.handle.check_open()?;
+        self.topology.handle.begin().await?;
         self.topology.handle.limits.check_wait(wait)?;
         tokio::select! {
             biased;

@@ -59,22 +59,18 @@ impl DeadLetters {
     fn letter(&self, number: u64, record: &Record) -> DeadLetter {
         let Record { item, reason, error, died } = record;
         let Stored { message, readable, attempts, redriven, holder, .. } = &**item;
-        DeadLetter {
-            id: self.id(number),
-            queue: self.queue.clone(),
-            reason: *reason,
-            error: error.clone().into_owned(),
-            attempts: *attempts,
-            total_attempts: item.all_attempts(),
-            redriven: *redriven,
-            first_published_at: message.published_at().filter(|_| *readable),
-            died_at: self.clock.wall(*died),
-            consumer: holder.as_deref().map(str::to_owned),
-            body: match readable {
-                true => DeadBody::Message(Box::new(message.clone())),
-                false => DeadBody::Raw(message.payload().clone()),
-            },
-        }
+        let body = match readable {
+            true => DeadBody::Message(Box::new(message.clone())),
+            false => DeadBody::Raw(message.payload().clone()),
+        };
+        let died_at = self.clock.wall(*died);
+        let mut letter = DeadLetter::new(self.id(number), self.queue.clone(), body, *reason, died_at);
+        letter.error = error.clone().into_owned();
+        letter.attempts = *attempts;
+        letter.total_attempts = item.all_attempts();
+        letter.redriven = *redriven;
+        letter.consumer = holder.as_deref().map(str::to_owned);
+        letter
     }
 
     pub(super) fn len(&self) -> usize {
