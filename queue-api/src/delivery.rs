@@ -13,8 +13,8 @@ use crate::{DeadReason, Message, QueueName};
 pub struct Delivery {
     /// The queue that it came from.
     pub queue: QueueName,
-    /// The message, as it was published.
-    pub message: Message,
+    /// The message, as it was published. Shared, so that a backend which keeps it hands it out without a copy.
+    pub message: Arc<Message>,
     /// 1 + the earlier hand-outs that no `Release` undid.
     pub attempt: u32,
     /// What verdicts and extensions are given by.
@@ -27,29 +27,51 @@ impl Delivery {
     /// For backends.
     pub fn new(
         queue: QueueName,
-        message: Message,
+        message: impl Into<Arc<Message>>,
         attempt: u32,
         receipt: Receipt,
         lease_until: Instant,
     ) -> Self {
-        Self { queue, message, attempt, receipt, lease_until }
+        Self { queue, message: message.into(), attempt, receipt, lease_until }
     }
 }
 
 /// Names one hand-out of one message. Opaque; valid only at the consumer that received it, elsewhere the answer is
 /// `LeaseLost`. One that no backend made is [`Invalid`](crate::Error::Invalid).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Receipt(Arc<str>);
+pub struct Receipt(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    Text(Arc<str>),
+    Words([u64; 3]),
+}
 
 impl Receipt {
-    /// For backends.
+    /// For backends: a receipt that is a text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self(Form::Text(text.into()))
     }
 
-    /// The receipt as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// For backends: a receipt that is three numbers, for which nothing is allocated.
+    pub const fn from_words(words: [u64; 3]) -> Self {
+        Self(Form::Words(words))
+    }
+
+    /// The text of one that was made by [`new`](Self::new).
+    pub fn text(&self) -> Option<&str> {
+        match &self.0 {
+            Form::Text(text) => Some(text),
+            Form::Words(_) => None,
+        }
+    }
+
+    /// The numbers of one that was made by [`from_words`](Self::from_words).
+    pub fn words(&self) -> Option<[u64; 3]> {
+        match self.0 {
+            Form::Words(words) => Some(words),
+            Form::Text(_) => None,
+        }
     }
 }
 

@@ -177,7 +177,7 @@ impl Story {
     }
 }
 
-async fn take(consumer: &dyn Consumer) -> Result<Message> {
+async fn take(consumer: &dyn Consumer) -> Result<Arc<Message>> {
     let deliveries = consumer.receive(1, PATIENCE).await?;
     let Some(delivery) = deliveries.into_iter().next() else {
         return Err(Exit::Failed(format!("nothing came within {PATIENCE:?}")));

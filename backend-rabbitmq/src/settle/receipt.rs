@@ -24,7 +24,7 @@ impl Key {
     /// # Errors
     /// `Invalid` for a text that no consumer made.
     pub(crate) fn read(receipt: &Receipt, nonce: &str, since: Instant) -> Result<(Self, ReceiptTimes, bool)> {
-        let text = receipt.as_str();
+        let text = receipt.text().unwrap_or_default();
         let (key, times) = parse(text, since).ok_or_else(|| {
             let given: String = text.chars().take(60).collect();
             Error::invalid("receipt", format!("{given:?} given, allowed is what a delivery brought"))

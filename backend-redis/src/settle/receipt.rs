@@ -24,7 +24,8 @@ pub(crate) fn write(lease: &str, epoch: Instant, times: ReceiptTimes) -> Receipt
 /// # Errors
 /// [`Error::Invalid`] for one that we did not make.
 pub(crate) fn read(receipt: &Receipt, epoch: Instant) -> Result<Held<'_>> {
-    parse(receipt.as_str(), epoch).ok_or_else(|| Error::invalid("receipt", "not one of this backend"))
+    let held = receipt.text().and_then(|text| parse(text, epoch));
+    held.ok_or_else(|| Error::invalid("receipt", "not one of this backend"))
 }
 
 fn parse(text: &str, epoch: Instant) -> Option<Held<'_>> {

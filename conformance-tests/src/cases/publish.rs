@@ -31,7 +31,11 @@ async fn every_field_arrives(env: Env) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     for sent in [prompt, delayed] {
         let arrival = Arrival::acked(&env, &*consumer).await?;
-        ensure_eq!(parts(arrival.delivery.message), parts(sent.with_delay(Duration::ZERO)), "the envelope");
+        ensure_eq!(
+            parts((*arrival.delivery.message).clone()),
+            parts(sent.with_delay(Duration::ZERO)),
+            "the envelope"
+        );
         ensure_eq!(arrival.delivery.attempt, 1, "the attempt");
         ensure_eq!(arrival.delivery.queue, q, "the queue");
     }

@@ -143,14 +143,14 @@ async fn a_retry_carries_its_error_and_changes_nothing_else(env: Env) -> Outcome
         .with_header("last_error", "the user's own");
     publish_one(&queue, &q, sent.clone()).await?;
     let first = Arrival::next(&env, &*consumer).await?.delivery;
-    let before = first.message.clone().into_parts();
+    let before = (*first.message).clone().into_parts();
     ensure_eq!((before.last_error.as_deref(), before.retries), (None, 0), "before the first failure");
     ensure_eq!((&before.headers, &before.payload), (sent.headers(), sent.payload()), "what was sent");
     let mut leased = first;
     for (retries, error) in [(1, "boom α"), (2, "boom β")] {
         apply(&*consumer, &leased, Verdict::retry(Duration::ZERO, error)).await?;
         leased = Arrival::next(&env, &*consumer).await?.delivery;
-        let mut after = leased.message.clone().into_parts();
+        let mut after = (*leased.message).clone().into_parts();
         ensure_eq!((after.last_error.as_deref(), after.retries), (Some(error), retries), "after a failure");
         (after.last_error, after.retries) = (None, 0);
         ensure_eq!(after, before, "all other fields");

@@ -125,7 +125,7 @@ impl RunningJobs {
     fn accept(&mut self, delivery: Delivery) -> Job<()> {
         self.report.received += 1;
         let lease = self.leases.begin(delivery.receipt, delivery.lease_until);
-        let (attempt, queue, message) = (delivery.attempt, delivery.queue, Arc::new(delivery.message));
+        let (attempt, queue, message) = (delivery.attempt, delivery.queue, delivery.message);
         Job { payload: (), attempt, queue, message, lease }
     }
 

@@ -322,7 +322,9 @@ impl Consumer for Reader {
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
-        let given = verdicts.iter().map(|(receipt, verdict)| (receipt.as_str().to_owned(), verdict.clone()));
+        let given = verdicts
+            .iter()
+            .map(|(receipt, verdict)| (receipt.text().unwrap_or_default().to_owned(), verdict.clone()));
         self.broker.note(Call::Settle(given.collect()));
         let answer = self.broker.0.script.lock().settle.pop_front();
         match answer {
@@ -332,7 +334,8 @@ impl Consumer for Reader {
             Some(Answer::Panic) => panic!("scripted"),
             None => {
                 let script = self.broker.0.script.lock();
-                let answer = |receipt: &Receipt| script.settled.get(receipt.as_str()).copied();
+                let answer =
+                    |receipt: &Receipt| script.settled.get(receipt.text().unwrap_or_default()).copied();
                 Ok(verdicts
                     .iter()
                     .map(|(receipt, _)| Ok(answer(receipt).unwrap_or(Settled::Applied)))
@@ -342,7 +345,9 @@ impl Consumer for Reader {
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        self.broker.note(Call::Extend(receipts.iter().map(|receipt| receipt.as_str().to_owned()).collect()));
+        self.broker.note(Call::Extend(
+            receipts.iter().map(|receipt| receipt.text().unwrap_or_default().to_owned()).collect(),
+        ));
         let answer = self.broker.0.script.lock().extend.clone();
         match answer {
             None => Ok(vec![Ok(Extended::Until(Instant::now() + LEASE)); receipts.len()]),

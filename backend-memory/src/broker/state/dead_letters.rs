@@ -60,7 +60,7 @@ impl DeadLetters {
         let Record { item, reason, error, died } = record;
         let Stored { message, readable, attempts, redriven, holder, .. } = &**item;
         let body = match readable {
-            true => DeadBody::Message(Box::new(message.clone())),
+            true => DeadBody::Message(Box::new((**message).clone())),
             false => DeadBody::Raw(message.payload().clone()),
         };
         let died_at = self.clock.wall(*died);

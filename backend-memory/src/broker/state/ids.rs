@@ -1,5 +1,7 @@
 //! What identifies a consumer, a hand-out and a call that waits; what a receipt says.
 
+use std::sync::Arc;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use polyqueue::Message;
@@ -40,7 +42,7 @@ impl WaiterId {
 /// A message on its way into somebody's hands.
 #[derive(Debug)]
 pub(crate) struct HandedOut {
-    pub(crate) message: Message,
+    pub(crate) message: Arc<Message>,
     pub(crate) attempt: u32,
     pub(crate) receipt_parts: ReceiptParts,
 }

@@ -1,5 +1,6 @@
 //! Admission: whether a message that is published may come in, and how it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{DeadReason, Error, Message, MessageId, Overflow};
@@ -60,7 +61,7 @@ pub(crate) fn enter(queue: &mut QueueState, mut item: Box<Stored>) {
         queue.make_ready(item, queue.now);
         return drop_surplus(queue);
     }
-    item.message = item.message.with_delay(Duration::ZERO);
+    item.message = Arc::new(Arc::unwrap_or_clone(item.message).with_delay(Duration::ZERO));
     let due = queue.due(queue.now.plus(delay), delay);
     queue.ready_at(item, due);
 }

@@ -1,5 +1,7 @@
 //! Dead letters are listed, redriven and discarded by id.
 
+use std::sync::Arc;
+
 use polyqueue::DeadId;
 
 use super::consume;
@@ -27,7 +29,7 @@ pub(crate) fn redrive(queue: &mut QueueState, id: &DeadId) -> bool {
         item.attempts = 0;
     }
     if planted(Bug::RedriveLosesHeaders) {
-        item.message.headers_mut().clear();
+        Arc::make_mut(&mut item.message).headers_mut().clear();
     }
     #[cfg(polyqueue_mutants)]
     item.past.clear();

@@ -1,5 +1,6 @@
 //! Verdicts and extensions: fenced by the token of the hand-out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{DeadReason, Message, Priority, Settled, Verdict, cut_error};
@@ -12,8 +13,8 @@ use crate::broker::clock::At;
 use crate::mutants::{Bug, planted};
 
 /// The message as it goes back after a failure.
-fn failed(message: Message, error: &str) -> Message {
-    let mut parts = message.into_parts();
+fn failed(message: Arc<Message>, error: &str) -> Message {
+    let mut parts = Arc::unwrap_or_clone(message).into_parts();
     parts.retries = parts.retries.saturating_add(1);
     parts.last_error = Some(cut_error(error.to_owned()));
     if planted(Bug::PriorityLost) {
@@ -78,7 +79,7 @@ fn retry(queue: &mut QueueState, held: Leased, after: Duration, error: &str) -> 
         dead::dead_letter_expired(queue, item, queue.now);
         return Settled::Died;
     }
-    item.message = failed(item.message, error);
+    item.message = failed(item.message, error).into();
     item.room.refit(&item.message, "");
     if planted(Bug::RetryFree) {
         item.attempts -= 1;

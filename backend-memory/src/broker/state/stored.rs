@@ -13,7 +13,7 @@ use crate::mutants::{Bug, planted};
 /// A stored message and what the queue knows about it.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) message: Message,
+    pub(crate) message: Arc<Message>,
     /// Whether it is a message at all; else only its payload counts: the bytes that stand where one should be.
     pub(crate) readable: bool,
     /// Hand-outs of this life that count.
@@ -36,9 +36,9 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// A message that was never handed out.
-    pub(crate) fn new(message: Message, room: Reservation) -> Box<Self> {
+    pub(crate) fn new(message: impl Into<Arc<Message>>, room: Reservation) -> Box<Self> {
         Box::new(Self {
-            message,
+            message: message.into(),
             readable: true,
             attempts: 0,
             earlier: 0,

@@ -14,7 +14,7 @@ fn a_rejected_message_is_dead_and_comes_back_by_redrive() {
     assert!(bench.call(|queue| redrive::redrive(queue, &letter.id)));
     assert!(!bench.call(|queue| redrive::redrive(queue, &letter.id)));
     let again = bench.one(A);
-    assert_eq!(again.message, *letter.message().unwrap());
+    assert_eq!(*again.message, *letter.message().unwrap());
     assert_eq!(again.attempt, 1);
     bench.settle(A, again.receipt_parts, Verdict::reject("still not"));
     let letter = bench.letters().remove(0);
