@@ -1,7 +1,9 @@
 //! The address of a broker: `memory://NAME?max_bytes=…`.
 
-use polyqueue::{Error, Result, redacted};
-use url::Url;
+use polyqueue::backend::BrokerUrl;
+use polyqueue::{Error, Result};
+
+const FORM: &str = "memory://NAME or memory://NAME?max_bytes=BYTES";
 
 /// The name of the provider, and of its scheme.
 pub(crate) const NAME: &str = "memory";
@@ -23,43 +25,21 @@ impl Address {
     /// # Errors
     /// [`Error::Invalid`] for anything but `memory://NAME`, optionally with `max_bytes`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let url = Url::parse(text).map_err(|error| bad_url(text, &error.to_string()))?;
-        let name = url.host_str().unwrap_or_default();
-        if name.is_empty() {
-            return Err(bad_url(text, "the name is missing"));
+        let url = BrokerUrl::parse(text, FORM, &["max_bytes"])?;
+        if url.scheme != NAME {
+            return Err(url.refused("the scheme is not memory"));
         }
-        let bare = url.username().is_empty() && url.password().is_none() && url.port().is_none();
-        if !bare || !matches!(url.path(), "" | "/") || url.fragment().is_some() {
-            return Err(bad_url(text, "there is more than a name"));
+        if url.login.is_some() || url.port.is_some() || url.path.is_some() {
+            return Err(url.refused("there is more than a name"));
         }
-        Ok(Self { name: name.to_owned(), max_bytes: max_bytes(&url)? })
+        let max_bytes = url.parameter("max_bytes").map(read_max_bytes).transpose()?;
+        Ok(Self { name: url.host, max_bytes: max_bytes.unwrap_or(DEFAULT_MAX_BYTES) })
     }
 }
 
-fn max_bytes(url: &Url) -> Result<u64> {
-    let mut given = None;
-    for (key, value) in url.query_pairs() {
-        if key != "max_bytes" || given.is_some() {
-            let fault = if given.is_some() { "given after max_bytes" } else { "is not known" };
-            return Err(Error::invalid(
-                "URL parameter",
-                format!("{key:?} {fault}, allowed is max_bytes, once"),
-            ));
-        }
-        let bytes = value.parse().ok().filter(|&bytes: &u64| bytes > 0);
-        given = Some(bytes.ok_or_else(|| {
-            Error::invalid("max_bytes", format!("{value:?} given, allowed are whole numbers from 1"))
-        })?);
-    }
-    Ok(given.unwrap_or(DEFAULT_MAX_BYTES))
-}
-
-fn bad_url(text: &str, fault: &str) -> Error {
-    let shown = redacted(text);
-    Error::invalid(
-        "URL",
-        format!("{shown:?}: {fault}, allowed is memory://NAME or memory://NAME?max_bytes=BYTES"),
-    )
+fn read_max_bytes(text: &str) -> Result<u64> {
+    let bytes = text.parse().ok().filter(|&bytes: &u64| bytes > 0);
+    bytes.ok_or_else(|| Error::invalid("max_bytes", "allowed are whole numbers from 1"))
 }
 
 #[cfg(test)]
@@ -83,8 +63,12 @@ mod tests {
             ("memory://x/y", "URL", "more than a name"),
             ("memory://x:1", "URL", "more than a name"),
             ("memory://me:hunter2@x", "URL", "more than a name"),
-            ("memory://x?size=1", "URL parameter", "max_bytes"),
-            ("memory://x?max_bytes=1&max_bytes=1", "URL parameter", "once"),
+            ("memory://me@x", "URL", "without a password"),
+            ("memory://x:0", "URL", "1 to 65535"),
+            ("memory://x#y", "URL", "#"),
+            ("redis://x", "URL", "not memory"),
+            ("memory://x?size=1", "URL", "max_bytes"),
+            ("memory://x?max_bytes=1&max_bytes=1", "URL", "twice"),
             ("memory://x?max_bytes=0", "max_bytes", "from 1"),
             ("memory://x?max_bytes=1GiB", "max_bytes", "from 1"),
             ("memory://x?max_bytes=", "max_bytes", "from 1"),

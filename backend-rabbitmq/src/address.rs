@@ -1,12 +1,17 @@
 //! Where the broker is: the URL, taken apart and checked before anything is sent.
 
-use lapin::uri::AMQPUri;
-use polyqueue::{Error, Result, redacted};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use polyqueue::backend::BrokerUrl;
+use polyqueue::{Error, Result};
 
 use crate::queue_type::decide::Requested;
 
 /// What this backend is called.
 pub(crate) const NAME: &str = "rabbitmq";
+
+const FORM: &str = "amqp://[user:password@]host[:port][/vhost][?queue_type=auto|classic]";
+const DEFAULT_PORT: u16 = 5672;
+const DEFAULT_LOGIN: &str = "guest";
 
 /// A broker's address, with what its URL says beyond AMQP's own.
 #[derive(Clone)]
@@ -17,52 +22,34 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `amqp://user:password@host:port/vhost?queue_type=auto|classic`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let shown = redacted(text);
-        let invalid = |why: &str| Error::invalid("URL", format!("{shown:?} given, {why}"));
-        let url = url::Url::parse(text).map_err(|e| invalid(&format!("not a URL: {e}")))?;
-        match url.scheme() {
+        let url = BrokerUrl::parse(text, FORM, &["queue_type"])?;
+        match url.scheme.as_str() {
             "amqp" => {}
             "amqps" => {
                 let what = "amqps: it is built without TLS; use amqp over a network that is yours";
                 return Err(Error::unsupported(NAME, what));
             }
-            other => return Err(invalid(&format!("scheme {other:?}: allowed is amqp"))),
+            _ => return Err(url.refused("the scheme is not amqp")),
         }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(invalid("a host is missing: allowed is amqp://user:password@host:port/vhost"));
-        }
-        if url.fragment().is_some() {
-            return Err(invalid("nothing may follow a #"));
-        }
-        let queue_type = read_query(&url)?;
-        let uri = bare(url).parse::<AMQPUri>().map_err(|e| invalid(&e))?;
+        let queue_type = url.parameter("queue_type").map(read_queue_type).transpose()?.unwrap_or_default();
+        let (userinfo, shown) = (userinfo(&url)?, url.to_string());
+        let uri = AMQPUri {
+            scheme: AMQPScheme::AMQP,
+            authority: AMQPAuthority { userinfo, host: url.host, port: url.port.unwrap_or(DEFAULT_PORT) },
+            vhost: url.path.unwrap_or_else(|| "/".into()),
+            query: AMQPQueryString::default(),
+        };
         Ok(Self { uri, queue_type, shown })
     }
 }
 
-/// The URL as AMQP knows it: without our query, and an empty path means the vhost `/`.
-fn bare(mut url: url::Url) -> String {
-    url.set_query(None);
-    if url.path() == "/" {
-        url.set_path("");
+fn userinfo(url: &BrokerUrl) -> Result<AMQPUserInfo> {
+    match &url.login {
+        None => Ok(AMQPUserInfo { username: DEFAULT_LOGIN.into(), password: DEFAULT_LOGIN.into() }),
+        Some(login) if login.user.is_empty() => Err(url.refused("a password stands without a user")),
+        Some(login) => Ok(AMQPUserInfo { username: login.user.clone(), password: login.password.clone() }),
     }
-    url.to_string()
-}
-
-fn read_query(url: &url::Url) -> Result<Requested> {
-    let mut queue_type = Requested::default();
-    for (key, value) in url.query_pairs() {
-        match &*key {
-            "queue_type" => queue_type = read_queue_type(&value)?,
-            other => {
-                let allowed = format!("{other:?} given, allowed is queue_type");
-                return Err(Error::invalid("URL option", allowed));
-            }
-        }
-    }
-    Ok(queue_type)
 }
 
 /// Reads the URL's `queue_type`.
@@ -75,7 +62,7 @@ fn read_queue_type(text: &str) -> Result<Requested> {
             "queue_type=quorum: quorum queues have strict priorities from RabbitMQ 4.3 on only, and are not \
              turned on yet; use auto or classic",
         )),
-        other => Err(Error::invalid("queue_type", format!("{other:?} given, allowed are auto and classic"))),
+        _ => Err(Error::invalid("queue_type", "allowed are auto and classic")),
     }
 }
 
@@ -107,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_the_guest() {
+        let authority = Address::parse("amqp://host").unwrap().uri.authority;
+        assert_eq!((authority.userinfo.username.as_str(), authority.port), ("guest", 5672));
+    }
+
+    #[test]
     fn no_path_and_an_empty_one_mean_the_default_vhost() {
         for url in ["amqp://host", "amqp://host/", "amqp://host/%2f"] {
             assert_eq!(Address::parse(url).unwrap().uri.vhost, "/", "{url}");
@@ -123,7 +116,12 @@ mod tests {
             "amqp://host:99999",
             "amqp://u:hunter2@host?heartbeat=1",
             "amqp://host?queue_type=stream",
+            "amqp://host?queue_type=auto&queue_type=auto",
             "amqp://host#x",
+            "amqp://host:0",
+            "amqp://host/a/b",
+            "amqp://hunter2@host",
+            "amqp://:hunter2@host",
         ] {
             let error = Address::parse(url).unwrap_err();
             assert!(matches!(error, Error::Invalid { .. }), "{url}: {error}");

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use polyqueue::{Error, Result, redacted};
-use redis::{ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo};
-use url::Url;
+use polyqueue::backend::BrokerUrl;
+use polyqueue::{Error, Result};
+use redis::{ProtocolVersion, RedisConnectionInfo};
 
-const FORM: &str = "allowed is redis://[user][:password]@host[:port][/database][?allow_eviction=true]";
+const FORM: &str = "redis://[[user]:password@]host[:port][/database][?allow_eviction=true]";
+const DEFAULT_PORT: u16 = 6379;
 
 /// The name of the provider, in errors and in addresses.
 pub(crate) const NAME: &str = "redis";
@@ -31,45 +32,41 @@ pub(crate) struct Endpoint {
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let shown = redacted(text);
-        let invalid = |what: &str| Error::invalid("URL", format!("{shown:?} {what}; {FORM}"));
-        let mut url = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
-        match url.scheme() {
+        let url = BrokerUrl::parse(text, FORM, &["allow_eviction"])?;
+        match url.scheme.as_str() {
             "redis" => {}
             "rediss" => {
-                let what = format!("TLS, which {shown} asks for: this build has none, use redis://");
+                let what = format!("TLS, which {url} asks for: this build has none, use redis://");
                 return Err(Error::unsupported(NAME, what));
             }
-            other => return Err(invalid(&format!("has the scheme {other:?}"))),
+            _ => return Err(url.refused("the scheme is not redis")),
         }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(invalid("has no host"));
-        }
-        let database = url.path().trim_matches('/');
-        if !database.is_empty() && database.parse::<u16>().is_err() {
-            return Err(invalid("has a database that is not a number"));
-        }
-        let allow_eviction = eviction(&url).map_err(|what| invalid(&what))?;
-        url.set_query(None);
-        let info = url.into_connection_info().map_err(|error| invalid(&error.to_string()))?;
-        let ConnectionAddr::Tcp(host, port) = info.addr() else { return Err(invalid("names no TCP port")) };
-        let endpoint = Endpoint { host: host.clone(), port: *port };
-        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let allow_eviction = match url.parameter("allow_eviction") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(url.refused("allow_eviction is not true or false")),
+        };
+        let (login, shown) = (login(&url)?, url.to_string());
+        let endpoint = Endpoint { host: url.host, port: url.port.unwrap_or(DEFAULT_PORT) };
         Ok(Self { endpoint, login, allow_eviction, shown })
     }
 }
 
-fn eviction(url: &Url) -> Result<bool, String> {
-    let mut allowed = false;
-    for (key, value) in url.query_pairs() {
-        allowed = match (&*key, &*value) {
-            ("allow_eviction", "true") => true,
-            ("allow_eviction", "false") => false,
-            ("allow_eviction", _) => return Err("has an allow_eviction that is not true or false".into()),
-            (other, _) => return Err(format!("has an unknown parameter {other:?}")),
-        };
+fn login(url: &BrokerUrl) -> Result<RedisConnectionInfo> {
+    let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+    if let Some(database) = &url.path {
+        let digits = database.bytes().all(|byte| byte.is_ascii_digit());
+        let number = database.parse::<u16>().ok().filter(|_| digits);
+        info =
+            info.set_db(number.ok_or_else(|| url.refused("the database is not a number to 65535"))?.into());
     }
-    Ok(allowed)
+    if let Some(login) = &url.login {
+        info = info.set_password(&login.password);
+        if !login.user.is_empty() {
+            info = info.set_username(&login.user);
+        }
+    }
+    Ok(info)
 }
 
 impl fmt::Display for Address {
@@ -102,7 +99,7 @@ mod tests {
         assert!(!Address::parse("redis://127.0.0.1:6379").unwrap().allow_eviction);
         let address = Address::parse("redis://user:pass%20word@host/3?allow_eviction=true").unwrap();
         assert!(address.allow_eviction);
-        assert_eq!(address.to_string(), "redis://user:***@host/3?allow_eviction=true");
+        assert_eq!(address.to_string(), "redis://user:***@host/3?allow_eviction=***");
         assert_eq!(address.endpoint.to_string(), "host:6379");
         assert_eq!(address.login.password(), Some("pass word"));
         assert_eq!((address.login.username(), address.login.db()), (Some("user"), 3));
@@ -119,12 +116,19 @@ mod tests {
             "redis://:hunter2@host/x",
             "redis://:hunter2@host?allow_eviction=maybe",
             "redis://:hunter2@host?retries=3",
+            "redis://:hunter2@host?allow_eviction=true&allow_eviction=true",
+            "redis://:hunter2@host:0",
+            "redis://:hunter2@host/3/",
+            "redis://:hunter2@host/+3",
+            "redis://:hunter2@host/65536",
+            "redis://:hunter2@host#x",
+            "redis://hunter2@host",
             "http://:hunter2@host",
             "host",
         ] {
             let error = Address::parse(url).unwrap_err();
             assert!(matches!(error, Error::Invalid { .. }), "{url}: {error}");
-            assert!(error.to_string().contains("redis://[user]"), "{error}");
+            assert!(error.to_string().contains(FORM), "{error}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }

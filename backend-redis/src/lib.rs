@@ -16,7 +16,7 @@
 //! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
 //!
 //! # The URL
-//! `redis://[user][:password]@host[:port][/database][?allow_eviction=true]`. With `allow_eviction=true` a server that may
+//! `redis://[[user]:password@]host[:port][/database][?allow_eviction=true]`. With `allow_eviction=true` a server that may
 //! evict keys is accepted: it can lose messages. TLS is not built in: `rediss://` is
 //! [`Unsupported`](polyqueue::Error::Unsupported).
 //!

@@ -107,7 +107,7 @@
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
 //! | waits between attempts, and what a handler can say | `retry.rs` |
-//! | errors | `error.rs`, `invalid.rs` |
+//! | errors, and what they show of a URL | `error.rs`, `invalid.rs`, `redacted.rs` |
 //! | *for who writes a backend* | `backend/` |
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
@@ -143,6 +143,7 @@ mod payload;
 mod priority;
 mod provider;
 mod queue;
+mod redacted;
 mod requester;
 mod retry;
 mod spec;
@@ -172,9 +173,9 @@ pub use payload::Payload;
 pub use priority::Priority;
 pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,
-    redacted,
 };
 pub use queue::{Consumer, Published, Queue};
+pub use redacted::redacted;
 pub use requester::{REMOTE_ERROR_KIND, Requester};
 pub use retry::{Backoff, Failure, RetryPolicy};
 pub use spec::{Bound, Overflow, QueueSpec, Retention};

@@ -1,5 +1,6 @@
 //! Which backend: chosen by URL or by the environment, from a list that the application gives.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
-use crate::{DedupStore, Error, Queue, Result};
+use crate::{DedupStore, Error, Queue, Result, redacted};
 
-/// Names the provider: `memory` (the default), `redis`, `rabbitmq`, or a third party's.
+/// Names the provider: `memory` (where nothing is said), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";
 /// Names the namespace: `polyqueue` unless set.
 pub const NAMESPACE_VAR: &str = "POLYQUEUE_NAMESPACE";
 
+const DEFAULT_PROVIDER: &str = "memory";
 const DEFAULT_NAMESPACE: &str = "polyqueue";
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -157,35 +159,6 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
-/// A URL fit for errors and logs: without its password, also when the URL is malformed.
-pub fn redacted(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
-    let shown = match rest.rsplit_once('@') {
-        None => rest.to_owned(),
-        Some((user, host)) => match user.split_once(':') {
-            Some((name, _)) => format!("{name}:***@{host}"),
-            None => format!("{user}@{host}"),
-        },
-    };
-    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
-    match query {
-        Some(query) => format!("{scheme}{shown}?{}", redacted_query(query)),
-        None => scheme + &shown,
-    }
-}
-
-fn redacted_query(query: &str) -> String {
-    let hide = |pair: &str| match pair.split_once('=') {
-        Some((key, _)) if key.contains("pass") || key.contains("secret") || key.contains("token") => {
-            format!("{key}=***")
-        }
-        _ if pair.contains('@') => "***".into(),
-        _ => pair.into(),
-    };
-    query.split('&').map(hide).collect::<Vec<String>>().join("&")
-}
-
 /// Connects to the broker at `options.url`, by the provider whose scheme it has.
 ///
 /// # Errors
@@ -206,34 +179,50 @@ pub async fn connect(providers: &[Provider], options: ConnectOptions) -> Result<
 
 /// Connects to what the environment says.
 ///
-/// `MESSAGE_QUEUE_PROVIDER` (default `memory`) chooses among `providers`, whose URL stands in `MEMORY_URL`, `REDIS_URL`,
-/// `RABBITMQ_URL`, or in the variable that a third party's provider names; `POLYQUEUE_NAMESPACE` (default
-/// `polyqueue`) keeps applications apart.
+/// `MESSAGE_QUEUE_PROVIDER` chooses among `providers`, whose URL stands in `MEMORY_URL`, `REDIS_URL`, `RABBITMQ_URL`, or in the
+/// variable that a third party's provider names; `POLYQUEUE_NAMESPACE` (default `polyqueue`) keeps applications apart. Without
+/// `MESSAGE_QUEUE_PROVIDER` it is `memory`, and a warning says so. An empty variable is one that is not set.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a provider that is not among `providers`; else as [`Provider::connect`].
+/// [`Error::Invalid`] for a provider that is not among `providers`, and for a variable that is not UTF-8; else as
+/// [`Provider::connect`].
 pub async fn connect_from_env(providers: &[Provider]) -> Result<Arc<dyn Queue>> {
-    let (provider, options) = from_env(providers, |name| std::env::var(name).ok())?;
+    let (provider, options) = from_env(providers, |name| std::env::var_os(name))?;
+    if std::env::var_os(PROVIDER_VAR).is_none_or(|name| name.is_empty()) {
+        tracing::warn!(
+            "{PROVIDER_VAR} is not set: messages are in this process's memory only and end with it; set it to memory if \
+             that is meant"
+        );
+    }
     provider.connect(options).await
 }
 
-/// What [`connect_from_env`] would connect to, with the variables as an argument.
+/// What [`connect_from_env`] would connect to, with the variables as an argument; it warns of nothing.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a provider that is not among `providers`.
+/// [`Error::Invalid`] for a provider that is not among `providers`, and for a variable that is not UTF-8.
 pub fn from_env(
     providers: &[Provider],
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(Provider, ConnectOptions)> {
-    let set = |name| variable(name).filter(|value| !value.is_empty());
-    let name = set(PROVIDER_VAR).unwrap_or_else(|| "memory".into());
+    let read = |name: &'static str| read(name, variable(name));
+    let given = read(PROVIDER_VAR)?;
+    let name = given.as_deref().unwrap_or(DEFAULT_PROVIDER);
     let Some(provider) = providers.iter().find(|p| p.name == name) else {
         let known: Vec<&str> = providers.iter().map(Provider::name).collect();
-        return Err(Error::invalid(PROVIDER_VAR, format!("{name:?} given, linked in: {}", known.join(", "))));
+        let given = given.map_or_else(|| "nothing".into(), |name| format!("{name:?}"));
+        return Err(Error::invalid(PROVIDER_VAR, format!("{given} given, linked in: {}", known.join(", "))));
     };
-    let url = set(provider.url_var).unwrap_or_else(|| provider.default_url.into());
-    let namespace = set(NAMESPACE_VAR).unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+    let url = read(provider.url_var)?.unwrap_or_else(|| provider.default_url.into());
+    let namespace = read(NAMESPACE_VAR)?.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
     Ok((*provider, ConnectOptions::new(url).namespace(namespace)))
+}
+
+/// The value may be a URL with a password, and is not shown.
+fn read(name: &'static str, value: Option<OsString>) -> Result<Option<String>> {
+    let not_unicode = |_| Error::invalid(name, "the value is not UTF-8, allowed is nothing else");
+    let value = value.map(OsString::into_string).transpose().map_err(not_unicode)?;
+    Ok(value.filter(|value| !value.is_empty()))
 }
 
 #[cfg(test)]
@@ -242,15 +231,6 @@ mod tests {
 
     #[test]
     fn no_password_is_shown() {
-        for (url, shown) in [
-            ("redis://:hunter2@host:6379/1", "redis://:***@host:6379/1"),
-            ("amqp://user:p@ss/w:rd@host/%2f", "amqp://user:***@host/%2f"),
-            ("redis://host", "redis://host"),
-            ("user:hunter2@host", "user:***@host"),
-            ("redis://host?password=hunter2&db=1", "redis://host?password=***&db=1"),
-        ] {
-            assert_eq!(redacted(url), shown);
-        }
         let options = ConnectOptions::new("redis://:hunter2@host");
         assert!(!format!("{options:?}").contains("hunter2"));
     }
@@ -271,9 +251,26 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_not_set() {
-        let (provider, options) = from_env(&[fake("memory")], |_| Some(String::new())).unwrap();
+        let (provider, options) = from_env(&[fake("memory")], |_| Some(OsString::new())).unwrap();
         assert_eq!((provider.name(), options.url.as_str()), ("memory", "fake://default"));
         assert_eq!(options.namespace, "polyqueue");
+    }
+
+    #[test]
+    fn without_a_default_nothing_is_said_to_be_given() {
+        let error = from_env(&[fake("redis")], |_| None).unwrap_err().to_string();
+        assert!(error.contains("nothing given, linked in: redis"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_refused_by_its_name() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for broken in [PROVIDER_VAR, "FAKE_URL", NAMESPACE_VAR] {
+            let set = |name: &str| (name == broken).then(|| OsString::from_vec(b"hunter2\xff".into()));
+            let error = from_env(&[fake("memory")], set).unwrap_err().to_string();
+            assert!(error.contains(broken) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -16,8 +16,8 @@ use values::{backoff, duration};
 
 /// One message queue for memory, Redis and RabbitMQ.
 ///
-/// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; default memory) chooses the broker, MEMORY_URL, REDIS_URL or
-/// RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
+/// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; memory and a warning when it is not set) chooses the broker, MEMORY_URL,
+/// REDIS_URL or RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
 /// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there.
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]

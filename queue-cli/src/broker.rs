@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use polyqueue::{
-    ConnectOptions, NAMESPACE_VAR, Provider, Queue, QueueName, QueueSpec, connect, from_env, redacted,
+    ConnectOptions, Error, NAMESPACE_VAR, Provider, Queue, QueueName, QueueSpec, connect, from_env, redacted,
 };
 
 use crate::exit::Result;
@@ -15,7 +15,7 @@ const PROVIDERS: [Provider; 3] =
 pub(crate) fn address(url: Option<&str>) -> String {
     match url {
         Some(url) => redacted(url),
-        None => from_env(&PROVIDERS, |name| std::env::var(name).ok())
+        None => from_env(&PROVIDERS, |name| std::env::var_os(name))
             .map_or_else(|_| "none chosen".into(), |(_, options)| redacted(&options.url)),
     }
 }
@@ -23,20 +23,38 @@ pub(crate) fn address(url: Option<&str>) -> String {
 /// Connects to `--url`, or to what the environment says.
 pub(crate) async fn open(url: Option<&str>) -> Result<Arc<dyn Queue>> {
     let queue = match url {
-        Some(url) => connect(&PROVIDERS, options(url)).await?,
+        Some(url) => connect(&PROVIDERS, options(url)?).await?,
         None => polyqueue::connect_from_env(&PROVIDERS).await?,
     };
+    Ok(noted(queue))
+}
+
+/// The same for who is content with memory.
+pub(crate) async fn open_any(url: Option<&str>) -> Result<Arc<dyn Queue>> {
+    if url.is_some() {
+        return open(url).await;
+    }
+    let (provider, options) = from_env(&PROVIDERS, |name| std::env::var_os(name))?;
+    Ok(noted(provider.connect(options).await?))
+}
+
+fn noted(queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
     if !queue.info().shared {
         eprintln!("note: the memory provider lives in this process; nothing outlives it");
     }
-    Ok(queue)
+    queue
 }
 
-fn options(url: &str) -> ConnectOptions {
+fn options(url: &str) -> Result<ConnectOptions> {
     let options = ConnectOptions::new(url);
-    match std::env::var(NAMESPACE_VAR) {
-        Ok(namespace) if !namespace.is_empty() => options.namespace(namespace),
-        _ => options,
+    match std::env::var_os(NAMESPACE_VAR).filter(|namespace| !namespace.is_empty()) {
+        None => Ok(options),
+        Some(namespace) => match namespace.into_string() {
+            Ok(namespace) => Ok(options.namespace(namespace)),
+            Err(given) => {
+                Err(Error::invalid(NAMESPACE_VAR, format!("{given:?} given, which is not UTF-8")).into())
+            }
+        },
     }
 }
 

@@ -20,22 +20,31 @@ mod work;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
-use exit::Result;
+use exit::{Exit, Result};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
-    match run(&cli).await {
+    match logged(&cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(&broker::address(cli.url.as_deref())),
     }
 }
 
+async fn logged(cli: &Cli) -> Result<()> {
+    log_to_stderr()?;
+    run(cli).await
+}
+
 async fn run(cli: &Cli) -> Result<()> {
-    let queue = broker::open(cli.url.as_deref()).await?;
+    let url = cli.url.as_deref();
+    let queue = match &cli.command {
+        Command::Demo => broker::open_any(url).await?,
+        _ => broker::open(url).await?,
+    };
     let done = match &cli.command {
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
@@ -53,9 +62,18 @@ async fn run(cli: &Cli) -> Result<()> {
     done.and(closed.map_err(Into::into))
 }
 
-/// Errors, or what RUST_LOG asks for. The AMQP client calls every question whether an object exists an error.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,lapin=off"));
+/// Errors and the warning that no broker is chosen, or what RUST_LOG asks for. The AMQP client calls every question whether an
+/// object exists an error.
+fn log_to_stderr() -> Result<()> {
+    let default = "error,polyqueue::provider=warn,lapin=off";
+    let directives = match std::env::var_os("RUST_LOG").filter(|given| !given.is_empty()) {
+        None => default.to_owned(),
+        Some(given) => given
+            .into_string()
+            .map_err(|given| Exit::Usage(format!("invalid RUST_LOG: {given:?} given, which is not UTF-8")))?,
+    };
+    let filter = EnvFilter::try_new(&directives)
+        .map_err(|error| Exit::Usage(format!("invalid RUST_LOG: {directives:?} given: {error}")))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
 }

@@ -214,3 +214,23 @@ fn watch_errors(connection: &Connection) -> watch::Receiver<u64> {
     });
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_address_of_ipv6_is_dialled() {
+        let Ok(listener) = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).await else { return };
+        let url = format!("amqp://[::1]:{}", listener.local_addr().unwrap().port());
+        let by = Instant::now() + Duration::from_secs(10);
+        let dialled = tokio::spawn(dial(Address::parse(&url).unwrap().uri, 0, "test", by));
+        let (mut stream, _) = timeout_at(by, listener.accept()).await.unwrap().unwrap();
+        let mut greeting = [0; 4];
+        timeout_at(by, stream.read_exact(&mut greeting)).await.unwrap().unwrap();
+        assert_eq!(&greeting, b"AMQP");
+        dialled.abort();
+    }
+}

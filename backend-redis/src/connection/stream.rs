@@ -99,6 +99,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_address_of_ipv6_is_dialled() {
+        let Ok(listener) = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)) else { return };
+        let port = listener.local_addr().unwrap().port();
+        let stream = connect(&format!("redis://[::1]:{port}")).await.unwrap();
+        assert_eq!(stream.0.peer_addr().unwrap().to_string(), format!("[::1]:{port}"));
+    }
+
+    #[tokio::test]
     async fn who_is_not_there_is_named_without_secrets() {
         let (listener, port) = listener();
         drop(listener);

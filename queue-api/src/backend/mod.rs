@@ -2,6 +2,7 @@
 //!
 //! | for | type |
 //! |---|---|
+//! | where the broker is, with nothing ignored | [`BrokerUrl`], [`Login`] |
 //! | a call that ends in time | [`Deadline`], [`later`] |
 //! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
@@ -25,6 +26,7 @@ mod pending_receives;
 mod receipt_times;
 mod receives;
 mod reply_buffer;
+mod url;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
 pub use batcher::{BatchCall, Batcher};
@@ -36,6 +38,7 @@ pub use lifecycle::{CloseReason, Entered, Lifecycle};
 pub use pending_receives::{PendingReceives, Receive};
 pub use receipt_times::ReceiptTimes;
 pub use reply_buffer::ReplyBuffer;
+pub use url::{BrokerUrl, Login};
 
 pub use crate::counters::{Meter, QueueMeter};
 pub use crate::parts::cut_error;

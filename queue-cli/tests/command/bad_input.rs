@@ -21,6 +21,41 @@ fn the_demo_needs_nothing_and_tells_the_whole_story() {
     assert!(ran.err.contains("nothing outlives it"), "{}", ran.err);
 }
 
+#[test]
+fn memory_that_nobody_chose_is_warned_of_but_for_the_demo() {
+    let ran = On::nothing_chosen().run(&["stats"]);
+    assert_eq!(ran.err.matches("MESSAGE_QUEUE_PROVIDER").count(), 1, "{ran:?}");
+    for ran in [On::memory().run(&["stats"]), On::nothing_chosen().run(&["demo"])] {
+        assert!(!ran.err.contains("MESSAGE_QUEUE_PROVIDER"), "{ran:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused_by_its_name() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let broken = std::ffi::OsStr::from_bytes(b"a\xff");
+    for (variable, args) in [
+        ("MESSAGE_QUEUE_PROVIDER", &["stats"][..]),
+        ("MEMORY_URL", &["stats"]),
+        ("POLYQUEUE_NAMESPACE", &["stats"]),
+        ("POLYQUEUE_NAMESPACE", &["--url", "memory://x", "stats"]),
+        ("RUST_LOG", &["stats"]),
+    ] {
+        let output = On::memory().command(args).env(variable, broken).output().expect("the command runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(variable) && said.contains("UTF-8"), "{said}");
+    }
+}
+
+#[test]
+fn a_filter_of_the_log_that_makes_no_sense_is_refused() {
+    let ran = On::memory().with("RUST_LOG", "polyqueue=loud").run(&["stats"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("RUST_LOG") && ran.err.contains("loud"), "{}", ran.err);
+}
+
 fn the_demo_is_the_same_story(on: &On) {
     let out = on.ok(&["demo"]);
     assert!(out.contains("attempt 3") && out.contains("redriven    1 of 1"), "{out}");

@@ -40,6 +40,11 @@ impl On {
         Self { envs: vec![("MESSAGE_QUEUE_PROVIDER", "memory".into())] }
     }
 
+    /// With no word about the broker.
+    pub(crate) fn nothing_chosen() -> Self {
+        Self { envs: Vec::new() }
+    }
+
     pub(crate) fn redis(scenario: &str) -> Self {
         Self::broker("redis", "REDIS_URL", redis_url(), scenario)
     }
@@ -79,6 +84,7 @@ impl On {
         {
             command.env_remove(variable);
         }
+        command.env_remove("RUST_LOG");
         command.envs(self.envs.iter().map(|(name, value)| (name, value)));
         command
     }

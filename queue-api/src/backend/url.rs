@@ -1,0 +1,270 @@
+//! A broker's URL, taken apart strictly: nothing that is given is ignored, and no error shows a secret.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use crate::{Error, Result, redacted};
+
+/// `scheme://[user:password@]host[:port][/path][?key=value…]`, taken apart and percent-decoded once.
+#[derive(Clone)]
+pub struct BrokerUrl {
+    /// The scheme, in lower case.
+    pub scheme: String,
+    /// Whose login it is; the user may be empty, the password is not.
+    pub login: Option<Login>,
+    /// A name or an address; an IPv6 address is without its brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: Option<u16>,
+    /// The one segment of the path, if it is not empty.
+    pub path: Option<String>,
+    parameters: Vec<(&'static str, String)>,
+    shown: String,
+    allowed: &'static str,
+}
+
+/// A user with a password.
+#[derive(Clone)]
+pub struct Login {
+    /// The user, or nothing.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl BrokerUrl {
+    /// Takes `text` apart. `allowed` says in errors what a URL looks like, `known` names the parameters that it may have.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is malformed, for a user without a password, a port of 0 or above 65535, a path of more than a
+    /// segment, a fragment, and parameters that are unknown, repeated or without a value.
+    pub fn parse(text: &str, allowed: &'static str, known: &[&'static str]) -> Result<Self> {
+        let shown = redacted(text);
+        let fail = |fault: String| Error::invalid("URL", format!("{shown:?}: {fault}; allowed is {allowed}"));
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("the scheme is missing".into()))?;
+        if rest.contains('#') {
+            return Err(fail("nothing may follow a #, which is written %23 in a password".into()));
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if [path, query].iter().any(|part| part.contains('@')) {
+            return Err(fail("an @ stands after a / or ?; in a password write %40, %2F and %3F".into()));
+        }
+        let (login, place) = match authority.rsplit_once('@') {
+            None => (None, authority),
+            Some((login, place)) => (Some(read_login(login).map_err(fail)?), place),
+        };
+        let (host, port) = read_place(place).map_err(fail)?;
+        let path = read_path(path).map_err(fail)?;
+        let parameters = read_parameters(query, known).map_err(fail)?;
+        let scheme = scheme.to_ascii_lowercase();
+        Ok(Self { scheme, login, host, port, path, parameters, shown, allowed })
+    }
+
+    /// The value of a parameter, where it is given.
+    pub fn parameter(&self, key: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The error that says what is wrong with this URL, and what is allowed.
+    pub fn refused(&self, fault: &str) -> Error {
+        Error::invalid("URL", format!("{:?}: {fault}; allowed is {}", self.shown, self.allowed))
+    }
+}
+
+/// Without secrets.
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// Without secrets.
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown)
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+type Read<T> = std::result::Result<T, String>;
+
+fn read_login(text: &str) -> Read<Login> {
+    let Some((user, password)) = text.split_once(':').filter(|(_, password)| !password.is_empty()) else {
+        return Err("a user stands without a password".into());
+    };
+    if text.contains('@') {
+        return Err("an @ in the password is written %40".into());
+    }
+    Ok(Login { user: decoded(user)?, password: decoded(password)? })
+}
+
+fn read_place(text: &str) -> Read<(String, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = port.map(read_port).transpose()?;
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
+        return Ok((address.ok_or("between brackets stands no IPv6 address")?.to_string(), port));
+    }
+    if host.is_empty() {
+        return Err("the host is missing".into());
+    }
+    match host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+        true => Ok((host.to_owned(), port)),
+        false => {
+            Err("the host is not letters, digits, '.', '-' and '_', nor an IPv6 address in brackets".into())
+        }
+    }
+}
+
+fn read_port(text: &str) -> Read<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|&port: &u16| digits && port > 0);
+    port.ok_or_else(|| "the port is not a number from 1 to 65535".into())
+}
+
+fn read_path(text: &str) -> Read<Option<String>> {
+    match text {
+        "" => Ok(None),
+        _ if text.contains('/') => Err("the path has more than one segment; a / in it is written %2F".into()),
+        _ => decoded(text).map(Some),
+    }
+}
+
+fn read_parameters(query: &str, known: &[&'static str]) -> Read<Vec<(&'static str, String)>> {
+    let mut read = Vec::<(&'static str, String)>::new();
+    for pair in query.split('&').filter(|_| !query.is_empty()) {
+        let (given, value) = pair.split_once('=').ok_or("a parameter has no value")?;
+        let Some(&key) = known.iter().find(|key| **key == given) else {
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            return Err(format!("the parameter {:?} is not known, known is {known}", shown_key(given)));
+        };
+        if read.iter().any(|(earlier, _)| *earlier == key) {
+            return Err(format!("the parameter {key:?} is given twice"));
+        }
+        read.push((key, decoded(value)?));
+    }
+    Ok(read)
+}
+
+fn shown_key(given: &str) -> &str {
+    let plain = given.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if plain { given } else { "***" }
+}
+
+/// Once: what is decoded may look encoded again.
+fn decoded(text: &str) -> Read<String> {
+    if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("a space or control character is not percent-encoded".into());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let hex = part.get(..2).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.ok_or("two hexadecimal digits do not follow a %, which is itself written %25")?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).map_err(|_| "percent-encoded bytes are not UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FORM: &str = "redis://[user][:password]@host";
+
+    fn parse(text: &str) -> Result<BrokerUrl> {
+        BrokerUrl::parse(text, FORM, &["depth"])
+    }
+
+    #[test]
+    fn every_part_is_found_and_decoded_once() {
+        let url = parse("REDIS://us%20er:p%2540ss:w@host-1.b_c:1/a%2fb?depth=3%25").unwrap();
+        let login = url.login.as_ref().unwrap();
+        assert_eq!(
+            (url.scheme.as_str(), login.user.as_str(), login.password.as_str()),
+            ("redis", "us er", "p%40ss:w")
+        );
+        assert_eq!((url.host.as_str(), url.port, url.path.as_deref()), ("host-1.b_c", Some(1), Some("a/b")));
+        assert_eq!((url.parameter("depth"), url.parameter("height")), (Some("3%"), None));
+        assert!(!format!("{url} {url:?} {login:?}").contains("p%"));
+    }
+
+    #[test]
+    fn an_address_of_ipv6_has_brackets_in_the_url_only() {
+        for (text, port) in [("x://[::1]", None), ("x://[::1]:6379/", Some(6379))] {
+            let url = parse(text).unwrap();
+            assert_eq!((url.host.as_str(), url.port, url.path), ("::1", port, None));
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_by_its_name() {
+        for (text, says) in [
+            ("host", "scheme"),
+            ("x://", "host is missing"),
+            ("x://:1", "host is missing"),
+            ("x://u:hunter2@", "host is missing"),
+            ("x://user@host", "without a password"),
+            ("x://user:@host", "without a password"),
+            ("x://@host", "without a password"),
+            ("x://u:hunt@er2@host", "%40"),
+            ("x://u:a/hunter2@host", "%2F"),
+            ("x://u:a?hunter2&b@host", "%3F"),
+            ("x://u:a#hunter2@host", "%23"),
+            ("x://u:%zzhunter2@host", "%25"),
+            ("x://u:%ffhunter2@host", "UTF-8"),
+            ("x://u:hunter2 @host", "space"),
+            ("x://host:0", "1 to 65535"),
+            ("x://host:65536", "1 to 65535"),
+            ("x://host:", "1 to 65535"),
+            ("x://host:+1", "1 to 65535"),
+            ("x://user:hunter2", "1 to 65535"),
+            ("x://::1", "host is not"),
+            ("x://[::1", "IPv6"),
+            ("x://[nonsense]:1", "IPv6"),
+            ("x://a b", "host is not"),
+            ("x://host/a/b", "more than one segment"),
+            ("x://host/a/", "more than one segment"),
+            ("x://host#", "#"),
+            ("x://host?password=hunter2", "\"password\" is not known, known is depth"),
+            ("x://host?depth=1&depth=1", "\"depth\" is given twice"),
+            ("x://host?depth", "has no value"),
+            ("x://host?&depth=1", "has no value"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains(FORM), "{text}: {error}");
+            assert!(!error.contains("hunter2"), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_wrong_no_secret_is_in_the_answer(
+            before in "(x://|redis://a:b@c/)?[ @:/?#&=%a-c\\[\\].é＠☃\\PC]{0,9}",
+            sign in "(:|\\?depth=|&password=)", odd in "[@/?#: %é]{0,3}", after in "[@/?#&=: %a-c\\PC]{0,9}",
+        ) {
+            let end = if sign == ":" { "@" } else { "" };
+            let answer = parse(&format!("{before}{sign}s3cr3t{odd}{end}{after}"));
+            let shown = match &answer {
+                Ok(url) => format!("{url} {url:?} {}", url.refused("?")),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            // Without a ? there is no parameter.
+            let is_meant = sign != "&password=" || before.contains('?');
+            prop_assert!(!is_meant || !shown.contains("s3cr3t"), "{shown}");
+        }
+    }
+}
