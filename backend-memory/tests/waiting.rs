@@ -257,6 +257,19 @@ async fn a_client_whose_clock_is_off_shifts_only_its_own_stamp() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_is_turned_into_a_delay_at_the_publish_by_the_broker_s_clock() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let queue = declared().await;
+    let consumer = subscribed(&*queue).await;
+    let message = Message::new("x").not_before(chrono::Utc::now() + chrono::TimeDelta::hours(3));
+    tokio::time::advance(2 * HOUR).await;
+    put(&*queue, message).await;
+    let begun = Instant::now();
+    assert_eq!(consumer.receive(1, 2 * HOUR).await.unwrap().len(), 1);
+    assert!(begun.elapsed().abs_diff(HOUR) < 5 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn polling_works_without_a_waker_that_knows_anything() {
     let queue = declared().await;
     let consumer = subscribed(&*queue).await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use chrono::Utc;
 use parking_lot::Mutex;
 use polyqueue::{
     Certainty, DeadId, DeadLetter, Delivery, Destination, Extended, Message, MessageId, Pattern, Published,
@@ -231,7 +232,7 @@ impl From<&Message> for Sent {
     fn from(message: &Message) -> Self {
         Self {
             id: message.id().clone(),
-            delay: message.delay(),
+            delay: message.delay_from(Utc::now()),
             envelope: Arc::new(Envelope::of(message)),
             fresh: message.retries() == 0 && message.last_error().is_none(),
         }

@@ -45,6 +45,7 @@ pub struct Message {
 #[derive(Clone, Default, PartialEq)]
 struct Rare {
     schema_version: Option<Cow<'static, str>>,
+    not_before: Option<DateTime<Utc>>,
     max_attempts: Option<NonZeroU32>,
     retries: u32,
     last_error: Option<String>,
@@ -57,6 +58,7 @@ struct Rare {
 
 static NO_RARE: Rare = Rare {
     schema_version: None,
+    not_before: None,
     max_attempts: None,
     retries: 0,
     last_error: None,
@@ -150,11 +152,12 @@ impl Message {
         self
     }
 
-    /// The same message, not handed out before `at`. Turned into a delay now, by this machine's clock; the past is now.
+    /// The same message, not handed out before `at`. Turned into a delay when it is published, by the clock of the handle; the
+    /// past is now. With a delay, too, the later counts.
     #[must_use]
-    pub fn not_before(self, at: DateTime<Utc>) -> Self {
-        let delay = (at - Utc::now()).to_std().unwrap_or_default();
-        self.with_delay(delay)
+    pub fn not_before(mut self, at: DateTime<Utc>) -> Self {
+        self.rare_mut().not_before = Some(at);
+        self
     }
 
     /// The same message with a maximum of attempts that wins over the subscription's.
@@ -239,9 +242,23 @@ impl Message {
         self.published_at
     }
 
-    /// How long after its publication it becomes ready. Zero on a message that was received.
+    /// How long after its publication it becomes ready, as it was said. Zero on a message that was received.
     pub fn delay(&self) -> Duration {
         self.delay
+    }
+
+    /// How long it is until it becomes ready, [`Message::not_before`] included, when it is published `now`.
+    pub fn delay_from(&self, now: DateTime<Utc>) -> Duration {
+        let until = self.rare().not_before.and_then(|at| (at - now).to_std().ok());
+        self.delay.max(until.unwrap_or_default())
+    }
+
+    /// Turns the time when it becomes ready into a delay; whether it had one.
+    pub(crate) fn begin_delay(&mut self, now: DateTime<Utc>) -> bool {
+        self.delay = self.delay_from(now);
+        let had = self.rare.as_mut().and_then(|rare| rare.not_before.take()).is_some();
+        self.rare.take_if(|rare| had && **rare == NO_RARE);
+        had
     }
 
     /// The message's own maximum of attempts.
@@ -305,6 +322,7 @@ impl Message {
             priority: self.priority,
             published_at: self.published_at,
             delay: self.delay,
+            not_before: rare.not_before,
             max_attempts: rare.max_attempts,
             retries: rare.retries,
             last_error: rare.last_error,
@@ -329,6 +347,7 @@ impl From<Parts> for Message {
     fn from(parts: Parts) -> Self {
         let rare = Rare {
             schema_version: parts.schema_version,
+            not_before: parts.not_before,
             max_attempts: parts.max_attempts,
             retries: parts.retries,
             last_error: parts.last_error.map(crate::cut_error),
@@ -359,6 +378,9 @@ impl fmt::Debug for Message {
         if !self.delay.is_zero() {
             shown.field("delay", &self.delay);
         }
+        if let Some(at) = self.rare().not_before {
+            shown.field("not_before", &at);
+        }
         if self.rare.is_some() {
             shown.field("retries", &self.retries()).field("headers", &self.headers().len());
         }
@@ -376,6 +398,7 @@ mod tests {
             .with_kind("mail")
             .with_priority(Priority::new(9).unwrap())
             .with_delay(Duration::from_secs(3))
+            .not_before(Utc::now())
             .with_max_attempts(NonZeroU32::MIN)
             .with_correlation_id("c")
             .with_ttl(Duration::from_secs(4))
@@ -386,12 +409,6 @@ mod tests {
         let plain = Message::new("body");
         assert_eq!(Message::from(plain.clone().into_parts()), plain);
         assert_eq!(Parts::new(plain.id().clone(), "body"), plain.into_parts());
-    }
-
-    #[test]
-    fn a_time_in_the_past_is_no_delay() {
-        let past = Message::new("").not_before(Utc::now() - chrono::TimeDelta::hours(1));
-        assert_eq!(past.delay(), Duration::ZERO);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Parts {
     pub published_at: Option<DateTime<Utc>>,
     /// See [`Message::delay`](crate::Message::delay).
     pub delay: Duration,
+    /// See [`Message::not_before`](crate::Message::not_before). None on a message that was received.
+    pub not_before: Option<DateTime<Utc>>,
     /// See [`Message::max_attempts`](crate::Message::max_attempts).
     pub max_attempts: Option<NonZeroU32>,
     /// See [`Message::retries`](crate::Message::retries).
@@ -60,6 +62,7 @@ impl Parts {
             priority: Priority::DEFAULT,
             published_at: None,
             delay: Duration::ZERO,
+            not_before: None,
             max_attempts: None,
             retries: 0,
             last_error: None,

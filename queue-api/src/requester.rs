@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use chrono::Utc;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -180,7 +181,9 @@ impl Requester {
         let message = message.with_reply_to(self.address.clone()).with_correlation_id(id);
         let lifetime = timeout.max(Duration::from_millis(1));
         match message.ttl() {
-            None if lifetime > message.delay() && lifetime <= self.queue.info().limits.delay => {
+            None if lifetime > message.delay_from(Utc::now())
+                && lifetime <= self.queue.info().limits.delay =>
+            {
                 message.with_ttl(lifetime)
             }
             _ => message,

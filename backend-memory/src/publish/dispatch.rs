@@ -1,5 +1,6 @@
 //! Where a publish goes: to a queue, to the queues of a topic, or to an inbox.
 
+use polyqueue::backend::begin_delays;
 use polyqueue::{Bytes, Destination, Error, Message, MessageId, Published, QueueName, ReplyAddress, Result};
 
 use crate::broker::state::publish;
@@ -14,8 +15,9 @@ use crate::publish::pending::PendingPublish;
 pub(crate) async fn publish(
     handle: &Handle,
     to: &Destination,
-    batch: Vec<Message>,
+    mut batch: Vec<Message>,
 ) -> Result<Vec<Result<Published>>> {
+    begin_delays(&handle.limits, to, &mut batch, handle.wall())?;
     match to {
         Destination::Reply(address) => reply(handle, address, batch),
         _ => PendingPublish::new(handle, to, batch).await,

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use polyqueue::backend::begin_delays;
 use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -18,9 +19,10 @@ use crate::topology::state::Topology;
 pub(crate) async fn dispatch(
     publishing: &Arc<Publishing>,
     to: &Destination,
-    batch: Vec<Message>,
+    mut batch: Vec<Message>,
 ) -> Result<Vec<Result<Published>>> {
     let handle = &publishing.topology.handle;
+    begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
     match to {
         Destination::Queue(queue) => {

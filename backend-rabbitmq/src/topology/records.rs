@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use polyqueue::backend::stored_spec;
 use polyqueue::{Pattern, QueueName, QueueSpec, RoutingKey};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 /// One line of the stream.
@@ -18,7 +19,7 @@ pub(crate) enum Record {
         queue: String,
         address: Arc<str>,
         /// What it is declared to be; absent is nothing but its name.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "stored")]
         spec: Option<Arc<QueueSpec>>,
     },
     /// The queue at this address is bound by one more pattern.
@@ -27,6 +28,10 @@ pub(crate) enum Record {
     Unbind { queue: String, address: Arc<str>, pattern: Pattern },
     /// The queue at this address is gone.
     Delete { queue: String, address: Arc<str> },
+}
+
+fn stored<'de, D: Deserializer<'de>>(spec: D) -> Result<Option<Arc<QueueSpec>>, D::Error> {
+    stored_spec(spec).map(|spec| Some(Arc::new(spec)))
 }
 
 impl Record {
@@ -204,5 +209,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
         let plain = r#"{"op":"declare","queue":"é","address":"a"}"#;
         assert_eq!(serde_json::from_str::<Record>(plain).unwrap(), declare("é", "a"));
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_read_as_far_as_it_is_known() {
+        let later = r#"{"op":"declare","queue":"q","address":"1","since":3,
+            "spec":{"name":"q","bound":{"max_len":3,"overflow":"reject","unit":"bytes"},"colour":{"name":1}}}"#;
+        let mut known = KnownQueues::default();
+        known.take(0, later.as_bytes());
+        let spec = QueueSpec::new(QueueName::from_static("q")).bound(3, polyqueue::Overflow::Reject);
+        assert_eq!(*known.queues["q"].spec, spec);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polyqueue::backend::{BatchCall, Batcher, Deadline, no_dedup_keys, not_found_if_all};
+use polyqueue::backend::{BatchCall, Batcher, Deadline, begin_delays, no_dedup_keys, not_found_if_all};
 use polyqueue::{
     Destination, Error, Message, Overflow, Published, QueueName, ReplyAddress, Result, RoutingKey,
 };
@@ -18,11 +18,13 @@ use crate::topology::catalogue;
 pub(crate) async fn publish(
     publishers: &Publishers,
     to: &Destination,
-    batch: Vec<Message>,
+    mut batch: Vec<Message>,
 ) -> Result<Vec<Result<Published>>> {
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let handle = &publishers.handle;
+    begin_delays(&handle.info.limits, to, &mut batch, handle.wall_clock())?;
     let answers = match to {
         Destination::Queue(queue) => to_queue(publishers, queue, batch).await?,
         Destination::Topic(key) => to_topic(publishers, key, batch).await?,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use polyqueue::backend::Deadline;
+use polyqueue::backend::{Deadline, stored_spec};
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
 
 use crate::address::NAME;
@@ -126,7 +126,9 @@ impl Table {
 /// # Errors
 /// [`Error::Backend`] for what none of us has written.
 pub(crate) fn parse(name: &str, text: &str) -> Result<QueueSpec> {
-    serde_json::from_str(text).map_err(|error| {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = stored_spec(&mut json).and_then(|spec| json.end().map(|()| spec));
+    read.map_err(|error| {
         let what = format!("the catalogue says of queue {name:?} what cannot be read: {error}");
         Error::backend(NAME, Certainty::Definite, what)
     })

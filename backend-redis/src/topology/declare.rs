@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::connection::handle::Handle;
@@ -77,7 +78,8 @@ async fn change(
 fn written(handle: &Handle, known: &str, spec: &QueueSpec, bindings: &BTreeSet<Pattern>) -> Request {
     let mut request = catalogued(handle, &scripts::DECLARE, &spec.name);
     let version = if spec.bindings == *bindings { String::new() } else { uid() };
-    request.arg(known).arg(text(spec)).arg(rules(spec)).arg(version);
+    let entry = entry(known, spec);
+    request.arg(known).arg(entry.to_string()).arg(rules(entry)).arg(version);
     request
 }
 
@@ -91,18 +93,21 @@ fn catalogued(handle: &Handle, script: &'static Script, queue: &QueueName) -> Re
     request
 }
 
-/// What the catalogue says of it.
-fn text(spec: &QueueSpec) -> String {
-    serde_json::to_string(spec).expect("texts and numbers are JSON")
+/// What the catalogue shall say of it: what it said, with these bindings, so that what a later version added stays.
+fn entry(known: &str, spec: &QueueSpec) -> Value {
+    let ours = serde_json::to_value(spec).unwrap_or_default();
+    let Ok(Value::Object(mut entry)) = serde_json::from_str(known) else { return ours };
+    entry.remove("bindings");
+    entry.extend(ours.get("bindings").map(|bindings| ("bindings".to_owned(), bindings.clone())));
+    Value::Object(entry)
 }
 
 /// What the scripts need to know of a queue; nothing for one without options.
-fn rules(spec: &QueueSpec) -> String {
-    let mut rules = serde_json::to_value(spec).unwrap_or_default();
-    let Some(fields) = rules.as_object_mut() else { return String::new() };
+fn rules(mut entry: Value) -> String {
+    let Some(fields) = entry.as_object_mut() else { return String::new() };
     fields.remove("name");
     fields.remove("bindings");
-    if fields.is_empty() { String::new() } else { rules.to_string() }
+    if fields.is_empty() { String::new() } else { entry.to_string() }
 }
 
 #[cfg(test)]
@@ -114,14 +119,30 @@ mod tests {
     #[test]
     fn rules_are_what_is_not_plain() {
         let spec = QueueSpec::new(QueueName::from_static("q")).bind(Pattern::new("#").unwrap());
-        assert_eq!(rules(&spec), "");
+        assert_eq!(rules(entry("", &spec)), "");
         let spec = spec
             .bound(9, Overflow::DropOldest)
             .dead_max_age(Duration::from_secs(1))
             .dedup(Dedup::until_ack(Duration::from_millis(5)));
         assert_eq!(
-            rules(&spec),
+            rules(entry("", &spec)),
             r#"{"bound":{"max_len":9,"overflow":"drop_oldest"},"dead":{"max_age_ms":1000},"dedup":{"until":"ack","window_ms":5}}"#
+        );
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_passed_over_and_stays() {
+        let known = r#"{"name":"q","colour":1,"bound":{"max_len":9,"overflow":"reject","unit":"bytes"},"bindings":["a"]}"#;
+        let mut spec = catalogue::parse("q", known).unwrap();
+        let plain = QueueSpec::new(QueueName::from_static("q")).bound(9, Overflow::Reject);
+        assert_eq!(spec, plain.clone().bind(Pattern::new("a").unwrap()));
+        spec.bindings.insert(Pattern::new("b").unwrap());
+        let written: Value = serde_json::from_str(&known.replace("[\"a\"]", "[\"a\",\"b\"]")).unwrap();
+        assert_eq!(entry(known, &spec), written);
+        assert_eq!(entry(known, &plain).get("bindings"), None);
+        assert_eq!(
+            rules(entry(known, &spec)),
+            r#"{"bound":{"max_len":9,"overflow":"reject","unit":"bytes"},"colour":1}"#
         );
     }
 }

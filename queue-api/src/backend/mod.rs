@@ -8,8 +8,10 @@
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
+//! | messages that name the time when they become ready | [`begin_delays`] |
 //! | replies that wait for their reader | [`ReplyBuffer`] |
 //! | many clients that must not act in one instant | [`Jitter`] |
+//! | a catalogue that later versions write, too | [`stored_spec`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
 //! | counters, errors that are cut | [`Meter`], [`QueueMeter`], [`cut_error`] |
@@ -23,9 +25,11 @@ mod jitter;
 mod lease_table;
 mod lifecycle;
 mod pending_receives;
+mod ready;
 mod receipt_times;
 mod receives;
 mod reply_buffer;
+mod stored_spec;
 mod url;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
@@ -36,8 +40,10 @@ pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};
 pub use lifecycle::{CloseReason, Entered, Lifecycle};
 pub use pending_receives::{PendingReceives, Receive};
+pub use ready::begin_delays;
 pub use receipt_times::ReceiptTimes;
 pub use reply_buffer::ReplyBuffer;
+pub use stored_spec::stored_spec;
 pub use url::{BrokerUrl, Login};
 
 pub use crate::counters::{Meter, QueueMeter};
