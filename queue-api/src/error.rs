@@ -26,6 +26,9 @@ pub enum Certainty {
 
 /// Why a call failed. A lost lease is no error but an answer: see [`Settled`](crate::Settled).
 ///
+/// Its text says everything, down to the last cause, so that `source()` is none: a cause is a field of its variant, and is printed
+/// once by whatever prints errors.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// use polyqueue::{Certainty, Error, Message, Queue, QueueName};
@@ -45,14 +48,14 @@ pub enum Certainty {
 #[non_exhaustive]
 pub enum Error {
     /// The connection is lost, or the broker refused for now. Try again with backoff.
-    #[error("{provider} is unavailable: {source}")]
+    #[error("{provider} is unavailable: {}", Causes(.cause))]
     Unavailable {
         /// The backend.
         provider: &'static str,
         /// Whether the effect may have happened.
         certainty: Certainty,
         /// What the connection said; names the address, never a password.
-        source: Source,
+        cause: Source,
     },
     /// The call's deadline passed.
     #[error("{what} timed out after {after:?}")]
@@ -105,32 +108,32 @@ pub enum Error {
     #[error("the responder failed: {0}")]
     Remote(String),
     /// A payload cannot be read or written as the type it is said to be.
-    #[error("cannot decode or encode a payload of kind {kind:?}: {source}")]
+    #[error("cannot decode or encode a payload of kind {kind:?}: {}", Causes(.cause))]
     Codec {
         /// The message's kind.
         kind: String,
         /// What the codec said.
-        source: Source,
+        cause: Source,
     },
     /// [`Queue::close`](crate::Queue::close) was called on this handle.
     #[error("this queue handle is closed")]
     Closed,
     /// The broker said something that we do not understand.
-    #[error("{provider} answered with an error: {source}")]
+    #[error("{provider} answered with an error: {}", Causes(.cause))]
     Backend {
         /// The backend.
         provider: &'static str,
         /// Whether the effect may have happened.
         certainty: Certainty,
         /// What it said.
-        source: Source,
+        cause: Source,
     },
 }
 
 impl Error {
     /// An [`Error::Unavailable`].
-    pub fn unavailable(provider: &'static str, certainty: Certainty, source: impl Into<BoxError>) -> Self {
-        Self::Unavailable { provider, certainty, source: source.into().into() }
+    pub fn unavailable(provider: &'static str, certainty: Certainty, cause: impl Into<BoxError>) -> Self {
+        Self::Unavailable { provider, certainty, cause: cause.into().into() }
     }
 
     /// An [`Error::Timeout`].
@@ -178,13 +181,13 @@ impl Error {
     }
 
     /// An [`Error::Codec`].
-    pub fn codec(kind: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        Self::Codec { kind: kind.into(), source: source.into().into() }
+    pub fn codec(kind: impl Into<String>, cause: impl Into<BoxError>) -> Self {
+        Self::Codec { kind: kind.into(), cause: cause.into().into() }
     }
 
     /// An [`Error::Backend`].
-    pub fn backend(provider: &'static str, certainty: Certainty, source: impl Into<BoxError>) -> Self {
-        Self::Backend { provider, certainty, source: source.into().into() }
+    pub fn backend(provider: &'static str, certainty: Certainty, cause: impl Into<BoxError>) -> Self {
+        Self::Backend { provider, certainty, cause: cause.into().into() }
     }
 
     /// Whether the same call may succeed later without anybody changing anything.
@@ -237,6 +240,28 @@ impl std::fmt::Display for Missing<'_> {
     }
 }
 
+/// An error and its causes in one line, each said once.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let error_text = error.to_string();
+        if !text.contains(&error_text) {
+            text = format!("{text}: {error_text}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+struct Causes<'a>(&'a Source);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&with_causes(&**self.0))
+    }
+}
+
 struct At(Option<usize>);
 
 impl std::fmt::Display for At {
@@ -251,6 +276,31 @@ impl std::fmt::Display for At {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the handshake failed")]
+    struct Handshake(#[source] std::io::Error);
+
+    #[test]
+    fn each_cause_is_said_once_however_it_is_printed() {
+        let lost = || Handshake(std::io::Error::other("reset by peer"));
+        for error in [
+            Error::unavailable("redis", Certainty::Unknown, lost()),
+            Error::backend("redis", Certainty::Unknown, lost()),
+            Error::codec("mail", lost()),
+            Error::unavailable("redis", Certainty::Unknown, Error::codec("mail", lost())),
+        ] {
+            assert!(std::error::Error::source(&error).is_none());
+            let display = error.to_string();
+            let error = anyhow::Error::from(error).context("sending a mail");
+            let walked: Vec<String> = error.chain().map(ToString::to_string).collect();
+            for text in [display, format!("{error:#}"), format!("{error:?}"), walked.join(": ")] {
+                for cause in ["the handshake failed", "reset by peer"] {
+                    assert_eq!(text.matches(cause).count(), 1, "{text}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_invalid_item_is_named_by_its_position() {

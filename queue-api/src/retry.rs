@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::cut_error;
+use crate::error::with_causes;
 use crate::subscription::DEFAULT_MAX_ATTEMPTS;
 use crate::{BoxError, Error, Refusal, Result, Verdict};
 
@@ -77,18 +78,9 @@ impl<E: Into<BoxError>> From<E> for Failure {
     }
 }
 
-/// The error and its causes in one line, cut to 4 KiB.
+/// The error and its causes, cut to 4 KiB.
 fn text(error: BoxError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let error_text = error.to_string();
-        if !text.contains(&error_text) {
-            text = format!("{text}: {error_text}");
-        }
-        cause = error.source();
-    }
-    cut_error(text)
+    cut_error(with_causes(&*error))
 }
 
 /// How long to wait after the n-th failure: first · factor^(n−1), never above a maximum.

@@ -228,7 +228,7 @@ impl ConfirmTracker {
     /// Nobody knows whether the message was stored. The channel's end is one publisher's fault and everybody's loss.
     fn unknown(&self, error: &lapin::Error) -> Error {
         match fault(&self.address, Certainty::Unknown, error) {
-            Error::Backend { source, .. } => Error::unavailable(NAME, Certainty::Unknown, source.to_string()),
+            Error::Backend { cause, .. } => Error::unavailable(NAME, Certainty::Unknown, cause.to_string()),
             other => other,
         }
     }

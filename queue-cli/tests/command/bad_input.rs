@@ -109,6 +109,7 @@ fn a_broker_that_is_not_there_is_named_without_its_password() {
             ran.err
         );
         assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+        assert_eq!(ran.err.to_lowercase().matches("connection refused").count(), 1, "{}", ran.err);
     }
 }
 
