@@ -15,7 +15,10 @@ pub fn begin_delays(
     batch: &mut [Message],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let changed = batch.iter_mut().fold(false, |changed, message| message.begin_delay(now) || changed);
+    let mut changed = false;
+    for message in &mut *batch {
+        changed |= message.begin_delay(now);
+    }
     if changed { limits.check(to, batch) } else { Ok(()) }
 }
 
