@@ -84,36 +84,12 @@ pub fn cut_error(mut error: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-    use std::time::Duration;
-
     use super::*;
-    use crate::{Message, Priority, ReplyAddress};
-    use chrono::Utc;
 
     #[test]
     fn an_error_text_is_cut_at_a_character() {
         let cut = cut_error("é".repeat(4000));
         assert_eq!(cut.len(), MAX_ERROR_BYTES);
         assert_eq!(cut_error("x".repeat(4095) + "é").len(), 4095);
-    }
-
-    #[test]
-    fn parts_and_back_is_the_same_message() {
-        let message = Message::new("body")
-            .with_kind("mail")
-            .with_priority(Priority::new(9).unwrap())
-            .with_delay(Duration::from_secs(3))
-            .not_before(Utc::now())
-            .with_max_attempts(NonZeroU32::MIN)
-            .with_correlation_id("c")
-            .with_ttl(Duration::from_secs(4))
-            .with_dedup_key("d")
-            .with_reply_to(ReplyAddress::new("r").unwrap())
-            .with_header("k", "v");
-        assert_eq!(Message::from(message.clone().into_parts()), message);
-        let plain = Message::new("body");
-        assert_eq!(Message::from(plain.clone().into_parts()), plain);
-        assert_eq!(Parts::new(plain.id().clone(), "body"), plain.into_parts());
     }
 }

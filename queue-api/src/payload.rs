@@ -39,17 +39,3 @@ pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The version of this payload's schema, `major.minor.patch`; another major version at the reader is warned of.
     const VERSION: &'static str = "1.0.0";
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::Message;
-
-    #[test]
-    fn what_is_no_payload_is_sent_with_its_kind_and_read_without_a_copy() {
-        let message = Message::json("greeting", "hello").unwrap();
-        assert_eq!((message.kind(), message.schema_version()), ("greeting", None));
-        assert_eq!(message.decode::<&str>().unwrap(), "hello");
-        let error = message.decode::<u32>().unwrap_err().to_string();
-        assert!(error.contains("greeting"), "{error}");
-    }
-}

@@ -18,6 +18,8 @@ pub const NAMESPACE_VAR: &str = "POLYQUEUE_NAMESPACE";
 const DEFAULT_PROVIDER: &str = "memory";
 const DEFAULT_NAMESPACE: &str = "polyqueue";
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+const MAX_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::days(100 * 365);
 
 /// A connection that is being made.
 pub type Connecting = BoxFuture<'static, Result<Arc<dyn Queue>>>;
@@ -87,7 +89,7 @@ pub struct ConnectOptions {
     pub url: String,
     /// Keeps the queues of several applications or tests on one broker apart: `[a-z0-9_-]{1,32}`.
     pub namespace: String,
-    /// The deadline of every call; 10 s unless set. `receive`: its wait + this.
+    /// The deadline of every call; 10 s unless set, more than 0, to 365 days. `receive`: its wait + this.
     pub deadline: Duration,
     /// Where dedup keys are remembered, for a broker that cannot do so well by itself; one that can refuses it.
     pub dedup_store: Option<Arc<dyn DedupStore>>,
@@ -142,8 +144,12 @@ impl ConnectOptions {
             let given = format!("{:?} given, allowed are 1 to 32 of a-z, 0-9, _ and -", self.namespace);
             return Err(Error::invalid("namespace", given));
         }
-        if self.deadline.is_zero() {
-            return Err(Error::invalid("deadline", "0 given, allowed is anything above"));
+        if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
+            let given = format!("{:?} given, allowed is more than 0, to 365 days", self.deadline);
+            return Err(Error::invalid("deadline", given));
+        }
+        if self.clock_offset.abs() > MAX_CLOCK_OFFSET {
+            return Err(Error::invalid("clock offset", "allowed are at most 100 years, either way"));
         }
         Ok(())
     }
@@ -270,6 +276,20 @@ mod tests {
             let set = |name: &str| (name == broken).then(|| OsString::from_vec(b"hunter2\xff".into()));
             let error = from_env(&[fake("memory")], set).unwrap_err().to_string();
             assert!(error.contains(broken) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn times_that_cannot_be_reckoned_with_are_refused() {
+        let options = || ConnectOptions::new("fake://x");
+        for (options, name) in [
+            (options().deadline(Duration::MAX), "deadline"),
+            (options().deadline(Duration::ZERO), "deadline"),
+            (options().clock_offset(TimeDelta::MAX), "clock offset"),
+            (options().clock_offset(TimeDelta::MIN), "clock offset"),
+        ] {
+            let error = connect(&[fake("memory")], options).await.unwrap_err();
+            assert!(matches!(&error, Error::Invalid { field, .. } if field == name), "{error}");
         }
     }
 

@@ -17,6 +17,7 @@ mod dedup;
 mod delay;
 mod delay_crowd;
 mod deliver;
+mod extremes;
 mod fan_out;
 mod fault;
 mod group;
@@ -71,6 +72,7 @@ const TABLES: &[&[Case]] = &[
     settle::CASES,
     content::CASES,
     input::CASES,
+    extremes::CASES,
     admin::CASES,
     stats_under_load::CASES,
     topic::CASES,

@@ -1,9 +1,11 @@
-//! What stands above the contract, tested against a broker that does as a test says, and against the memory broker.
+//! A message from outside, and what stands above the contract, tested against a broker that does as a test says, and against the memory
+//! broker.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod ext;
 mod forward;
+mod message;
 mod requester;
 mod scripted;
 mod worker_failures;
