@@ -171,7 +171,7 @@ end
 local function retain(at, keep)
   if not keep then return false end
   if keep.max_len then
-    local over = redis.call('XTRIM', KEYS[at + DEAD], 'MAXLEN', '=', time_text(keep.max_len))
+    local over = redis.call('XTRIM', KEYS[at + DEAD], 'MAXLEN', '=', time_text(math.min(keep.max_len, 2 ^ 53)))
     dropped[at] = (dropped[at] or 0) + over
   end
   return keep.max_age_ms ~= nil and drop_old(at, keep.max_age_ms)
