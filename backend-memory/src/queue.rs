@@ -133,6 +133,14 @@ impl Queue for MemoryQueue {
         dispatch::publish(&self.handle, to, batch).await
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        consume_budget().await;
+        self.handle.limits.check_reschedule(to)?;
+        let mut work = Rescheduling::new(id, to);
+        self.queue(queue)?.call_in_parts(|state| reschedule::reschedule(state, &mut work)).await;
+        Ok(work.found)
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         consume_budget().await;
         self.handle.lifecycle.check_open()?;
@@ -145,6 +153,14 @@ impl Queue for MemoryQueue {
         consume_budget().await;
         self.handle.lifecycle.check_open()?;
         Ok(Box::new(MemoryInbox::open(&self.handle)?))
+    }
+
+    async fn health(&self) -> Health {
+        consume_budget().await;
+        match self.handle.lifecycle.check_open() {
+            Ok(()) => Health::good(NAME),
+            Err(closed) => Health::bad(NAME, closed.to_string()),
+        }
     }
 
     async fn close(&self) -> Result<()> {
@@ -169,14 +185,6 @@ impl Admin for MemoryQueue {
         consume_budget().await;
         self.handle.lifecycle.check_open()?;
         declare::unbind(&self.handle, queue, pattern)
-    }
-
-    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
-        consume_budget().await;
-        self.handle.limits.check_reschedule(to)?;
-        let mut work = Rescheduling::new(id, to);
-        self.queue(queue)?.call_in_parts(|state| reschedule::reschedule(state, &mut work)).await;
-        Ok(work.found)
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -231,13 +239,5 @@ impl Admin for MemoryQueue {
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         consume_budget().await;
         Ok(self.queue(queue)?.each(ids, |state, _, id| redrive::discard(state, id)).await)
-    }
-
-    async fn health(&self) -> Health {
-        consume_budget().await;
-        match self.handle.lifecycle.check_open() {
-            Ok(()) => Health::good(NAME),
-            Err(closed) => Health::bad(NAME, closed.to_string()),
-        }
     }
 }

@@ -92,6 +92,13 @@ impl Queue for RabbitQueue {
         Ok(results.into_iter().map(|result| result.map_err(closed)).collect())
     }
 
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, to: Reschedule) -> Result<bool> {
+        self.handle().begin().await?;
+        self.handle().limits.check_reschedule(to)?;
+        let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
+        Err(Error::unsupported(NAME, what))
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.handle().begin().await?;
         self.handle().limits.check_subscription(subscription)?;
@@ -103,6 +110,10 @@ impl Queue for RabbitQueue {
         self.handle().begin().await?;
         let opened = RabbitInbox::open(self.topology().clone());
         Ok(Box::new(self.handle().bounded("inbox", opened).await?))
+    }
+
+    async fn health(&self) -> Health {
+        health(self.topology()).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -120,13 +131,6 @@ impl Admin for RabbitQueue {
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
         self.handle().bounded("unbind", unbind(self.topology(), queue, pattern)).await
-    }
-
-    async fn reschedule(&self, _: &QueueName, _: &MessageId, to: Reschedule) -> Result<bool> {
-        self.handle().begin().await?;
-        self.handle().limits.check_reschedule(to)?;
-        let what = "rescheduling: a delayed message cannot be found by its id; memory and redis can";
-        Err(Error::unsupported(NAME, what))
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -152,10 +156,6 @@ impl Admin for RabbitQueue {
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         self.handle().bounded("discard", discard(&self.dead, queue, ids)).await
-    }
-
-    async fn health(&self) -> Health {
-        health(self.topology()).await
     }
 }
 

@@ -101,6 +101,12 @@ impl Queue for RedisQueue {
         dispatch::publish(&self.publishers, to, batch).await
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.handle.check_open()?;
+        self.handle.info.limits.check_reschedule(to)?;
+        reschedule::reschedule(&self.handle, queue, id, to).await
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.handle.check_open()?;
         self.handle.info.limits.check_subscription(subscription)?;
@@ -119,6 +125,10 @@ impl Queue for RedisQueue {
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.handle.check_open()?;
         Ok(Box::new(RedisInbox::open(&self.handle).await?))
+    }
+
+    async fn health(&self) -> Health {
+        health::health(&self.handle).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -143,12 +153,6 @@ impl Admin for RedisQueue {
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
         self.handle.check_open()?;
         declare::unbind(&self.catalogue, &self.handle, queue, pattern).await
-    }
-
-    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
-        self.handle.check_open()?;
-        self.handle.info.limits.check_reschedule(to)?;
-        reschedule::reschedule(&self.handle, queue, id, to).await
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
@@ -179,10 +183,6 @@ impl Admin for RedisQueue {
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         redrive::each(&self.handle, "discard", &scripts::DISCARD, queue, ids).await
-    }
-
-    async fn health(&self) -> Health {
-        health::health(&self.handle).await
     }
 }
 

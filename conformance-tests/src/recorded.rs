@@ -74,6 +74,14 @@ impl Queue for Recorded {
         result
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        let call = Call::Reschedule { queue: queue.clone(), id: id.clone(), to, answer: None };
+        let pending = self.begin(call);
+        let result = self.inner.reschedule(queue, id, to).await;
+        finish!(pending, Reschedule, answer(&result, |&done| done));
+        result
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let consumer = self.recorder.fresh_id();
         let reader = Reader {
@@ -98,6 +106,13 @@ impl Queue for Recorded {
         Ok(Box::new(RecordedInbox { inner: result?, recorder, client }))
     }
 
+    async fn health(&self) -> Health {
+        let pending = self.begin(Call::Look);
+        let health = self.inner.health().await;
+        pending.finish(|_| ());
+        health
+    }
+
     async fn close(&self) -> Result<()> {
         let pending = self.begin(Call::EndClient);
         let result = self.inner.close().await;
@@ -120,14 +135,6 @@ impl Admin for Recorded {
         let pending = self.begin(call);
         let result = self.inner.unbind(queue, pattern).await;
         finish!(pending, Unbind, answer(&result, |()| ()));
-        result
-    }
-
-    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
-        let call = Call::Reschedule { queue: queue.clone(), id: id.clone(), to, answer: None };
-        let pending = self.begin(call);
-        let result = self.inner.reschedule(queue, id, to).await;
-        finish!(pending, Reschedule, answer(&result, |&done| done));
         result
     }
 
@@ -173,13 +180,6 @@ impl Admin for Recorded {
         let result = self.inner.discard(queue, ids).await;
         finish!(pending, Discard, answer(&result, Clone::clone));
         result
-    }
-
-    async fn health(&self) -> Health {
-        let pending = self.begin(Call::Look);
-        let health = self.inner.health().await;
-        pending.finish(|_| ());
-        health
     }
 }
 

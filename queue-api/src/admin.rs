@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Counters, DeadFilter, DeadId, DeadPage, MessageId, Page, Pattern, QueueName, QueueSpec, Result};
+use crate::{Counters, DeadFilter, DeadId, DeadPage, Page, Pattern, QueueName, QueueSpec, Result};
 
 /// Looks after queues. Unknown queues answer [`NotFound`](crate::Error::NotFound), except where said otherwise.
 ///
@@ -18,7 +18,6 @@ use crate::{Counters, DeadFilter, DeadId, DeadPage, MessageId, Page, Pattern, Qu
 /// # let queue = polyqueue_memory::MemoryQueue::new();
 /// # queue.declare(&QueueSpec::new(MAIL)).await?;
 /// # queue.put(MAIL, Message::new("hello")).await?;
-/// assert!(queue.health().await.healthy);
 /// for spec in queue.queues().await? {
 ///     let stats = queue.stats(&spec.name).await?;
 ///     println!("{}: {} ready, {} dead, {:?} delayed", spec.name, stats.ready, stats.dead, stats.delayed);
@@ -55,16 +54,6 @@ pub trait Admin: Send + Sync {
 
     /// Removes dead letters for good. Per id: `true` = removed, `false` = was not there (any more).
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>>;
-
-    /// Changes when a delayed message, or one that waits for its retry, becomes ready. `true` = done; `false` = none with this
-    /// id waits in this queue.
-    ///
-    /// # Errors
-    /// [`Unsupported`](crate::Error::Unsupported) where a delayed message cannot be found by its id.
-    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool>;
-
-    /// Whether the broker can be reached now. Answers within a second and never fails: it says.
-    async fn health(&self) -> Health;
 }
 
 /// What [`Admin::purge`] removes. Exhaustive: a new kind must break backends.
@@ -74,15 +63,6 @@ pub enum Purge {
     Waiting,
     /// Dead letters.
     Dead,
-}
-
-/// What [`Admin::reschedule`] does. Exhaustive: a new way must break backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reschedule {
-    /// Removes it for good: it is neither handed out nor a dead letter.
-    Cancel,
-    /// Makes it ready after this time from now, at most 365 days.
-    After(Duration),
 }
 
 /// How many messages of a queue are where. What nobody can know is `None`, never a guess.
@@ -101,28 +81,4 @@ pub struct QueueStats {
     pub oldest: Option<Duration>,
     /// What this handle has done.
     pub counters: Counters,
-}
-
-/// Whether a broker can be reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Health {
-    /// Whether calls can be expected to succeed.
-    pub healthy: bool,
-    /// The backend.
-    pub provider: &'static str,
-    /// What is wrong and where, without secrets; empty when nothing is.
-    pub detail: String,
-}
-
-impl Health {
-    /// All is well.
-    pub fn good(provider: &'static str) -> Self {
-        Self { healthy: true, provider, detail: String::new() }
-    }
-
-    /// Something is wrong.
-    pub fn bad(provider: &'static str, detail: impl Into<String>) -> Self {
-        Self { healthy: false, provider, detail: detail.into() }
-    }
 }

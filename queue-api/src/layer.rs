@@ -6,7 +6,7 @@ use crate::Queue;
 
 /// Turns a queue into another that does something more. Every `Fn(Arc<dyn Queue>) -> Arc<dyn Queue>` is one.
 ///
-/// A wrapper writes the six verbs of [`Queue`] by hand and leaves [`Admin`](crate::Admin) to
+/// A wrapper writes the verbs of [`Queue`] by hand and leaves [`Admin`](crate::Admin) to
 /// [`forward_admin!`](crate::forward_admin). It carries `#[deny(clippy::missing_trait_methods)]`, so that no verb which
 /// the contract may gain is forgotten. It never forwards what a handler decided by message: verdicts go by receipt, and the
 /// backend keeps its own copy.
@@ -25,18 +25,16 @@ impl<F: Fn(Arc<dyn Queue>) -> Arc<dyn Queue>> Layer for F {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use polyqueue::{Admin, Health, Queue, forward_admin};
+/// use polyqueue::{Admin, Queue, QueueName, Result, forward_admin};
 ///
 /// struct Plain { inner: Arc<dyn Queue> }
 /// forward_admin! { impl Admin for Plain => inner }
 ///
-/// struct Named<Q> { inner: Q, name: &'static str }
+/// struct Locked<Q> { inner: Q }
 /// forward_admin! {
-///     impl[Q: Queue] Admin for Named<Q> => inner {
-///         async fn health(&self) -> Health {
-///             let mut health = self.inner.health().await;
-///             health.detail = format!("{}: {}", self.name, health.detail);
-///             health
+///     impl[Q: Queue] Admin for Locked<Q> => inner {
+///         async fn delete(&self, queue: &QueueName) -> Result<()> {
+///             Err(polyqueue::Error::unsupported("locked", "deleting a queue"))
 ///         }
 ///     }
 /// }
@@ -97,71 +95,50 @@ macro_rules! forward_admin {
             ) -> $crate::Result<::std::vec::Vec<bool>> {
                 self.$inner.discard(queue, ids).await
             }]
-            [async fn reschedule(
-                &self,
-                queue: &$crate::QueueName,
-                id: &$crate::MessageId,
-                to: $crate::Reschedule,
-            ) -> $crate::Result<bool> {
-                self.$inner.reschedule(queue, id, to).await
-            }]
-            [async fn health(&self) -> $crate::Health {
-                self.$inner.health().await
-            }]
             $($($by_hand)*)?
         }
     };
 
     // One rule a method: what was written by hand takes the place of what forwards.
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn queues $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            [$(#[$a])* async fn queues $args -> $ret { $($body)* }] $u $d $s $p $l $r $x $c $h $($rest)* }
+            [$(#[$a])* async fn queues $args -> $ret { $($body)* }] $u $d $s $p $l $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn unbind $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q [$(#[$a])* async fn unbind $args -> $ret { $($body)* }] $d $s $p $l $r $x $c $h $($rest)* }
+            $q [$(#[$a])* async fn unbind $args -> $ret { $($body)* }] $d $s $p $l $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn delete $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u [$(#[$a])* async fn delete $args -> $ret { $($body)* }] $s $p $l $r $x $c $h $($rest)* }
+            $q $u [$(#[$a])* async fn delete $args -> $ret { $($body)* }] $s $p $l $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn stats $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u $d [$(#[$a])* async fn stats $args -> $ret { $($body)* }] $p $l $r $x $c $h $($rest)* }
+            $q $u $d [$(#[$a])* async fn stats $args -> $ret { $($body)* }] $p $l $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn purge $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u $d $s [$(#[$a])* async fn purge $args -> $ret { $($body)* }] $l $r $x $c $h $($rest)* }
+            $q $u $d $s [$(#[$a])* async fn purge $args -> $ret { $($body)* }] $l $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn dead_letters $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u $d $s $p [$(#[$a])* async fn dead_letters $args -> $ret { $($body)* }] $r $x $c $h $($rest)* }
+            $q $u $d $s $p [$(#[$a])* async fn dead_letters $args -> $ret { $($body)* }] $r $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn redrive $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u $d $s $p $l [$(#[$a])* async fn redrive $args -> $ret { $($body)* }] $x $c $h $($rest)* }
+            $q $u $d $s $p $l [$(#[$a])* async fn redrive $args -> $ret { $($body)* }] $x $($rest)* }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt
         $(#[$a:meta])* async fn discard $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
         $crate::forward_admin! { @with $g $w;
-            $q $u $d $s $p $l $r [$(#[$a])* async fn discard $args -> $ret { $($body)* }] $c $h $($rest)* }
-    };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
-        $(#[$a:meta])* async fn reschedule $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
-        $crate::forward_admin! { @with $g $w;
-            $q $u $d $s $p $l $r $x [$(#[$a])* async fn reschedule $args -> $ret { $($body)* }] $h $($rest)* }
-    };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt
-        $(#[$a:meta])* async fn health $args:tt -> $ret:ty { $($body:tt)* } $($rest:tt)*) => {
-        $crate::forward_admin! { @with $g $w;
-            $q $u $d $s $p $l $r $x $c [$(#[$a])* async fn health $args -> $ret { $($body)* }] $($rest)* }
+            $q $u $d $s $p $l $r [$(#[$a])* async fn discard $args -> $ret { $($body)* }] $($rest)* }
     };
 
     (@with [$($generics:tt)*] $wrapper:ty; $([$($method:tt)*])*) => {
@@ -171,7 +148,7 @@ macro_rules! forward_admin {
             $($($method)*)*
         }
     };
-    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $c:tt $h:tt $($unknown:tt)+) => {
+    (@with $g:tt $w:ty; $q:tt $u:tt $d:tt $s:tt $p:tt $l:tt $r:tt $x:tt $($unknown:tt)+) => {
         ::core::compile_error!(concat!("not a method of Admin: ", stringify!($($unknown)+)));
     };
 }

@@ -96,8 +96,8 @@
 //!
 //! | concept | file |
 //! |---|---|
-//! | publish, subscribe, receive, settle, extend | `queue.rs`, `delivery.rs` |
-//! | queues, counts, purge, health | `admin.rs`, `counters.rs` |
+//! | publish, reschedule, subscribe, receive, settle, extend, health | `queue.rs`, `delivery.rs`, `reschedule.rs`, `health.rs` |
+//! | queues, counts, purge | `admin.rs`, `counters.rs` |
 //! | the envelope | `message.rs`, `id.rs`, `priority.rs`, `parts.rs` |
 //! | payloads as JSON | `payload.rs`, `json.rs`, `finite.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
@@ -118,6 +118,7 @@
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
 //! | choosing a backend | `provider.rs` |
 //! | wrapping a queue | `layer.rs` |
+//! | pointers to what implements the contract | `pointers.rs` |
 
 mod admin;
 pub mod backend;
@@ -129,6 +130,7 @@ mod destination;
 mod error;
 mod ext;
 mod finite;
+mod health;
 mod id;
 mod inbox;
 mod info;
@@ -140,11 +142,13 @@ mod message;
 mod name;
 mod parts;
 mod payload;
+mod pointers;
 mod priority;
 mod provider;
 mod queue;
 mod redacted;
 mod requester;
+mod reschedule;
 mod retry;
 mod spec;
 mod subscription;
@@ -152,7 +156,7 @@ mod text;
 mod topic;
 mod worker;
 
-pub use admin::{Admin, Health, Purge, QueueStats, Reschedule};
+pub use admin::{Admin, Purge, QueueStats};
 pub use counters::{Counters, Meter, QueueMeter};
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
 pub use dedup::{Dedup, DedupKey, DedupStore, Until};
@@ -160,6 +164,7 @@ pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
 pub use destination::{Destination, IntoDestination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, Result, Source};
 pub use ext::{QueueExt, RedriveOptions};
+pub use health::Health;
 pub use id::{MAX_ID_BYTES, MessageId};
 pub use inbox::Inbox;
 pub use info::Info;
@@ -177,6 +182,7 @@ pub use provider::{
 pub use queue::{Consumer, Published, Queue};
 pub use redacted::redacted;
 pub use requester::{REMOTE_ERROR_KIND, Requester};
+pub use reschedule::Reschedule;
 pub use retry::{Backoff, Failure, RetryPolicy};
 pub use spec::{Bound, Overflow, QueueSpec, Retention};
 pub use subscription::{DEFAULT_MAX_ATTEMPTS, Subscription};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Admin, Delivery, Destination, Extended, Inbox, Info, Message, MessageId, QueueSpec, Receipt, Result,
-    Settled, Subscription, Verdict,
+    Admin, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, QueueName, QueueSpec,
+    Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 
 /// A handle to a broker.
@@ -58,6 +58,13 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// queues an error is definite only when it reached none.
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>>;
 
+    /// Changes when a delayed message, or one that waits for its retry, becomes ready. `true` = done; `false` = none with this
+    /// id waits in this queue.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::Error::Unsupported) where a delayed message cannot be found by its id.
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool>;
+
     /// Begins to read a queue.
     ///
     /// # Errors
@@ -67,6 +74,9 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
 
     /// Opens an inbox for replies. It ends with the handle, or when it is dropped.
     async fn inbox(&self) -> Result<Box<dyn Inbox>>;
+
+    /// Whether the broker can be reached now. Answers within a second and never fails: it says.
+    async fn health(&self) -> Health;
 
     /// Ends this handle. Idempotent. Afterwards every call on it, its consumers and its inboxes answers
     /// [`Closed`](crate::Error::Closed) at once, except `info`, `health` and `close`; blocked receives end, publishes that are

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Destination, Extended, Inbox, Info, Message, Published, Queue, QueueSpec, Receipt,
-    Result, Settled, Subscription, Verdict, async_trait,
+    Consumer, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, Published, Queue,
+    QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -35,6 +35,10 @@ impl Queue for Deaf {
         self.inner.publish(to, batch).await
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.inner.reschedule(queue, id, to).await
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let inner = self.inner.subscribe(subscription).await?;
         Ok(Box::new(DeafConsumer { inner, served: AtomicBool::new(false), closed: Notify::new() }))
@@ -42,6 +46,10 @@ impl Queue for Deaf {
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.inner.inbox().await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Destination, Extended, Inbox, Info, Message, Published, Queue, QueueName, QueueSpec,
-    Receipt, Result, Settled, Subscription, Verdict,
+    Consumer, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, Published, Queue,
+    QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::{
     Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Namespace, NoFaults, Stage, Time,
@@ -144,6 +144,10 @@ impl Queue for PlantedQueue {
         self.inner.publish(to, batch).await
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.inner.reschedule(queue, id, to).await
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let inner = self.inner.subscribe(subscription).await?;
         Ok(Box::new(PlantedConsumer { inner, plant: self.plant }))
@@ -151,6 +155,10 @@ impl Queue for PlantedQueue {
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.inner.inbox().await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
     }
 
     async fn close(&self) -> Result<()> {

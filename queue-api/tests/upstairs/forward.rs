@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polyqueue::{
     Admin, ConnectOptions, Consumer, DeadFilter, DeadId, Destination, Health, Inbox, Info, Layer, Message,
-    Page, Published, Purge, Queue, QueueExt, QueueName, QueueSpec, Result, Subscription, async_trait,
-    connect, forward_admin,
+    MessageId, Page, Published, Purge, Queue, QueueExt, QueueName, QueueSpec, QueueStats, Reschedule, Result,
+    Subscription, async_trait, connect, forward_admin,
 };
 
 const Q: QueueName = QueueName::from_static("q");
@@ -29,29 +29,35 @@ impl Queue for Plain {
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
         self.inner.publish(to, batch).await
     }
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.inner.reschedule(queue, id, to).await
+    }
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.inner.subscribe(subscription).await
     }
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.inner.inbox().await
     }
+    async fn health(&self) -> Health {
+        self.inner.health().await
+    }
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
 }
 
-struct Tagged<'t, Q> {
+struct Crowded<'t, Q> {
     behind: Q,
-    tag: &'t str,
+    ready: &'t u64,
 }
 
 forward_admin! {
-    impl['t, Q: Admin] Admin for Tagged<'t, Q> => behind {
-        /// Says its tag.
-        async fn health(&self) -> Health {
-            let mut health = self.behind.health().await;
-            health.detail = self.tag.into();
-            health
+    impl['t, Q: Admin] Admin for Crowded<'t, Q> => behind {
+        /// Counts more than there are.
+        async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
+            let mut stats = self.behind.stats(queue).await?;
+            stats.ready += self.ready;
+            Ok(stats)
         }
 
         async fn purge(&self, _queue: &QueueName, _what: Purge) -> Result<u64> {
@@ -75,7 +81,6 @@ async fn every_method_reaches_the_inner_queue() {
     let nobody = [DeadId::new("nobody")];
     assert_eq!(queue.redrive(&Q, &nobody).await.unwrap(), [false]);
     assert_eq!(queue.discard(&Q, &nobody).await.unwrap(), [false]);
-    assert!(queue.health().await.healthy);
     queue.delete(&Q).await.unwrap();
     assert!(queue.stats(&Q).await.is_err());
 }
@@ -83,11 +88,11 @@ async fn every_method_reaches_the_inner_queue() {
 #[tokio::test(start_paused = true)]
 async fn what_is_written_by_hand_wins() {
     let memory =
-        connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://tagged")).await.unwrap();
+        connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://crowded")).await.unwrap();
     memory.declare(&QueueSpec::new(Q)).await.unwrap();
     memory.put(Q, Message::new("a")).await.unwrap();
-    let tagged = Tagged { behind: Plain { inner: memory }, tag: "mine" };
-    assert_eq!(tagged.health().await.detail, "mine");
-    assert_eq!(tagged.purge(&Q, Purge::Waiting).await.unwrap(), 0);
-    assert_eq!(tagged.stats(&Q).await.unwrap().ready, 1, "the rest forwards");
+    let crowded = Crowded { behind: Plain { inner: memory }, ready: &7 };
+    assert_eq!(crowded.stats(&Q).await.unwrap().ready, 8);
+    assert_eq!(crowded.purge(&Q, Purge::Waiting).await.unwrap(), 0);
+    assert_eq!(crowded.queues().await.unwrap().len(), 1, "the rest forwards");
 }

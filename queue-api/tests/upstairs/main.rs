@@ -6,6 +6,7 @@
 mod ext;
 mod forward;
 mod message;
+mod pointers;
 mod requester;
 mod scripted;
 mod worker_failures;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Backoff, Consumer, Destination, Error, Failure, Inbox, Info, Job, Message, Pattern, Published, Queue,
-    QueueExt, QueueName, QueueSpec, Requester, Result, RetryPolicy, RoutingKey, Subscription, Worker,
-    async_trait, forward_admin, with,
+    Backoff, Consumer, Destination, Error, Failure, Health, Inbox, Info, Job, Message, MessageId, Pattern,
+    Published, Queue, QueueExt, QueueName, QueueSpec, Requester, Reschedule, Result, RetryPolicy, RoutingKey,
+    Subscription, Worker, async_trait, forward_admin, with,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -177,12 +177,20 @@ impl Queue for Slow {
         Ok(answers)
     }
 
+    async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
+        self.inner.reschedule(queue, id, to).await
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.inner.subscribe(subscription).await
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
         self.inner.inbox().await
+    }
+
+    async fn health(&self) -> Health {
+        self.inner.health().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -204,6 +204,10 @@ impl Queue for Scripted {
         unimplemented!("not scripted")
     }
 
+    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
+        unimplemented!("not scripted")
+    }
+
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let mut script = self.0.script.lock();
         if let Some(error) = script.subscribe_errors.pop_front() {
@@ -220,6 +224,10 @@ impl Queue for Scripted {
         unimplemented!("not scripted")
     }
 
+    async fn health(&self) -> Health {
+        Health::good("scripted")
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -228,9 +236,6 @@ impl Queue for Scripted {
 #[async_trait]
 impl Admin for Scripted {
     async fn unbind(&self, _: &QueueName, _: &Pattern) -> Result<()> {
-        unimplemented!("not scripted")
-    }
-    async fn reschedule(&self, _: &QueueName, _: &MessageId, _: Reschedule) -> Result<bool> {
         unimplemented!("not scripted")
     }
     async fn queues(&self) -> Result<Vec<QueueSpec>> {
@@ -253,9 +258,6 @@ impl Admin for Scripted {
     }
     async fn discard(&self, _: &QueueName, _: &[DeadId]) -> Result<Vec<bool>> {
         unimplemented!("not scripted")
-    }
-    async fn health(&self) -> Health {
-        Health::good("scripted")
     }
 }
 
