@@ -18,6 +18,9 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of a kind, a schema version, a correlation id, a dedup key or a consumer's name: 200.
     pub text: usize,
+    /// Bytes of a namespace's name: 48. Enough for a UUID with its hyphens (36) and a prefix; beside `.dead.` and the 200 of a
+    /// queue's name hardly more fits into the 255 of a name on RabbitMQ.
+    pub namespace: usize,
     /// A delay, also of a retry or release: 365 days. So are a time to live, a dedup window and an age of dead letters.
     pub delay: Duration,
     /// The wait of one `receive`: 24 hours.
@@ -35,6 +38,7 @@ impl Default for Limits {
             headers: 256,
             header_bytes: 64 * 1024,
             text: 200,
+            namespace: 48,
             delay: 365 * DAY,
             wait: DAY,
             lease_min: Duration::from_millis(1),
@@ -122,6 +126,19 @@ impl Limits {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The first line of every backend's `namespace`; who connects by a [`Provider`](crate::Provider) has passed it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is not 1 to 48 of `a-z`, `0-9`, `_` and `-`.
+    pub fn check_namespace(&self, namespace: &str) -> Result<()> {
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
+        if (1..=self.namespace).contains(&namespace.len()) && namespace.bytes().all(allowed) {
+            return Ok(());
+        }
+        let rule = format!("{namespace:?} given, allowed are 1 to {} of a-z, 0-9, _ and -", self.namespace);
+        Err(Error::invalid("namespace", rule))
     }
 
     /// The first line of every backend's `subscribe`.
@@ -260,6 +277,18 @@ mod tests {
         assert!(says(spec().dead_max_len(0)).contains("max_len"));
         assert!(says(spec().dead_max_age(Duration::ZERO)).contains("max_age"));
         assert!(says(spec().dedup(Dedup::window(366 * DAY))).contains("dedup window"));
+    }
+
+    #[test]
+    fn a_namespace_holds_a_uuid_and_a_prefix() {
+        let check = |namespace: &str| Limits::default().check_namespace(namespace);
+        for namespace in ["a", "tenant-0b1c2d3e-4f50-4617-8899-aabbccddeeff", &"_".repeat(48)] {
+            check(namespace).unwrap();
+        }
+        for namespace in ["", "Upper", "a b", "a.b", "a:b", "ä", &"x".repeat(49)] {
+            let error = check(namespace).unwrap_err().to_string();
+            assert!(error.contains("1 to 48 of a-z, 0-9, _ and -"), "{error}");
+        }
     }
 
     #[test]

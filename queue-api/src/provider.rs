@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
-use crate::{DedupStore, Error, Queue, Result, redacted};
+use crate::{DedupStore, Error, Limits, Queue, Result, redacted};
 
 /// Names the provider: `memory` (where nothing is said), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";
@@ -87,7 +87,7 @@ impl fmt::Debug for Provider {
 pub struct ConnectOptions {
     /// Where the broker is. May hold a password, which is never shown.
     pub url: String,
-    /// Keeps the queues of several applications or tests on one broker apart: `[a-z0-9_-]{1,32}`.
+    /// Keeps the queues of several applications or tests on one broker apart: `[a-z0-9_-]{1,48}`.
     pub namespace: String,
     /// The deadline of every call; 10 s unless set, more than 0, to 365 days. `receive`: its wait + this.
     pub deadline: Duration,
@@ -139,11 +139,7 @@ impl ConnectOptions {
     }
 
     fn check(&self) -> Result<()> {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        if !(1..=32).contains(&self.namespace.len()) || !self.namespace.chars().all(allowed) {
-            let given = format!("{:?} given, allowed are 1 to 32 of a-z, 0-9, _ and -", self.namespace);
-            return Err(Error::invalid("namespace", given));
-        }
+        Limits::default().check_namespace(&self.namespace)?;
         if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
             let given = format!("{:?} given, allowed is more than 0, to 365 days", self.deadline);
             return Err(Error::invalid("deadline", given));
@@ -295,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_namespace_is_refused_before_anything_is_sent() {
-        for namespace in ["", "Upper", "a b", &"x".repeat(33)] {
+        for namespace in ["", "Upper", "a b", &"x".repeat(49)] {
             let options = ConnectOptions::new("fake://x").namespace(namespace);
             let error = connect(&[fake("memory")], options).await.unwrap_err();
             assert!(matches!(&error, Error::Invalid { field, .. } if field == "namespace"), "{error}");

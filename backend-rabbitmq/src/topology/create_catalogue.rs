@@ -34,7 +34,7 @@ pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Re
             return Ok(());
         }
         let channel = control.dedicated().await?;
-        match lock(channel, &format!("{}.birth", topology.catalogue.name())).await {
+        match lock(channel, &topology.names.birth()).await {
             Ok(lock) => break lock,
             Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
             Err(refusal) => return Err(refusal.into()),

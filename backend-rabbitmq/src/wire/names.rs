@@ -78,25 +78,50 @@ impl Names {
     pub(crate) fn catalogue(&self) -> String {
         format!("{}.catalogue", self.namespace)
     }
+
+    /// The lock of who makes that stream.
+    pub(crate) fn birth(&self) -> String {
+        format!("{}.birth", self.catalogue())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polyqueue::{Limits, MAX_NAME_BYTES};
+
+    fn longest() -> Names {
+        Names::new("n".repeat(Limits::default().namespace))
+    }
 
     #[test]
-    fn users_names_and_ours_are_apart_and_fit() {
-        let names = Names::new("n".repeat(32));
+    fn users_names_and_ours_are_apart() {
+        let names = longest();
         let catalogue = QueueName::new("catalogue").unwrap();
         assert_ne!(names.ready(&catalogue), names.catalogue());
         assert!(names.is_ours(&names.ready(&catalogue)) && !names.is_ours("other.q.catalogue"));
-        let longest = QueueName::new("x".repeat(200)).unwrap();
-        assert!(names.dead(&longest).len() <= 255);
+    }
+
+    #[test]
+    fn every_object_of_the_longest_namespace_has_a_name_that_fits() {
+        let (names, address) = (longest(), "a".repeat(32));
+        let queue = QueueName::new("x".repeat(MAX_NAME_BYTES)).unwrap();
+        let objects = [
+            names.ready(&queue),
+            names.dead(&queue),
+            names.topics(),
+            names.inbox(),
+            names.marker(&address, &"k".repeat(200)),
+            names.keys(&address),
+            names.birth(),
+        ];
+        let longest = objects.iter().max_by_key(|object| object.len()).unwrap();
+        assert!(longest.len() <= LONGEST, "{longest} has {} bytes", longest.len());
     }
 
     #[test]
     fn every_key_has_a_name_of_its_own_that_fits() {
-        let names = Names::new("n".repeat(32));
+        let names = longest();
         let address = "a".repeat(32);
         let long = "k".repeat(200);
         let keys = ["a", "k.a", "h.a", &long, &"k".repeat(199), "#.*"];
