@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::causes::with_causes;
 use crate::{Destination, Invalid};
 
 /// What every fallible call of this crate returns.
@@ -238,20 +239,6 @@ impl std::fmt::Display for Missing<'_> {
             }
         }
     }
-}
-
-/// An error and its causes in one line, each said once.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let error_text = error.to_string();
-        if !text.contains(&error_text) {
-            text = format!("{text}: {error_text}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 struct Causes<'a>(&'a Source);

@@ -106,8 +106,9 @@
 //! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
-//! | waits between attempts, and what a handler can say | `retry.rs` |
-//! | errors, and what they show of a URL | `error.rs`, `invalid.rs`, `redacted.rs` |
+//! | waits between attempts | `retry.rs` |
+//! | what a handler can say, and errors that stay | `failure.rs`, `permanent.rs` |
+//! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs` |
 //! | *for who writes a backend* | `backend/` |
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
@@ -122,6 +123,7 @@
 
 mod admin;
 pub mod backend;
+mod causes;
 mod counters;
 mod dead_letter;
 mod dedup;
@@ -129,6 +131,7 @@ mod delivery;
 mod destination;
 mod error;
 mod ext;
+mod failure;
 mod finite;
 mod health;
 mod id;
@@ -143,6 +146,7 @@ mod name;
 mod parts;
 mod payload;
 mod pointers;
+mod permanent;
 mod priority;
 mod provider;
 mod queue;
@@ -164,6 +168,7 @@ pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
 pub use destination::{Destination, IntoDestination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, Result, Source};
 pub use ext::{QueueExt, RedriveOptions};
+pub use failure::Failure;
 pub use health::Health;
 pub use id::{MAX_ID_BYTES, MessageId};
 pub use inbox::Inbox;
@@ -175,6 +180,7 @@ pub use message::Message;
 pub use name::{MAX_NAME_BYTES, QueueName};
 pub use parts::{MAX_ERROR_BYTES, Parts, cut_error};
 pub use payload::Payload;
+pub use permanent::Permanent;
 pub use priority::Priority;
 pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,
@@ -183,7 +189,7 @@ pub use queue::{Consumer, Published, Queue};
 pub use redacted::redacted;
 pub use requester::{REMOTE_ERROR_KIND, Requester};
 pub use reschedule::Reschedule;
-pub use retry::{Backoff, Failure, RetryPolicy};
+pub use retry::{Backoff, RetryPolicy};
 pub use spec::{Bound, Overflow, QueueSpec, Retention};
 pub use subscription::{DEFAULT_MAX_ATTEMPTS, Subscription};
 pub use topic::{MAX_KEY_BYTES, Pattern, RoutingKey};

@@ -3,85 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::cut_error;
-use crate::error::with_causes;
 use crate::subscription::DEFAULT_MAX_ATTEMPTS;
-use crate::{BoxError, Error, Refusal, Result, Verdict};
-
-/// What a handler says when it did not succeed. `?` on any error means [`Failure::Retry`].
-///
-/// It is not itself an error, so that `?` can turn every error into one. It does not take a `Box<dyn Error>` that is not
-/// `Send + Sync`, nor an error type that does not implement [`std::error::Error`].
-///
-/// ```
-/// use std::time::Duration;
-/// use polyqueue::{Bytes, Failure, Job};
-///
-/// async fn charge(job: Job<Bytes>) -> Result<(), Failure> {
-///     let amount: i64 = std::str::from_utf8(&job.payload)?.parse()?; // any error by `?`: again later
-///     match amount {
-///         0 => Err(Failure::Snooze(Duration::from_secs(60))), // not now; no attempt is counted
-///         429 => Err(Failure::retry_after(Duration::from_secs(5), "asked to slow down")),
-///         negative if negative < 0 => Err(Failure::fatal("nobody owes less than nothing")), // never again
-///         _ => Ok(()),
-///     }
-/// }
-/// # use polyqueue::QueueName;
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// # let said = |text: &'static str| charge(Job::of(QueueName::from_static("q"), Bytes::from(text)));
-/// # assert!(matches!(said("x").await, Err(Failure::Retry { after: None, .. })));
-/// # assert!(matches!(said("0").await, Err(Failure::Snooze(_))));
-/// # assert!(matches!(said("429").await, Err(Failure::Retry { after: Some(_), .. })));
-/// # assert!(matches!(said("-1").await, Err(Failure::Fatal { .. })));
-/// # assert!(said("7").await.is_ok());
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// Try again, after the policy's wait or after the one given.
-    Retry {
-        /// Kept as the message's last error.
-        error: String,
-        /// Overrides the policy's wait.
-        after: Option<Duration>,
-    },
-    /// Never try again: a dead letter, `rejected`.
-    Fatal {
-        /// Kept in the dead letter.
-        error: String,
-    },
-    /// The payload cannot be read: a dead letter, `undecodable`.
-    Undecodable {
-        /// Kept in the dead letter.
-        error: String,
-    },
-    /// Not now: hand it out again after this long, without counting an attempt.
-    Snooze(Duration),
-}
-
-impl Failure {
-    /// Never try again.
-    pub fn fatal(error: impl Into<BoxError>) -> Self {
-        Self::Fatal { error: text(error.into()) }
-    }
-
-    /// Try again after `after`, whatever the policy says.
-    pub fn retry_after(after: Duration, error: impl Into<BoxError>) -> Self {
-        Self::Retry { error: text(error.into()), after: Some(after) }
-    }
-}
-
-impl<E: Into<BoxError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Retry { error: text(error.into()), after: None }
-    }
-}
-
-/// The error and its causes, cut to 4 KiB.
-fn text(error: BoxError) -> String {
-    cut_error(with_causes(&*error))
-}
+use crate::{Error, Failure, Refusal, Result, Verdict};
 
 /// How long to wait after the n-th failure: first · factor^(n−1), never above a maximum.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +57,7 @@ impl Backoff {
 
     /// The wait after the `failures`-th failure in a row, from 1. `dice` is a random number in [0, 1).
     pub fn delay(&self, failures: u32, dice: f64) -> Duration {
-        let Some(exponent) = failures.checked_sub(self.immediate + 1) else {
+        let Some(exponent) = failures.checked_sub(self.immediate.saturating_add(1)) else {
             return Duration::ZERO;
         };
         let exponent = i32::try_from(exponent).unwrap_or(i32::MAX);
@@ -255,16 +178,5 @@ mod tests {
         assert!(Backoff::default().jitter(1.1).is_err());
         assert!(Backoff::default().jitter(f64::NAN).is_err());
         assert!(RetryPolicy::new(0, Backoff::default()).is_err());
-    }
-
-    #[test]
-    fn any_error_is_a_retry_that_names_its_causes() {
-        fn handler() -> Result<(), Failure> {
-            Err(std::io::Error::other("mail server down"))?
-        }
-        let Err(failure) = handler() else { unreachable!() };
-        let verdict = RetryPolicy::default().verdict(1, failure, 0.0);
-        let expected = Verdict::Retry { after: Duration::from_secs(1), error: "mail server down".into() };
-        assert_eq!(verdict, expected);
     }
 }

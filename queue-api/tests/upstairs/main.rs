@@ -7,6 +7,7 @@ mod ext;
 mod forward;
 mod message;
 mod pointers;
+mod permanent;
 mod requester;
 mod scripted;
 mod worker_failures;

@@ -32,7 +32,7 @@ async fn empty(queue: &Arc<dyn Queue>) -> bool {
     stats.ready == 0 && stats.delayed == Some(0) && stats.in_flight == Some(0)
 }
 
-async fn run_until_empty(queue: &Arc<dyn Queue>, worker: Worker) -> Report {
+pub(crate) async fn run_until_empty(queue: &Arc<dyn Queue>, worker: Worker) -> Report {
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(worker.run([Q], stopped));
     until("empty", async || empty(queue).await).await;

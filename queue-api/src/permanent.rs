@@ -1,0 +1,73 @@
+//! Errors that no further attempt can change.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::BoxError;
+
+/// An error that no further attempt can change: a handler from which it comes by `?` is not tried again, and the message
+/// becomes a dead letter, `rejected`, at once. It says what the error inside says.
+///
+/// It is found however deep it lies among the causes of what the handler returns: under an error of your own, under
+/// anyhow's or eyre's `?`, `context` and `wrap_err`. So code that knows nothing of queues can say it.
+///
+/// ```
+/// use polyqueue::{Bytes, Failure, Job, Permanent, QueueName};
+///
+/// fn amount(text: &str) -> anyhow::Result<u32> {
+///     use anyhow::Context;
+///     text.parse().map_err(Permanent::new).context("no amount")
+/// }
+///
+/// async fn charge(job: Job<Bytes>) -> Result<(), Failure> {
+///     println!("{} EUR", amount(std::str::from_utf8(&job.payload)?)?);
+///     Ok(())
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+///
+/// let said = charge(Job::of(QueueName::from_static("q"), Bytes::from("much"))).await;
+/// assert_eq!(said, Err(Failure::Fatal { error: "no amount: invalid digit found in string".into() }));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Permanent(Marker);
+
+impl Permanent {
+    /// Says of `error` that trying again is no use.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self(Marker(error.into()))
+    }
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Permanent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What is looked for: a cause of its own, because the outermost error may stand in a box that hides its type.
+#[derive(Debug)]
+struct Marker(BoxError);
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Marker {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// Whether a [`Permanent`] is among the causes.
+pub(crate) fn is_permanent(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |&cause| cause.source()).any(|cause| cause.is::<Marker>())
+}
