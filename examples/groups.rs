@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use polyqueue::{
-    Bytes, Job, Message, Pattern, Queue, QueueExt, QueueName, QueueSpec, RoutingKey, Worker, with,
+    Bytes, HandlerOptions, Job, Message, Pattern, Queue, QueueExt, QueueName, QueueSpec, RoutingKey, Worker,
+    with,
 };
 use polyqueue_memory::MemoryQueue;
 
@@ -28,7 +29,7 @@ async fn run_group(queue: &Arc<dyn Queue>, name: QueueName) -> polyqueue::Result
             Ok(())
         });
         let stop = async move { done.notified().await };
-        let worker = Worker::new(queue.clone()).concurrency(1).on_any(handler);
+        let worker = Worker::new(queue.clone()).concurrency(1).on_others_with(handler, HandlerOptions::new());
         members.push((own, tokio::spawn(worker.run([name.clone()], stop))));
     }
     let mut handled = Vec::new();

@@ -38,7 +38,7 @@ async fn main() -> polyqueue::Result<()> {
         }
     };
     let backoff = Backoff::new(Duration::from_millis(200), 2.0, Duration::from_secs(30))?;
-    let worker = Worker::new(queue.clone()).retry(RetryPolicy::new(4, backoff)?).on_any(handler);
+    let worker = Worker::new(queue.clone()).retry(RetryPolicy::new(4, backoff)?).on_others(handler);
     worker.run([WELCOME], async move { done.notified().await }).await?;
 
     let attempts = attempts.lock().expect("nobody panics holding it").clone();

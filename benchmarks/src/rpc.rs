@@ -8,7 +8,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use polyqueue::{
-    Bytes, ConnectOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester, Worker, with,
+    Bytes, ConnectOptions, HandlerOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester, Worker, with,
 };
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, Client};
@@ -57,7 +57,8 @@ async fn duel(provider: Provider, url: &str, mut raw: Raw, elsewhere: &Handle) -
         queue.reply(&job.message, Message::new(job.payload)).await?;
         Ok(())
     });
-    let worker = elsewhere.spawn(Worker::new(service.clone()).on_any(echo).run([name.clone()], stopped));
+    let worker = Worker::new(service.clone()).on_others_with(echo, HandlerOptions::new());
+    let worker = elsewhere.spawn(worker.run([name.clone()], stopped));
     let requester = Requester::open(queue.clone()).await?;
     let (mut one_way, mut round) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

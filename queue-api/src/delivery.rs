@@ -120,6 +120,8 @@ pub enum Refusal {
     Rejected,
     /// It cannot read it.
     Undecodable,
+    /// It has had as many attempts as this reader allows for a message like it, fewer than its subscription does.
+    MaxAttempts,
 }
 
 impl From<Refusal> for DeadReason {
@@ -127,6 +129,7 @@ impl From<Refusal> for DeadReason {
         match refusal {
             Refusal::Rejected => Self::Rejected,
             Refusal::Undecodable => Self::Undecodable,
+            Refusal::MaxAttempts => Self::MaxAttempts,
         }
     }
 }

@@ -145,8 +145,8 @@ mod message;
 mod name;
 mod parts;
 mod payload;
-mod pointers;
 mod permanent;
+mod pointers;
 mod priority;
 mod provider;
 mod queue;
@@ -194,7 +194,8 @@ pub use spec::{Bound, Overflow, QueueSpec, Retention};
 pub use subscription::{DEFAULT_MAX_ATTEMPTS, Subscription};
 pub use topic::{MAX_KEY_BYTES, Pattern, RoutingKey};
 pub use worker::{
-    DeadLetterHook, Death, Handler, Job, Lease, Report, Responder, Versions, With, Worker, with,
+    Blocking, DeadLetterHook, Death, Handler, HandlerOptions, Job, Lease, Report, Responder, Unknown,
+    Versions, With, Worker, blocking, with,
 };
 
 pub use async_trait::async_trait;

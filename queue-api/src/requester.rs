@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use crate::backend::later;
 use crate::worker::retry_wait;
 use crate::{
     Certainty, Destination, Error, Inbox, IntoDestination, Message, Payload, Queue, ReplyAddress, Result,
@@ -141,7 +142,7 @@ impl Requester {
         replies: usize,
         timeout: Duration,
     ) -> Result<Vec<Result<Message>>> {
-        let (to, until) = (to.into(), Instant::now() + timeout);
+        let (to, until) = (to.into(), later(Instant::now(), timeout));
         let (id, inbox) = self.pending.await_replies()?;
         let mut asker = Asker { pending: &self.pending, id: &id, inbox };
         let message = self.addressed(message, &id, timeout);

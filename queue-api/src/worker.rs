@@ -1,24 +1,28 @@
 //! A worker: fetches messages, gives each to the handler of its kind, and sees that every one gets its verdict.
 
+mod blocking;
 mod death;
 mod drain;
 mod execute;
 mod fetch;
 mod handler;
+mod handlers;
 mod job;
 mod job_fn;
 mod lease;
+mod options;
 mod plan;
 mod report;
 mod responder;
 mod retry_wait;
+mod route;
 mod run;
 mod running;
 mod settle;
 mod tasks;
+mod turn;
+mod unknown;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -27,25 +31,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::Either;
 
+pub use blocking::{Blocking, blocking};
 pub use death::{DeadLetterHook, Death};
 pub use execute::Versions;
 pub use handler::{Handler, With, with};
 pub use job::Job;
 pub use lease::Lease;
+pub use options::HandlerOptions;
 pub use report::Report;
 pub use responder::Responder;
+pub use unknown::Unknown;
 
 use death::Hook;
 use execute::Executor;
-use handler::{Any, ErasedHandler, Typed};
+use handler::{ErasedHandler, Others, Typed};
+use handlers::Handlers;
 use plan::Plan;
 use responder::Answering;
 use run::run;
+use unknown::UnknownKinds;
 
 pub(crate) use retry_wait::retry_wait;
 
 use crate::backend::Jitter;
-use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
+use crate::{Error, Failure, Payload, Queue, QueueName, Result, RetryPolicy};
 
 /// Handles the messages of one or more queues.
 ///
@@ -80,21 +89,23 @@ use crate::{Error, Payload, Queue, QueueName, Result, RetryPolicy};
 /// |---|---|
 /// | returns `Ok` | acknowledged |
 /// | returns an error by `?`, panics, times out, aborts | tried again after the [policy](Worker::retry)'s wait; after the last attempt a dead letter |
-/// | returns [`Failure::fatal`](crate::Failure::fatal) | a dead letter, `rejected` |
+/// | returns [`Failure::fatal`](crate::Failure::fatal), or a [`Permanent`](crate::Permanent) by `?` | a dead letter, `rejected` |
 /// | returns [`Failure::Snooze`](crate::Failure::Snooze) | handed out again later, no attempt counted |
-/// | is not there: no handler for this kind, and no [`on_any`](Worker::on_any) | a dead letter, `rejected` |
+/// | is not there: no handler for this kind, and no [`on_others`](Worker::on_others) | as [`Unknown`] says: given back for somebody who knows it, for an hour |
 /// | cannot be called: the payload does not decode | a dead letter, `undecodable` |
-/// | loses the [lease](Worker::lease) | none: somebody else is handed it; the handler's future is dropped |
+/// | loses the [lease](Worker::lease) | none: somebody else is handed it, or at its last attempt it dies; the handler's future is dropped |
 /// | still runs at the [stop deadline](Worker::stop_deadline) | given back, no attempt counted; the handler's future is dropped |
 ///
 /// A message with a [reply address](crate::Message::reply_to) that becomes a dead letter here is answered with its error.
 ///
 /// Each handler runs in a task of its own. One that blocks its thread delays neither the heartbeats nor the verdicts of
 /// others, as long as the runtime has another thread; it cannot be dropped before it yields.
+/// [`on_blocking`](Worker::on_blocking) gives it a thread of its own. A handler that returned `Ok` after its lease was
+/// lost, and a heartbeat that woke too late, are warned of with the handler's kind.
 pub struct Worker {
     queue: Arc<dyn Queue>,
-    handlers: HashMap<&'static str, Arc<dyn ErasedHandler>>,
-    any: Option<Arc<dyn ErasedHandler>>,
+    handlers: Handlers,
+    unknown: UnknownKinds,
     hook: Option<Arc<dyn Hook>>,
     consumer: String,
     concurrency: usize,
@@ -113,8 +124,8 @@ impl Worker {
     pub fn new(queue: Arc<dyn Queue>) -> Self {
         Self {
             queue,
-            handlers: HashMap::new(),
-            any: None,
+            handlers: Handlers::default(),
+            unknown: UnknownKinds::default(),
             hook: None,
             consumer: "polyqueue".into(),
             concurrency: 16,
@@ -131,7 +142,46 @@ impl Worker {
     /// Gives the messages of kind `T::KIND` to `handler`. A second handler for a kind is refused by [`Worker::run`].
     #[must_use]
     pub fn on<T: Payload>(self, handler: impl Handler<T>) -> Self {
-        self.handle(T::KIND, Typed::new(handler))
+        self.on_with(handler, HandlerOptions::new())
+    }
+
+    /// The same with a retry policy, a timeout or a concurrency of this handler's own.
+    ///
+    /// ```
+    /// # use polyqueue::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge;
+    /// # impl Payload for Charge { const KIND: &'static str = "charge"; }
+    /// # async fn charge(_: Job<Charge>) -> Result<(), Failure> { Ok(()) }
+    /// # fn worker(worker: Worker) -> Worker {
+    /// worker.on_with(charge, HandlerOptions::new().concurrency(1)) // one charge at a time; other kinds do not wait for it
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_with<T: Payload>(self, handler: impl Handler<T>, options: HandlerOptions) -> Self {
+        self.handle(T::KIND, Typed::new(handler), options)
+    }
+
+    /// Gives the messages of kind `T::KIND` to a function that blocks its thread. It runs on one of tokio's threads for that, so
+    /// that leases are extended and other handlers go on meanwhile, on a runtime of one thread as well.
+    ///
+    /// A timeout, a lost lease and the stop deadline end the wait for it, not the function itself: one that takes long
+    /// asks [`Lease::is_over`] now and then. [`blocking()`] makes a handler of it for [`Worker::on_with`].
+    ///
+    /// ```
+    /// # use polyqueue::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Image;
+    /// # impl Payload for Image { const KIND: &'static str = "image"; }
+    /// # fn shrink(_: &Image) -> std::io::Result<()> { Ok(()) }
+    /// # fn worker(worker: Worker) -> Worker {
+    /// worker.on_blocking(|job: Job<Image>| Ok(shrink(&job.payload)?))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_blocking<T: Payload>(
+        self,
+        handler: impl Fn(Job<T>) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        self.on(blocking(handler))
     }
 
     /// Gives the requests of kind `T::KIND` to `responder`, and sends what it returns to the
@@ -139,37 +189,81 @@ impl Worker {
     /// without an address is handled all the same, and its answer dropped.
     #[must_use]
     pub fn on_request<T: Payload, R: Payload>(self, responder: impl Responder<T, R>) -> Self {
-        let answering = Answering::new(self.queue.clone(), responder);
-        self.handle(T::KIND, answering)
+        self.on_request_with(responder, HandlerOptions::new())
     }
 
-    fn handle(mut self, kind: &'static str, handler: impl ErasedHandler + 'static) -> Self {
-        match self.handlers.entry(kind) {
-            Entry::Vacant(free) => {
-                free.insert(Arc::new(handler));
-            }
-            Entry::Occupied(_) => {
-                self.refuse("handlers", format!("two given for kind {kind:?}, allowed is one"))
-            }
-        }
-        self
-    }
-
-    /// Gives the messages of all other kinds to `handler`, as bytes. Without it they become dead letters, `rejected`.
+    /// The same with a retry policy, a timeout or a concurrency of this responder's own.
     #[must_use]
-    pub fn on_any(mut self, handler: impl Handler<Bytes>) -> Self {
-        if self.any.replace(Arc::new(Any(Arc::new(handler)))).is_some() {
-            self.refuse("handlers", "two given for any kind, allowed is one");
-        }
+    pub fn on_request_with<T: Payload, R: Payload>(
+        self,
+        responder: impl Responder<T, R>,
+        options: HandlerOptions,
+    ) -> Self {
+        let answering = Answering::new(self.queue.clone(), responder);
+        self.handle(T::KIND, answering, options)
+    }
+
+    fn handle(
+        mut self,
+        kind: &'static str,
+        handler: impl ErasedHandler + 'static,
+        options: HandlerOptions,
+    ) -> Self {
+        let added = self.handlers.add(kind, handler, options);
+        self.note(added);
         self
     }
 
-    /// Calls `hook` for each message that becomes a dead letter by this worker's verdict, after the record can be read. A
-    /// process that dies in between may not call it. A second hook is refused by [`Worker::run`].
+    /// Gives the messages of all kinds that have no handler here to `handler`, as bytes. Without it they are treated as
+    /// [`Worker::unknown`] says.
+    ///
+    /// ```
+    /// # use polyqueue::*;
+    /// # fn worker(worker: Worker) -> Worker {
+    /// worker.on_others(|job| async move {
+    ///     println!("{} bytes of kind {:?}", job.payload.len(), job.message.kind());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_others<F, Fut>(self, handler: F) -> Self
+    where
+        F: Fn(Job<Bytes>) -> Fut + Handler<Bytes>,
+    {
+        self.on_others_with(handler, HandlerOptions::new())
+    }
+
+    /// The same for every form of a [`Handler`], and with a retry policy, a timeout or a concurrency of its own.
+    #[must_use]
+    pub fn on_others_with(mut self, handler: impl Handler<Bytes>, options: HandlerOptions) -> Self {
+        let added = self.handlers.add_others(Others(Arc::new(handler)), options);
+        self.note(added);
+        self
+    }
+
+    /// What to do with a message of a kind that has no handler here; [`Unknown::Release`] unless set.
+    #[must_use]
+    pub fn unknown(mut self, unknown: Unknown) -> Self {
+        self.unknown.choice = unknown;
+        self
+    }
+
+    /// How old a message of such a kind must be before [`Unknown::Release`] makes it a dead letter; 1 hour unless set. Set it
+    /// to more than the longest delay of a message where two services share a queue.
+    #[must_use]
+    pub fn unknown_for(mut self, age: Duration) -> Self {
+        self.unknown.patience = age;
+        self
+    }
+
+    /// Calls `hook` for each message that becomes a dead letter by this worker's verdict, after the record can be read, and
+    /// for each whose lease it loses at the last attempt: see [`Death::lease_lost`]. A process that dies in between may not
+    /// call it. A second hook is refused by [`Worker::run`].
     #[must_use]
     pub fn on_dead_letter(mut self, hook: impl DeadLetterHook) -> Self {
         if self.hook.replace(Arc::new(hook)).is_some() {
-            self.refuse("dead letter hook", "two given, allowed is one");
+            self.note(Err(Error::invalid("dead letter hook", "two given, allowed is one")));
         }
         self
     }
@@ -244,10 +338,14 @@ impl Worker {
     /// A broker that is away is waited for, also at the start: then a stop ends it with the broker's error. The future owns all it needs and can be spawned; dropping
     /// it drops every handler, whose messages come back at the end of their leases.
     ///
+    /// A queue that is deleted meanwhile does not end a worker that has others: it is warned of once and asked for again, up
+    /// to every 5 s, and served when it was declared anew.
+    ///
     /// # Errors
     /// Before anything is fetched: [`Error::Invalid`] for two handlers of one kind, no handler at all, no queue or one twice,
-    /// or a setting out of its range; [`Error::NotFound`] for an unknown queue. Later: any error of the broker that does
-    /// not pass by itself, after an orderly stop.
+    /// or a setting out of its range; [`Error::NotFound`] for an unknown queue. Later, after an orderly stop: any error of
+    /// the broker that does not pass by itself; [`Error::NotFound`] when all its queues are gone, so at once when the only one
+    /// is.
     pub fn run(
         self,
         queues: impl IntoIterator<Item = QueueName>,
@@ -260,8 +358,9 @@ impl Worker {
         }
     }
 
-    fn refuse(&mut self, field: &'static str, allowed: impl Into<String>) {
-        self.fault.get_or_insert_with(|| Error::invalid(field, allowed));
+    /// The first fault is what [`Worker::run`] answers with.
+    fn note(&mut self, said: Result<()>) {
+        self.fault = self.fault.take().or(said.err());
     }
 
     fn plan(self) -> Result<Plan> {
@@ -269,10 +368,9 @@ impl Worker {
             return Err(fault);
         }
         let executor = Executor {
-            handlers: self.handlers,
-            any: self.any,
+            routes: self.handlers.routes(&self.retry, self.timeout),
+            unknown: self.unknown,
             versions: self.versions,
-            timeout: self.timeout,
             retry: self.retry,
             limits: self.queue.info().limits,
             jitter: Jitter::default(),
@@ -292,9 +390,8 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds: Vec<&str> = self.handlers.keys().copied().collect();
         f.debug_struct("Worker")
-            .field("kinds", &kinds)
+            .field("kinds", &self.handlers.kinds())
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
     }

@@ -148,7 +148,7 @@ impl Story {
         let worker = Worker::new(self.queue.clone())
             .concurrency(1)
             .retry(RetryPolicy::new(4, backoff)?)
-            .on_any(move |job: Job<Bytes>| {
+            .on_others(move |job: Job<Bytes>| {
                 let (outcome, done) = (judge(&job), done.clone());
                 let subject = text(&job.message);
                 match &outcome {

@@ -3,7 +3,6 @@
 mod command;
 mod progress;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
         .lease(args.lease)
         .retry(policy)
         .stop_deadline(STOP_DEADLINE)
-        .on_any(handler(queue, args, progress.clone()));
+        .on_others(handler(queue, args, progress.clone()));
     if let Some(timeout) = args.timeout {
         worker = worker.timeout(timeout);
     }
@@ -52,7 +51,7 @@ fn handler(
     progress: Arc<Progress>,
 ) -> impl Fn(Job<Bytes>) -> futures_util::future::BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static
 {
-    let (shell, max_attempts) = (Arc::<str>::from(args.exec.as_str()), args.max_attempts);
+    let shell = Arc::<str>::from(args.exec.as_str());
     let answers = args.reply.then(|| queue.clone());
     move |job| {
         let (shell, progress, answers) = (shell.clone(), progress.clone(), answers.clone());
@@ -61,8 +60,8 @@ fn handler(
                 return Err(Failure::Snooze(Duration::ZERO));
             };
             let outcome = match answers {
-                None => command::run(&shell, &job, max_attempts).await,
-                Some(queue) => answer(&*queue, &shell, &job, max_attempts).await,
+                None => command::run(&shell, &job).await,
+                Some(queue) => answer(&*queue, &shell, &job).await,
             };
             run.ended(&outcome);
             outcome
@@ -72,13 +71,8 @@ fn handler(
 
 /// Runs the command and sends what it printed to who asked. A reply that cannot be sent is said and no failure: the work is
 /// done.
-async fn answer(
-    queue: &dyn Queue,
-    shell: &str,
-    job: &Job<Bytes>,
-    max_attempts: NonZeroU32,
-) -> Result<(), Failure> {
-    let printed = command::ask(shell, job, max_attempts).await?;
+async fn answer(queue: &dyn Queue, shell: &str, job: &Job<Bytes>) -> Result<(), Failure> {
+    let printed = command::ask(shell, job).await?;
     if let Err(error) = queue.reply(&job.message, Message::new(printed)).await {
         eprintln!("polyqueue: {}: its reply was not sent: {error}", job.message.id());
     }

@@ -77,7 +77,7 @@ async fn contract(queue: &dyn Queue) -> Outcome {
 async fn worker(queue: Arc<dyn Queue>, messages: usize) -> Outcome {
     let (left, done) = (Arc::new(AtomicUsize::new(messages)), Arc::new(Notify::new()));
     let last = done.clone();
-    let worker = Worker::new(queue).concurrency(16).on_any(move |_: polyqueue::Job<Bytes>| {
+    let worker = Worker::new(queue).concurrency(16).on_others(move |_: polyqueue::Job<Bytes>| {
         if left.fetch_sub(1, Relaxed) == 1 {
             last.notify_one();
         }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::resume_unwind;
 
-use polyqueue::{Bytes, Job, QueueName, Report, Worker, with};
+use polyqueue::{Bytes, HandlerOptions, Job, QueueName, Report, Worker, with};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -70,14 +70,15 @@ impl Starts {
 
     /// The worker, with a handler that reports here and waits to be told how to end.
     pub(super) fn of(&self, worker: Worker) -> Worker {
-        worker.on_any(with(self.report.clone(), async |report, job: Job<Bytes>| {
+        let handler = with(self.report.clone(), async |report, job: Job<Bytes>| {
             let (end, ended) = oneshot::channel();
             drop(report.send(Started { job, end }));
             match ended.await {
                 Ok(Ending::Panics) => panics("this handler was told to panic"),
                 Ok(Ending::Done) | Err(_) => Ok(()),
             }
-        }))
+        });
+        worker.on_others_with(handler, HandlerOptions::new())
     }
 
     /// The next handler that starts; fails when none does.

@@ -44,6 +44,7 @@ mod room;
 mod route;
 mod schema;
 mod settle;
+mod sharing;
 mod starvation;
 mod stats_under_load;
 mod time;
@@ -91,6 +92,7 @@ const TABLES: &[&[Case]] = &[
     history::CASES,
     model::CASES,
     worker::CASES,
+    sharing::CASES,
     schema::CASES,
     worker_time::CASES,
 ];

@@ -67,7 +67,7 @@ async fn hooks_harm_nobody(env: Env) -> Outcome {
     let worker = Worker::new(queue.clone())
         .retry(soon(&env, 1)?)
         .concurrency(2)
-        .on_any(
+        .on_others(
             |job: Job<Bytes>| async move { Err::<(), _>(Failure::fatal(format!("no {:?}", job.payload))) },
         )
         .on_dead_letter(move |death| hook(hook_seen.clone(), death));
@@ -117,7 +117,7 @@ async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
     let starts = Arc::new(Mutex::new(Vec::new()));
     let (noted, tick, lease) = (starts.clone(), env.tick(), brief(&env));
     let worker =
-        Worker::new(queue.clone()).retry(soon(&env, 3)?).lease(lease).on_any(move |job: Job<Bytes>| {
+        Worker::new(queue.clone()).retry(soon(&env, 3)?).lease(lease).on_others(move |job: Job<Bytes>| {
             noted.lock().push((
                 job.message.kind().to_owned(),
                 job.attempt,
@@ -162,7 +162,7 @@ async fn a_misbehaving_handler_is_a_failure(env: Env) -> Outcome {
 async fn counters_add_up(env: Env) -> Outcome {
     let (queue, name) = env.declared("metered").await?;
     let unit = env.t(0.05);
-    let worker = Worker::new(queue.clone()).concurrency(10).on_any(move |job: Job<Bytes>| async move {
+    let worker = Worker::new(queue.clone()).concurrency(10).on_others(move |job: Job<Bytes>| async move {
         sleep(unit * u32::from(job.payload[0])).await;
         Ok(())
     });

@@ -62,7 +62,7 @@ async fn deafness_costs_the_lease(env: &Env, queue: &Arc<dyn Queue>, name: &Queu
         }
     };
     let deaf: Arc<dyn Queue> = Arc::new(Deaf { inner: env.open().await? });
-    let first = Running::start(narrow(env, &deaf).on_any(handler), std::slice::from_ref(name));
+    let first = Running::start(narrow(env, &deaf).on_others(handler), std::slice::from_ref(name));
     publish_all(queue, name, numbered(1)).await?;
     let until = eventually(env, PATIENCE, "the deaf worker's handler", async || Ok(*until.lock())).await?;
     let mut starts = Starts::new();

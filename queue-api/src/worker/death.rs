@@ -8,7 +8,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::{DeadReason, Message, QueueName};
 
-/// A message became a dead letter by this worker's verdict. The record can be read already.
+/// A message became a dead letter by this worker's verdict, and the record can be read already; or by the loss of its
+/// [lease](Death::lease_lost) at the last attempt.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Death {
@@ -22,6 +23,10 @@ pub struct Death {
     pub error: String,
     /// Attempts since it was published or last redriven.
     pub attempts: u32,
+    /// The lease was lost at the last attempt, so that no verdict took effect, perhaps not even that of a handler that
+    /// returned `Ok`. The broker makes it a dead letter when it notices: the record may not be there yet, nor say the same
+    /// error. What was purged, or deleted with its queue, is told of in the same way.
+    pub lease_lost: bool,
 }
 
 /// What is called for each [`Death`]. Every `Fn(Death) -> impl Future<Output = ()> + Send` is one.

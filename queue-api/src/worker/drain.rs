@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::backend::later;
+
 use super::fetch::{QueueRunner, Receiving, answer};
 use super::report::Report;
 
@@ -13,7 +15,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Ends the runner, by the stop deadline and twice the grace at the latest.
 pub(super) async fn drain(mut runner: QueueRunner, mut receiving: Option<Receiving>) -> Report {
-    let deadline = Instant::now() + runner.stop_deadline;
+    runner.running.begin_no_more();
+    let deadline = later(Instant::now(), runner.stop_deadline);
     let consumer = runner.consumer.clone();
     let queue = runner.queue.clone();
     let mut closing: Closing = Some(Box::pin(async move {

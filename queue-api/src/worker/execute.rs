@@ -1,20 +1,27 @@
 //! One delivery: look up its handler, let it run, judge how that ended.
 
 use std::any::Any as Thing;
-use std::collections::HashMap;
 use std::future::{Future, pending};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::Instrument;
 
 use crate::backend::Jitter;
-use crate::{Failure, Limits, Message, RetryPolicy, Verdict};
+use crate::{Failure, Limits, Message, Refusal, RetryPolicy, Verdict};
 
 use super::handler::ErasedHandler;
 use super::job::Job;
+use super::route::{Route, Routes};
+use super::turn::{Turn, WaitingRoom};
+use super::unknown::UnknownKinds;
+
+/// How long what finds no turn of its handler, and no place to wait for one, is given back.
+const NO_TURN: Duration = Duration::from_secs(1);
 
 /// What the worker does with a payload whose schema has another major version than its handler reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,34 +39,65 @@ pub(super) enum Ended {
     Returned(Result<(), Failure>),
     TimedOut(Duration),
     LeaseLost,
+    /// The worker stopped before it was its turn.
+    NeverBegan,
 }
 
 /// Knows the handlers, and what their endings mean.
 pub(super) struct Executor {
-    pub(super) handlers: HashMap<&'static str, Arc<dyn ErasedHandler>>,
-    pub(super) any: Option<Arc<dyn ErasedHandler>>,
+    pub(super) routes: Routes,
+    pub(super) unknown: UnknownKinds,
     pub(super) versions: Versions,
-    pub(super) timeout: Option<Duration>,
+    /// Of what no handler knows.
     pub(super) retry: RetryPolicy,
     pub(super) limits: Limits,
     pub(super) jitter: Jitter,
 }
 
 impl Executor {
+    fn retry(&self, kind: &str) -> &RetryPolicy {
+        self.routes.of(kind).map_or(&self.retry, |route| &route.retry)
+    }
+
+    /// The most attempts that any handler allows: what the broker holds all messages to.
+    pub(super) fn most_attempts(&self) -> NonZeroU32 {
+        let each = self.routes.all().map(Route::max_attempts);
+        each.fold(self.retry.max_attempts(), NonZeroU32::max)
+    }
+
+    /// After how many attempts this message dies.
+    pub(super) fn max_attempts(&self, message: &Message) -> u32 {
+        message.max_attempts().unwrap_or_else(|| self.retry(message.kind()).max_attempts()).get()
+    }
+
     /// The handler's run, to be given a task of its own; or the verdict on a message that no handler may see.
     pub(super) fn start(
         &self,
         job: Job<()>,
+        waiting_room: &WaitingRoom,
     ) -> Result<impl Future<Output = Ended> + Send + 'static, Verdict> {
-        let kind = job.message.kind();
-        let Some(handler) = self.handlers.get(kind).or(self.any.as_ref()) else {
-            tracing::warn!(name: "worker.no_handler", queue = %job.queue, id = %job.message.id(), kind);
-            return Err(Verdict::reject(format!("no handler for kind {kind:?}")));
-        };
-        self.check_version(handler.as_ref(), &job)?;
+        let Some(route) = self.routes.of(job.message.kind()) else { return Err(self.unknown(&job)) };
+        if job.attempt > job.max_attempts && self.is_stricter(&job) {
+            let error = format!("the lease ended at attempt {}, the last", job.max_attempts);
+            return Err(Verdict::DeadLetter { reason: Refusal::MaxAttempts, error });
+        }
+        self.check_version(route.handler.as_ref(), &job)?;
+        let turn = route.turn(waiting_room).ok_or(Verdict::Release { after: NO_TURN })?;
         let span =
             tracing::info_span!("job", queue = %job.queue, id = %job.message.id(), attempt = job.attempt);
-        Ok(supervised(handler.clone(), job, self.timeout).instrument(span))
+        Ok(supervised(route.handler.clone(), job, route.timeout, turn).instrument(span))
+    }
+
+    fn unknown(&self, job: &Job<()>) -> Verdict {
+        let (queue, id, kind) = (&job.queue, job.message.id(), job.message.kind());
+        let verdict = self.verdict(job, self.unknown.failure(&job.message, Utc::now()));
+        match verdict {
+            Verdict::Release { after } => {
+                tracing::debug!(name: "worker.no_handler", %queue, %id, kind, ?after)
+            }
+            _ => tracing::warn!(name: "worker.no_handler", %queue, %id, kind),
+        }
+        verdict
     }
 
     fn check_version(&self, handler: &dyn ErasedHandler, job: &Job<()>) -> Result<(), Verdict> {
@@ -81,6 +119,7 @@ impl Executor {
         let (queue, id, attempt) = (&job.queue, job.message.id(), job.attempt);
         let failure = match ended {
             Ok(Ended::Returned(Ok(()))) => return Some(Verdict::Ack),
+            Ok(Ended::NeverBegan) => return Some(Verdict::Release { after: Duration::ZERO }),
             Ok(Ended::Returned(Err(failure))) => failure,
             Ok(Ended::TimedOut(after)) => Failure::from(format!("the handler timed out after {after:?}")),
             Ok(Ended::LeaseLost) => {
@@ -90,25 +129,55 @@ impl Executor {
             Err(error) => Failure::from(crash(error)),
         };
         tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure));
-        Some(self.allowed(attempt, self.retry.verdict(attempt, failure, self.jitter.fraction())))
+        Some(self.verdict(job, failure))
     }
 
-    /// The verdict itself, or a retry that says why the backend would refuse it.
-    fn allowed(&self, attempt: u32, verdict: Verdict) -> Verdict {
+    /// The policy's verdict, or a retry that says why the backend would refuse it.
+    fn verdict(&self, job: &Job<()>, failure: Failure) -> Verdict {
+        let by_policy =
+            |failure| self.retry(job.message.kind()).verdict(job.attempt, failure, self.jitter.fraction());
+        let verdict = by_policy(failure);
         match self.limits.check_verdict(&verdict) {
-            Ok(()) => verdict,
-            Err(refused) => self.retry.verdict(attempt, Failure::from(refused), self.jitter.fraction()),
+            Ok(()) => self.last(job, verdict),
+            Err(refused) => self.last(job, by_policy(Failure::from(refused))),
+        }
+    }
+
+    /// Whether its handler allows fewer attempts than the broker was told.
+    fn is_stricter(&self, job: &Job<()>) -> bool {
+        job.message.max_attempts().is_none() && job.max_attempts < self.most_attempts().get()
+    }
+
+    /// A retry after the last attempt that the handler allows, where the broker would allow more, is a death.
+    fn last(&self, job: &Job<()>, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Retry { error, .. } if job.attempt >= job.max_attempts && self.is_stricter(job) => {
+                Verdict::DeadLetter { reason: Refusal::MaxAttempts, error }
+            }
+            verdict => verdict,
         }
     }
 }
 
-async fn supervised(handler: Arc<dyn ErasedHandler>, job: Job<()>, timeout: Option<Duration>) -> Ended {
+async fn supervised(
+    handler: Arc<dyn ErasedHandler>,
+    job: Job<()>,
+    timeout: Option<Duration>,
+    turn: Turn,
+) -> Ended {
     let lease = job.lease.clone();
+    let run = async {
+        let Ok(_turn) = turn.come().await else { return Ended::NeverBegan };
+        tokio::select! {
+            biased;
+            result = async { handler.run(job).await } => Ended::Returned(result),
+            after = passed(timeout) => Ended::TimedOut(after),
+        }
+    };
     tokio::select! {
         biased;
-        result = async { handler.run(job).await } => Ended::Returned(result),
+        ended = run => ended,
         () = lease.lost() => Ended::LeaseLost,
-        after = passed(timeout) => Ended::TimedOut(after),
     }
 }
 
@@ -156,14 +225,13 @@ fn said(failure: &Failure) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{QueueName, Refusal};
+    use crate::QueueName;
 
     fn executor() -> Executor {
         Executor {
-            handlers: HashMap::new(),
-            any: None,
+            routes: Routes::default(),
+            unknown: UnknownKinds::default(),
             versions: Versions::default(),
-            timeout: None,
             retry: RetryPolicy::default(),
             limits: Limits::default(),
             jitter: Jitter::seeded(0),
@@ -190,12 +258,6 @@ mod tests {
             panic!("not a retry");
         };
         assert!(error.contains("365 days"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_kind_without_a_handler_is_rejected() {
-        let Err(verdict) = executor().start(job()) else { panic!("started") };
-        assert!(matches!(verdict, Verdict::DeadLetter { reason: Refusal::Rejected, .. }));
     }
 
     #[test]

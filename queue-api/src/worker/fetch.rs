@@ -10,7 +10,7 @@ use futures_util::poll;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Delivery, QueueName, Result};
+use crate::{Consumer, Delivery, Error, QueueName, Result};
 
 use super::plan::Plan;
 use super::retry_wait::retry_wait;
@@ -101,6 +101,8 @@ impl QueueRunner {
                 tracing::warn!(name: "worker.receive_failed", queue = %self.queue, ?wait, %error);
                 Ok(())
             }
+            // A queue that is gone may come back.
+            Err(error @ Error::NotFound(_)) => Err(error),
             Err(error) => {
                 tracing::error!(name: "worker.receive_failed", queue = %self.queue, %error);
                 Err(error)

@@ -200,9 +200,9 @@ impl<T: Payload, H: Handler<T>> ErasedHandler for Typed<T, H> {
 }
 
 /// The handler of everything else: the bytes as they are.
-pub(super) struct Any<H>(pub(super) Arc<H>);
+pub(super) struct Others<H>(pub(super) Arc<H>);
 
-impl<H: Handler<Bytes>> ErasedHandler for Any<H> {
+impl<H: Handler<Bytes>> ErasedHandler for Others<H> {
     fn version(&self) -> Option<&'static str> {
         None
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Message, QueueName};
+use crate::{DEFAULT_MAX_ATTEMPTS, Message, QueueName};
 
 use super::lease::Lease;
 
@@ -10,10 +10,13 @@ use super::lease::Lease;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Job<T> {
-    /// The decoded payload; the bytes themselves in [`Worker::on_any`](crate::Worker::on_any).
+    /// The decoded payload; the bytes themselves in [`Worker::on_others`](crate::Worker::on_others).
     pub payload: T,
     /// 1 at the first hand-out, one more at each further one.
     pub attempt: u32,
+    /// After how many attempts the message dies: its own maximum, or else its handler's. `attempt == max_attempts` is the
+    /// last.
+    pub max_attempts: u32,
     /// The queue that the message came from.
     pub queue: QueueName,
     /// The message: id, headers, priority and so on.
@@ -23,7 +26,7 @@ pub struct Job<T> {
 }
 
 impl<T> Job<T> {
-    /// A first attempt at an empty message, for unit tests of handlers. Its lease lasts 24 hours.
+    /// A first attempt of 4 at an empty message, for unit tests of handlers. Its lease lasts 24 hours.
     ///
     /// ```
     /// use polyqueue::{Bytes, Failure, Job, QueueName};
@@ -38,12 +41,13 @@ impl<T> Job<T> {
     /// # }
     /// ```
     pub fn of(queue: QueueName, payload: T) -> Self {
-        let message = Arc::new(Message::new(""));
-        Self { payload, attempt: 1, queue, message, lease: Lease::detached() }
+        let (message, max_attempts) = (Arc::new(Message::new("")), DEFAULT_MAX_ATTEMPTS.get());
+        Self { payload, attempt: 1, max_attempts, queue, message, lease: Lease::detached() }
     }
 
     /// The same hand-out with another payload.
     pub(super) fn carrying<U>(self, payload: U) -> Job<U> {
-        Job { payload, attempt: self.attempt, queue: self.queue, message: self.message, lease: self.lease }
+        let Self { payload: _, attempt, max_attempts, queue, message, lease } = self;
+        Job { payload, attempt, max_attempts, queue, message, lease }
     }
 }

@@ -1,15 +1,15 @@
 //! Leases: how long a message is ours, and the heartbeat that extends those of long jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Extended, Receipt, Result};
+use crate::{Consumer, Extended, Message, Receipt, Result};
 
 /// The lease of a job that no consumer handed out.
 const DETACHED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,6 +52,11 @@ impl Lease {
         }
     }
 
+    /// Whether the message is not ours any more: what [`Lease::lost`] awaits, for code that cannot await.
+    pub fn is_over(&self) -> bool {
+        self.0.ended.is_cancelled() || Instant::now() >= self.until()
+    }
+
     /// The end of the lease, as it is known now.
     pub fn until(&self) -> Instant {
         *self.0.until.lock()
@@ -78,10 +83,6 @@ impl Lease {
         &self.0.receipt
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.0.ended.is_cancelled() || Instant::now() >= self.until()
-    }
-
     /// The message is not ours any more.
     pub(super) fn end(&self) {
         self.0.ended.cancel();
@@ -105,23 +106,33 @@ impl fmt::Debug for Lease {
 /// The leases of one consumer's running jobs.
 pub(super) struct Leases {
     consumer: Arc<dyn Consumer>,
-    live: Mutex<HashMap<Receipt, Lease>>,
+    live: Mutex<HashMap<Receipt, (Lease, Arc<Message>)>>,
+    /// The kinds of those whose handler has ended since the last heartbeat: one of them may be why it is late.
+    ended: Mutex<BTreeSet<String>>,
 }
 
 impl Leases {
     pub(super) fn new(consumer: Arc<dyn Consumer>) -> Self {
-        Self { consumer, live: Mutex::default() }
+        Self { consumer, live: Mutex::default(), ended: Mutex::default() }
     }
 
     /// A lease that the heartbeat extends until [`Leases::forget`].
-    pub(super) fn begin(&self, receipt: Receipt, until: Instant) -> Lease {
+    pub(super) fn begin(&self, receipt: Receipt, until: Instant, message: Arc<Message>) -> Lease {
         let lease = Lease::new(receipt.clone(), Some(Arc::downgrade(&self.consumer)), until);
-        self.live.lock().insert(receipt, lease.clone());
+        self.live.lock().insert(receipt, (lease.clone(), message));
         lease
     }
 
     pub(super) fn forget(&self, lease: &Lease) {
         self.live.lock().remove(lease.receipt());
+    }
+
+    /// A handler of this kind has ended.
+    pub(super) fn ended(&self, kind: &str) {
+        let mut ended = self.ended.lock();
+        if !ended.contains(kind) {
+            ended.insert(kind.to_owned());
+        }
     }
 
     /// The heartbeat: every third of `lease` one call for all; after an error again within the third, for a
@@ -130,15 +141,29 @@ impl Leases {
         let third = lease / 3;
         let mut pause = third;
         loop {
-            sleep(pause).await;
+            let due = Instant::now() + pause;
+            sleep_until(due).await;
+            self.woke(due.elapsed(), third);
             pause = if self.beat(third).await { third } else { third / 4 };
+        }
+    }
+
+    /// Warns where the heartbeat is so late that leases end. It has a task of its own, so nobody let it run meanwhile.
+    fn woke(&self, late: Duration, allowed: Duration) {
+        let mut kinds = std::mem::take(&mut *self.ended.lock());
+        if late <= allowed {
+            return;
+        }
+        kinds.extend(self.live.lock().values().map(|(_, message)| message.kind().to_owned()));
+        if !kinds.is_empty() {
+            tracing::warn!(name: "worker.heartbeat_late", ?late, ?kinds, "does a handler of these kinds block its thread? see Worker::on_blocking");
         }
     }
 
     /// Whether every lease was answered.
     async fn beat(&self, within: Duration) -> bool {
         let (receipts, leases): (Vec<Receipt>, Vec<Lease>) =
-            self.live.lock().iter().map(|(receipt, lease)| (receipt.clone(), lease.clone())).unzip();
+            self.live.lock().iter().map(|(receipt, (lease, _))| (receipt.clone(), lease.clone())).unzip();
         if receipts.is_empty() {
             return true;
         }

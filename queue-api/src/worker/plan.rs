@@ -33,8 +33,8 @@ impl Plan {
         if let Some(name) = queues.iter().find(twice) {
             return Err(Error::invalid("queues", format!("{name} given twice, allowed is once")));
         }
-        if self.executor.handlers.is_empty() && self.executor.any.is_none() {
-            return Err(Error::invalid("handlers", "none given: every message would become a dead letter"));
+        if self.executor.routes.all().next().is_none() {
+            return Err(Error::invalid("handlers", "none given, allowed are 1 or more"));
         }
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "0 given, allowed are 1 or more"));
@@ -69,13 +69,38 @@ impl Plan {
         Ok(open)
     }
 
+    /// Waits until a queue that was deleted is there again; `None` when `stop` comes first.
+    pub(super) async fn subscribe_again(
+        &self,
+        queue: &QueueName,
+        stop: &CancellationToken,
+    ) -> Result<Option<Arc<dyn Consumer>>> {
+        tracing::warn!(name: "worker.queue_gone", %queue, "it was deleted, and is served again when it is declared");
+        for failures in 1.. {
+            tokio::select! {
+                () = sleep(retry_wait(failures)) => {}
+                () = stop.cancelled() => break,
+            }
+            match self.subscribe(queue, stop).await {
+                Ok(consumer) => {
+                    tracing::info!(name: "worker.queue_back", %queue);
+                    return Ok(Some(consumer));
+                }
+                Err(Error::NotFound(_)) => {}
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// Tries again while the broker is away, until `stop`.
     async fn subscribe(&self, queue: &QueueName, stop: &CancellationToken) -> Result<Arc<dyn Consumer>> {
         let subscription = Subscription::new(queue.clone())
             .consumer(&*self.consumer)
             .prefetch(self.prefetch)
             .lease(self.lease)
-            .max_attempts(self.executor.retry.max_attempts());
+            .max_attempts(self.executor.most_attempts());
         let mut failures = 0;
         loop {
             match self.queue.subscribe(&subscription).await {

@@ -16,7 +16,8 @@ pub struct Report {
     pub retried: u64,
     /// Became dead letters by our verdict.
     pub died: u64,
-    /// Given back without counting an attempt: snoozed, or not finished when the worker stopped.
+    /// Given back without counting an attempt: snoozed, of a kind without a handler, beyond the concurrency of its
+    /// handler, or not finished when the worker stopped.
     pub released: u64,
     /// Their lease was lost before a verdict took effect: somebody else is handed them.
     pub lost: u64,

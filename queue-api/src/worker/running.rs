@@ -19,12 +19,17 @@ use super::plan::Plan;
 use super::report::Report;
 use super::settle::{PendingVerdict, Verdicts};
 use super::tasks::unbroken;
+use super::turn::WaitingRoom;
+
+/// The most messages that are asked for at once.
+const MOST: usize = 10_000;
 
 /// The jobs of one queue that are ours: those in the hands of handlers, their leases, and the verdicts on their way.
 pub(super) struct RunningJobs {
     plan: Arc<Plan>,
     leases: Arc<Leases>,
     handlers: JoinSet<Ended>,
+    waiting_room: WaitingRoom,
     jobs: HashMap<task::Id, Job<()>>,
     verdicts: Verdicts,
     /// A task of its own, so that a handler that blocks the thread on which the runner would be next stops no heartbeat.
@@ -37,6 +42,7 @@ pub(super) struct RunningJobs {
 impl RunningJobs {
     pub(super) fn new(plan: Arc<Plan>, consumer: Arc<dyn Consumer>) -> Self {
         let leases = Arc::new(Leases::new(consumer.clone()));
+        let waiting_room = WaitingRoom::new(plan.concurrency / 4);
         let mut heartbeat = JoinSet::new();
         heartbeat.spawn(leases.clone().keep(plan.lease));
         Self {
@@ -44,6 +50,7 @@ impl RunningJobs {
             plan,
             leases,
             handlers: JoinSet::new(),
+            waiting_room,
             jobs: HashMap::new(),
             heartbeat,
             overdue: false,
@@ -56,7 +63,7 @@ impl RunningJobs {
     pub(super) fn room(&self) -> usize {
         let (slots, running) = (self.plan.concurrency, self.jobs.len());
         let held = running + self.verdicts.len();
-        slots.saturating_sub(running).min((2 * slots).saturating_sub(held))
+        slots.saturating_sub(running).min(slots.saturating_mul(2).saturating_sub(held)).min(MOST)
     }
 
     /// Whether no handler runs.
@@ -67,7 +74,7 @@ impl RunningJobs {
     pub(super) fn start(&mut self, chunk: Vec<Delivery>) {
         for delivery in chunk {
             let job = self.accept(delivery);
-            match self.plan.executor.start(job.clone()) {
+            match self.plan.executor.start(job.clone(), &self.waiting_room) {
                 Ok(run) => {
                     self.report.handled += 1;
                     self.jobs.insert(self.handlers.spawn(run).id(), job);
@@ -75,6 +82,11 @@ impl RunningJobs {
                 Err(verdict) => self.judged(job, verdict),
             }
         }
+    }
+
+    /// Gives back what waits for its turn.
+    pub(super) fn begin_no_more(&self) {
+        self.waiting_room.close();
     }
 
     /// Gives back what came after the stop: nobody has had an attempt at it.
@@ -124,9 +136,10 @@ impl RunningJobs {
 
     fn accept(&mut self, delivery: Delivery) -> Job<()> {
         self.report.received += 1;
-        let lease = self.leases.begin(delivery.receipt, delivery.lease_until);
         let (attempt, queue, message) = (delivery.attempt, delivery.queue, delivery.message);
-        Job { payload: (), attempt, queue, message, lease }
+        let lease = self.leases.begin(delivery.receipt, delivery.lease_until, message.clone());
+        let max_attempts = self.plan.executor.max_attempts(&message);
+        Job { payload: (), attempt, max_attempts, queue, message, lease }
     }
 
     /// A handler ended, and perhaps others with it.
@@ -144,14 +157,18 @@ impl RunningJobs {
             Err(error) => (error.id(), Err(error)),
         };
         let Some(job) = self.jobs.remove(&id) else { return };
+        self.leases.ended(job.message.kind());
         if self.overdue && matches!(&ended, Err(error) if error.is_cancelled()) {
             return self.release(job);
+        }
+        if matches!(ended, Ok(Ended::NeverBegan)) {
+            self.report.handled -= 1;
         }
         match self.plan.executor.judge(&job, ended) {
             Some(verdict) => self.judged(job, verdict),
             None => {
                 self.leases.forget(&job.lease);
-                self.report.lost += 1;
+                self.verdicts.lost(job, &mut self.report);
             }
         }
     }

@@ -30,7 +30,6 @@ pub(super) struct Verdicts {
     queue: Arc<dyn Queue>,
     consumer: Arc<dyn Consumer>,
     hook: Option<Arc<dyn Hook>>,
-    max_attempts: u32,
     /// Judged, and in no call yet.
     pub(super) waiting: Vec<PendingVerdict>,
     settling: Option<Settling>,
@@ -50,7 +49,6 @@ impl Verdicts {
             queue: plan.queue.clone(),
             consumer,
             hook: plan.hook.clone(),
-            max_attempts: plan.executor.retry.max_attempts().get(),
             waiting: Vec::new(),
             settling: None,
             again: Again::default(),
@@ -103,10 +101,15 @@ impl Verdicts {
 
     fn note(&mut self, pending: PendingVerdict, answer: Result<Settled>, report: &mut Report) {
         match answer {
-            Ok(Settled::LeaseLost) => report.lost += 1,
+            Ok(Settled::LeaseLost) => {
+                if pending.verdict == Verdict::Ack {
+                    lost_when_done(&pending.job);
+                }
+                self.lost(pending.job, report);
+            }
             Ok(Settled::Died) => self.died(pending, report),
             // Our only verdict on this receipt: an earlier call of it took effect, and its answer was lost.
-            Ok(Settled::AlreadySettled) if self.was_fatal(&pending) => self.died(pending, report),
+            Ok(Settled::AlreadySettled) if was_fatal(&pending) => self.died(pending, report),
             Ok(Settled::Applied | Settled::AlreadySettled) => applied(&pending.verdict, report),
             Err(error) if error.is_transient() && !pending.job.lease.is_over() => {
                 self.again.verdicts.push(pending)
@@ -115,12 +118,18 @@ impl Verdicts {
         }
     }
 
-    fn was_fatal(&self, PendingVerdict { job, verdict }: &PendingVerdict) -> bool {
-        let max = job.message.max_attempts().map_or(self.max_attempts, |own| own.get());
-        match verdict {
-            Verdict::DeadLetter { .. } => true,
-            Verdict::Retry { .. } => job.attempt >= max,
-            Verdict::Ack | Verdict::Release { .. } => false,
+    /// Somebody else is handed the message, unless this was its last attempt: then the broker makes it a dead letter.
+    pub(super) fn lost(&mut self, job: Job<()>, report: &mut Report) {
+        report.lost += 1;
+        if job.attempt < job.max_attempts {
+            return;
+        }
+        let (queue, id, attempts) = (job.queue, job.message.id(), job.attempt);
+        tracing::warn!(name: "worker.message_died", %queue, %id, attempts, lease_lost = true);
+        if let Some(hook) = &self.hook {
+            let (reason, error) = (DeadReason::MaxAttempts, "the lease was lost at the last attempt".into());
+            let message = job.message;
+            self.hooks.call(hook, Death { queue, message, reason, error, attempts, lease_lost: true });
         }
     }
 
@@ -137,8 +146,17 @@ impl Verdicts {
             self.hooks.spawn(reply_error(self.queue.clone(), job.message.clone(), error.clone()));
         }
         if let Some(hook) = &self.hook {
-            self.hooks.call(hook, Death { queue, message: job.message, reason, error, attempts });
+            let message = job.message;
+            self.hooks.call(hook, Death { queue, message, reason, error, attempts, lease_lost: false });
         }
+    }
+}
+
+fn was_fatal(PendingVerdict { job, verdict }: &PendingVerdict) -> bool {
+    match verdict {
+        Verdict::DeadLetter { .. } => true,
+        Verdict::Retry { .. } => job.attempt >= job.max_attempts,
+        Verdict::Ack | Verdict::Release { .. } => false,
     }
 }
 
@@ -149,6 +167,11 @@ fn applied(verdict: &Verdict, report: &mut Report) {
         Verdict::Release { .. } => report.released += 1,
         Verdict::DeadLetter { .. } => report.died += 1,
     }
+}
+
+fn lost_when_done(job: &Job<()>) {
+    let (queue, id, kind) = (&job.queue, job.message.id(), job.message.kind());
+    tracing::warn!(name: "worker.lease_lost_when_done", %queue, %id, kind, "its handler returned Ok after its lease was lost: does it block its thread? see Worker::on_blocking");
 }
 
 fn given_up(pending: &PendingVerdict, error: &Error, report: &mut Report) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polyqueue::{
     Backoff, Consumer, Destination, Error, Failure, Health, Inbox, Info, Job, Message, MessageId, Pattern,
     Published, Queue, QueueExt, QueueName, QueueSpec, Requester, Reschedule, Result, RetryPolicy, RoutingKey,
-    Subscription, Worker, async_trait, forward_admin, with,
+    Subscription, Unknown, Worker, async_trait, forward_admin, with,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,7 +24,8 @@ fn responder(queue: &Arc<dyn Queue>, on: QueueName) -> (oneshot::Sender<()>, Joi
     let retry =
         RetryPolicy::new(2, Backoff::new(Duration::from_secs(1), 1.0, Duration::from_secs(1)).unwrap())
             .unwrap();
-    let run = Worker::new(queue.clone()).retry(retry).on_request(one_more).run([on], stopped);
+    let worker = Worker::new(queue.clone()).retry(retry).unknown(Unknown::DeadLetter).on_request(one_more);
+    let run = worker.run([on], stopped);
     (stop, tokio::spawn(async move { run.await.unwrap() }))
 }
 

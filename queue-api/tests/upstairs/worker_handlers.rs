@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Backoff, Bytes, Error, Failure, Handler, Job, Message, Payload, QueueName, Refusal, Report, Result,
-    RetryPolicy, Verdict, Versions, Worker, with,
+    Backoff, Bytes, Error, Failure, Handler, HandlerOptions, Job, Message, Payload, QueueName, Refusal,
+    Report, Result, RetryPolicy, Verdict, Versions, Worker, with,
 };
 use tokio::task::JoinHandle;
 
@@ -94,23 +94,7 @@ async fn the_future_can_be_spawned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kind_without_a_handler_is_rejected_and_the_next_flows() {
-    let broker = Scripted::default();
-    broker.ready("other", Message::new("{}").with_kind("other"));
-    broker.ready("ping", ping(1));
-    let worker = Worker::new(broker.queue()).on(fine::<Ping>);
-    let report = run_until_settled(&broker, worker, 2).await;
-    let verdicts = broker.verdicts();
-    assert!(
-        verdicts.contains(&("other".into(), Verdict::reject("no handler for kind \"other\""))),
-        "{verdicts:?}"
-    );
-    assert!(verdicts.contains(&("ping".into(), Verdict::Ack)));
-    assert_eq!((report.handled, report.acked, report.died), (1, 1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn on_any_gets_the_bytes_of_what_has_no_handler() {
+async fn on_others_gets_the_bytes_of_what_has_no_handler() {
     let broker = Scripted::default();
     broker.ready("other", Message::new("raw").with_kind("other"));
     broker.ready("ping", ping(1));
@@ -119,7 +103,7 @@ async fn on_any_gets_the_bytes_of_what_has_no_handler() {
         seen.lock().push(job.payload);
         Ok(())
     });
-    let worker = Worker::new(broker.queue()).on(fine::<Ping>).on_any(any);
+    let worker = Worker::new(broker.queue()).on(fine::<Ping>).on_others_with(any, HandlerOptions::new());
     assert_eq!(run_until_settled(&broker, worker, 2).await.acked, 2);
     assert_eq!(*seen.lock(), [Bytes::from("raw")]);
 }
@@ -185,7 +169,7 @@ async fn bad_settings_are_refused_before_anything_is_fetched() {
     let worker = || Worker::new(broker.queue()).on(fine::<Ping>);
     for (worker, queues, field) in [
         (worker().on(fine::<Twin>), vec![Q], "handlers"),
-        (worker().on_any(fine::<Bytes>).on_any(fine::<Bytes>), vec![Q], "handlers"),
+        (worker().on_others(fine::<Bytes>).on_others(fine::<Bytes>), vec![Q], "handlers"),
         (Worker::new(broker.queue()), vec![Q], "handlers"),
         (worker().on_dead_letter(async |_| {}).on_dead_letter(async |_| {}), vec![Q], "dead letter hook"),
         (worker(), vec![], "queues"),

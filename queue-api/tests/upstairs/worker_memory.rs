@@ -17,7 +17,7 @@ use crate::scripted::{Ping, Q, ping};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..100_000 {
         if so().await {
             return;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::{DeadReason, Death, Failure, Job, Message, QueueName, Settled, Verdict, Worker, with};
+use polyqueue::{
+    DeadReason, Death, Failure, Job, Message, QueueName, Settled, Unknown, Verdict, Worker, with,
+};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -153,8 +155,10 @@ async fn the_hook_is_told_of_each_death() {
     broker.ready_again("last", 4, ping(4));
     broker.ready("other", Message::new("{}").with_kind("other"));
     let (deaths, hook) = deaths();
-    let worker =
-        Worker::new(broker.queue()).on_dead_letter(hook).on(async |_: Job<Ping>| Err(Failure::from("boom")));
+    let worker = Worker::new(broker.queue())
+        .unknown(Unknown::DeadLetter)
+        .on_dead_letter(hook)
+        .on(async |_: Job<Ping>| Err(Failure::from("boom")));
     let report = run_until_settled(&broker, worker, 3).await;
     assert_eq!((report.retried, report.died), (1, 2));
     let mut told = deaths.lock().clone();

@@ -1,6 +1,5 @@
 //! One command for one message.
 
-use std::num::NonZeroU32;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,25 +16,20 @@ const REJECT: i32 = 65;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs `shell` with the payload on standard input and the envelope in the environment; its standard output is ours.
-pub(crate) async fn run(shell: &str, job: &Job<Bytes>, max_attempts: NonZeroU32) -> Result<(), Failure> {
-    attended(shell, job, max_attempts, Stdio::inherit()).await.map(drop)
+pub(crate) async fn run(shell: &str, job: &Job<Bytes>) -> Result<(), Failure> {
+    attended(shell, job, Stdio::inherit()).await.map(drop)
 }
 
 /// The same, and answers what it printed.
-pub(crate) async fn ask(shell: &str, job: &Job<Bytes>, max_attempts: NonZeroU32) -> Result<Bytes, Failure> {
-    attended(shell, job, max_attempts, Stdio::piped()).await
+pub(crate) async fn ask(shell: &str, job: &Job<Bytes>) -> Result<Bytes, Failure> {
+    attended(shell, job, Stdio::piped()).await
 }
 
-async fn attended(
-    shell: &str,
-    job: &Job<Bytes>,
-    max_attempts: NonZeroU32,
-    stdout: Stdio,
-) -> Result<Bytes, Failure> {
+async fn attended(shell: &str, job: &Job<Bytes>, stdout: Stdio) -> Result<Bytes, Failure> {
     let mut child = Command::new("sh")
         .args(["-c", shell])
         .stdout(stdout)
-        .envs(environment(job, max_attempts))
+        .envs(environment(job))
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -109,16 +103,15 @@ fn judge(status: ExitStatus, last_line: String) -> Result<(), Failure> {
     }
 }
 
-fn environment(job: &Job<Bytes>, max_attempts: NonZeroU32) -> Vec<(String, String)> {
+fn environment(job: &Job<Bytes>) -> Vec<(String, String)> {
     let message = &job.message;
-    let max_attempts = message.max_attempts().unwrap_or(max_attempts);
     let mut variables = vec![
         ("POLYQUEUE_ID".into(), message.id().to_string()),
         ("POLYQUEUE_QUEUE".into(), job.queue.to_string()),
         ("POLYQUEUE_KIND".into(), message.kind().to_owned()),
         ("POLYQUEUE_PRIORITY".into(), message.priority().to_string()),
         ("POLYQUEUE_ATTEMPT".into(), job.attempt.to_string()),
-        ("POLYQUEUE_MAX_ATTEMPTS".into(), max_attempts.to_string()),
+        ("POLYQUEUE_MAX_ATTEMPTS".into(), job.max_attempts.to_string()),
         ("POLYQUEUE_PUBLISHED_AT".into(), message.published_at().map(show::instant).unwrap_or_default()),
     ];
     if let Some(id) = message.correlation_id() {
@@ -165,7 +158,7 @@ mod tests {
     }
 
     async fn outcome(shell: &str) -> Result<(), Failure> {
-        run(shell, &job("the payload"), NonZeroU32::MIN).await
+        run(shell, &job("the payload")).await
     }
 
     #[tokio::test]
@@ -180,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_does_not_read_succeeds() {
         let big = Job::of(QueueName::from_static("q"), Bytes::from(vec![b'x'; 1 << 20]));
-        assert_eq!(run("true", &big, NonZeroU32::MIN).await, Ok(()));
+        assert_eq!(run("true", &big).await, Ok(()));
     }
 
     #[tokio::test]
