@@ -69,7 +69,7 @@ async fn what_stands_above_takes_a_pointer_in_an_arc() {
     let queue = Arc::new(queue);
     declared(&*queue).await.unwrap();
     Requester::open(queue.clone()).await.unwrap();
-    let worker = Worker::new(queue).on_any(async |_: polyqueue::Job<polyqueue::Bytes>| Ok(()));
+    let worker = Worker::new(queue).on_others(async |_: polyqueue::Job<polyqueue::Bytes>| Ok(()));
     let report = worker.run([Q], tokio::time::sleep(SOON)).await.unwrap();
     assert_eq!(report.acked, 1);
 }
