@@ -163,6 +163,12 @@ impl Queue for MemoryQueue {
         }
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        self.handle.lifecycle.check_open()?;
+        self.handle.limits.check_namespace(namespace)?;
+        Ok(Arc::new(Self { handle: self.handle.child(namespace)? }))
+    }
+
     async fn close(&self) -> Result<()> {
         consume_budget().await;
         if self.handle.close() {

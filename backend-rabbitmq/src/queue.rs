@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health,
-    Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
+    Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, DedupStore, Destination, Error,
+    Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
     QueueStats, Reschedule, Result, Subscription, async_trait,
 };
 
@@ -42,10 +42,13 @@ impl RabbitQueue {
     pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
         let address = Address::parse(&options.url)?;
         let handle = Handle::connect(address, options.deadline, options.clock_offset).await?;
-        let elsewhere = options.dedup_store.is_some();
-        let topology = Arc::new(Topology::new(handle, Names::new(options.namespace), elsewhere));
-        let publishing = Arc::new(Publishing::new(topology, options.dedup_store));
-        Ok(Self { dead: Arc::new(DeadLetters::new(publishing)) })
+        Ok(Self::new(handle, options.namespace, options.dedup_store))
+    }
+
+    fn new(handle: Arc<Handle>, namespace: String, dedup_store: Option<Arc<dyn DedupStore>>) -> Self {
+        let topology = Arc::new(Topology::new(handle, Names::new(namespace), dedup_store.is_some()));
+        let publishing = Arc::new(Publishing::new(topology, dedup_store));
+        Self { dead: Arc::new(DeadLetters::new(publishing)) }
     }
 
     fn publishing(&self) -> &Arc<Publishing> {
@@ -116,8 +119,14 @@ impl Queue for RabbitQueue {
         health(self.topology()).await
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        self.handle().check_open()?;
+        self.handle().limits.check_namespace(namespace)?;
+        let store = self.publishing().dedup.store.clone();
+        Ok(Arc::new(Self::new(self.handle().child()?, namespace.to_owned(), store)))
+    }
+
     async fn close(&self) -> Result<()> {
-        self.topology().close();
         self.handle().close().await;
         Ok(())
     }

@@ -2,22 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, Lifecycle};
 use polyqueue::{
     Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox, Info,
     Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Reschedule,
     Result, Subscription, async_trait,
 };
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::address::{Address, NAME};
 use crate::admin::{health, purge, reschedule, stats};
-use crate::connection::handle::Handle;
+use crate::connection::handle::{Handle, fresh_tag};
 use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
 use crate::consume::consumer::RedisConsumer;
@@ -53,7 +53,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
             "a dedup store, for it remembers keys by itself: connect without ConnectOptions::dedup_store";
         return Err(Error::unsupported(NAME, what));
     }
-    let tag = Uuid::new_v4().simple().to_string()[..16].to_owned();
+    let tag = fresh_tag();
     let (orphaned, orphans) = unbounded_channel();
     let notifier = Arc::new(Notifier::new(orphaned));
     tokio::spawn(orphans::run(orphans));
@@ -72,15 +72,23 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         clock_offset: options.clock_offset,
         meter: Arc::default(),
         lifecycle: Lifecycle::default(),
-        waiters: AtomicU64::new(1),
+        listening: OnceCell::new_with(Some(())),
+        channels: Mutex::default(),
+        is_child: false,
     });
-    let catalogue = Arc::new(Catalogue::new(handle.node.clone(), handle.namespace.clone()));
-    Ok(Arc::new(RedisQueue {
-        publishers: Publishers::new(handle.clone(), catalogue.clone()),
-        settlers: Settlers::new(handle.clone()),
-        catalogue,
-        handle,
-    }))
+    Ok(Arc::new(RedisQueue::new(handle)))
+}
+
+impl RedisQueue {
+    fn new(handle: Arc<Handle>) -> Self {
+        let catalogue = Arc::new(Catalogue::new(handle.node.clone(), handle.namespace.clone()));
+        Self {
+            publishers: Publishers::new(handle.clone(), catalogue.clone()),
+            settlers: Settlers::new(handle.clone()),
+            catalogue,
+            handle,
+        }
+    }
 }
 
 #[async_trait]
@@ -115,6 +123,7 @@ impl Queue for RedisQueue {
         if self.handle.call("subscribe", request).await?.number() != Some(1) {
             return Err(Error::not_found(subscription.queue.clone()));
         }
+        self.handle.listen(Deadline::new("subscribe", self.handle.deadline)).await?;
         Ok(Box::new(RedisConsumer::start(
             &self.handle,
             self.settlers.of(&subscription.queue),
@@ -131,13 +140,18 @@ impl Queue for RedisQueue {
         health::health(&self.handle).await
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        self.handle.check_open()?;
+        self.handle.info.limits.check_namespace(namespace)?;
+        Ok(Arc::new(Self::new(Arc::new(self.handle.child(namespace)?))))
+    }
+
     async fn close(&self) -> Result<()> {
         if self.handle.lifecycle.close() {
-            self.handle.notifier.close();
             if self.handle.node.trouble().is_none() {
                 let _ = timeout(self.handle.deadline, self.handle.lifecycle.idle()).await;
             }
-            self.handle.node.close();
+            self.handle.end().await;
         }
         Ok(())
     }

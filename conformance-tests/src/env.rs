@@ -17,6 +17,7 @@ use crate::child::Part;
 use crate::fail::asserted;
 use crate::history::{Call, Recorder};
 use crate::lateness::Controls;
+use crate::namespace::Namespaces;
 use crate::recorded::Recorded;
 use crate::series::Series;
 use crate::{Child, Fail, Faults, Garbage, Harness, Namespace, NoFaults, Outcome, Rng, Time};
@@ -30,14 +31,13 @@ pub struct Env(Arc<Inner>);
 
 struct Inner {
     harness: Arc<dyn Harness>,
-    namespace: Namespace,
+    namespaces: Arc<Namespaces>,
     seed: u64,
     forks: AtomicU64,
     lateness: Duration,
     controls: Controls,
     info: Info,
     too_slow: Mutex<Option<String>>,
-    recorder: Arc<Recorder>,
     opened: Mutex<Vec<Weak<dyn Queue>>>,
 }
 
@@ -52,17 +52,16 @@ pub(crate) struct Setting {
 
 impl Env {
     pub(crate) fn new(harness: Arc<dyn Harness>, setting: Setting) -> Self {
-        let recorder: Arc<Recorder> = Arc::default();
+        let namespace = Namespace::new(setting.namespace, Arc::default());
         Self(Arc::new(Inner {
             harness,
-            namespace: Namespace::new(setting.namespace, recorder.clone()),
+            namespaces: Arc::new(Namespaces::new(namespace)),
             seed: setting.seed,
             forks: AtomicU64::new(0),
             lateness: setting.lateness,
             controls: setting.controls,
             info: setting.info,
             too_slow: Mutex::default(),
-            recorder,
             opened: Mutex::default(),
         }))
     }
@@ -191,7 +190,12 @@ impl Env {
 
     /// This case's own namespace: nothing else on the broker has it.
     pub fn namespace(&self) -> &Namespace {
-        &self.0.namespace
+        &self.0.namespaces.own
+    }
+
+    /// That, and those that child handles were opened in.
+    pub(crate) fn namespaces(&self) -> Vec<Namespace> {
+        self.0.namespaces.all()
     }
 
     /// A queue's name. Namespaces keep cases apart, names need not.
@@ -234,7 +238,7 @@ impl Env {
         change: impl FnOnce(ConnectOptions) -> ConnectOptions,
     ) -> polyqueue::Result<Arc<dyn Queue>> {
         let queue = self.open_unrecorded(change).await?;
-        let queue: Arc<dyn Queue> = Recorded::new(queue, self.0.recorder.clone());
+        let queue: Arc<dyn Queue> = Recorded::new(queue, self.namespace(), self.0.namespaces.clone());
         self.0.opened.lock().push(Arc::downgrade(&queue));
         Ok(queue)
     }
@@ -319,7 +323,7 @@ impl Env {
     /// # Errors
     /// As the harness.
     pub async fn garbage(&self, queue: &QueueName, raw: Garbage) -> Outcome {
-        self.0.recorder.note_outsider();
+        self.recorder().note_outsider();
         Ok(self.0.harness.garbage(self.namespace(), queue, raw).await?)
     }
 
@@ -328,7 +332,7 @@ impl Env {
     /// # Errors
     /// As the harness.
     pub async fn foreign(&self, queue: &QueueName, payload: impl Into<Bytes>) -> Outcome {
-        self.0.recorder.note_outsider();
+        self.recorder().note_outsider();
         Ok(self.0.harness.foreign(self.namespace(), queue, payload.into()).await?)
     }
 
@@ -349,8 +353,8 @@ impl Env {
     /// When no other process can join, or it does not start.
     pub async fn child(&self, role: &str, args: &[(&str, &str)]) -> Result<Child, Fail> {
         let spec = self.0.harness.child().ok_or_else(|| Fail::new("no other process can join"))?;
-        self.0.recorder.note_outsider();
-        self.0.recorder.note_fault();
+        self.recorder().note_outsider();
+        self.recorder().note_fault();
         let part = Part {
             role: role.into(),
             args: args.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
@@ -363,13 +367,12 @@ impl Env {
 
     /// Tells the checkers of the history that from here on calls may have had hidden effects.
     pub fn note_fault(&self) {
-        self.0.recorder.note_fault();
+        self.recorder().note_fault();
     }
 
     /// Tells the checkers of the history that every message of this queue whose publish was Ok has come to its end.
     pub fn drained(&self, queue: &QueueName) {
-        let recorder = &self.0.recorder;
-        recorder.note(recorder.fresh_id(), Call::Drained { queue: queue.clone() });
+        self.recorder().note(self.recorder().fresh_id(), Call::Drained { queue: queue.clone() });
     }
 
     pub(crate) fn harness(&self) -> &Arc<dyn Harness> {
@@ -377,7 +380,7 @@ impl Env {
     }
 
     pub(crate) fn recorder(&self) -> &Arc<Recorder> {
-        &self.0.recorder
+        self.0.namespaces.own.recorder()
     }
 
     /// Every client that was opened here and is still there: a case may drop its own.
@@ -390,7 +393,7 @@ impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Env")
             .field("harness", &self.0.harness.name())
-            .field("namespace", &self.0.namespace)
+            .field("namespace", self.namespace())
             .field("seed", &self.0.seed)
             .finish_non_exhaustive()
     }

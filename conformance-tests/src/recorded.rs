@@ -1,8 +1,9 @@
 //! The wrapper that every handle of a case has around it: it writes down each call and changes nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use polyqueue::{
     Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
@@ -10,6 +11,7 @@ use polyqueue::{
 };
 
 use crate::history::{Answer, Call, Dead, Handout, Pending, Reader, Recorder, Sent};
+use crate::namespace::{Namespace, Namespaces};
 
 /// A queue whose calls are written down.
 #[derive(Debug)]
@@ -17,12 +19,24 @@ pub(crate) struct Recorded {
     inner: Arc<dyn Queue>,
     recorder: Arc<Recorder>,
     client: u64,
+    namespaces: Arc<Namespaces>,
+    /// They end with this one.
+    children: Mutex<Vec<Weak<Recorded>>>,
 }
 
 impl Recorded {
-    pub(crate) fn new(inner: Arc<dyn Queue>, recorder: Arc<Recorder>) -> Arc<Self> {
+    pub(crate) fn new(inner: Arc<dyn Queue>, own: &Namespace, namespaces: Arc<Namespaces>) -> Arc<Self> {
+        let recorder = own.recorder().clone();
         let client = recorder.fresh_id();
-        Arc::new(Self { inner, recorder, client })
+        Arc::new(Self { inner, recorder, client, namespaces, children: Mutex::default() })
+    }
+
+    /// It begins to end, and its children with it.
+    fn begin_to_end(&self) -> Vec<Pending> {
+        let mut pending = vec![self.begin(Call::EndClient)];
+        let children: Vec<_> = self.children.lock().iter().filter_map(Weak::upgrade).collect();
+        pending.extend(children.iter().flat_map(|child| child.begin_to_end()));
+        pending
     }
 
     fn begin(&self, call: Call) -> Pending {
@@ -113,10 +127,17 @@ impl Queue for Recorded {
         health
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        let inner = self.inner.namespace(namespace)?;
+        let child = Self::new(inner, &self.namespaces.of(namespace), self.namespaces.clone());
+        self.children.lock().push(Arc::downgrade(&child));
+        Ok(child)
+    }
+
     async fn close(&self) -> Result<()> {
-        let pending = self.begin(Call::EndClient);
+        let pending = self.begin_to_end();
         let result = self.inner.close().await;
-        pending.finish(|_| ());
+        pending.into_iter().for_each(|pending| pending.finish(|_| ()));
         result
     }
 }

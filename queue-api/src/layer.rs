@@ -8,7 +8,7 @@ use crate::Queue;
 ///
 /// A wrapper writes the verbs of [`Queue`] by hand and leaves [`Admin`](crate::Admin) to
 /// [`forward_admin!`](crate::forward_admin). It carries `#[deny(clippy::missing_trait_methods)]`, so that no verb which
-/// the contract may gain is forgotten. It never forwards what a handler decided by message: verdicts go by receipt, and the
+/// the contract may gain is forgotten. It wraps what [`Queue::namespace`] answers as it was wrapped itself. It never forwards what a handler decided by message: verdicts go by receipt, and the
 /// backend keeps its own copy.
 pub trait Layer {
     /// The queue that stands before `inner`.

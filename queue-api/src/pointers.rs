@@ -37,6 +37,9 @@ macro_rules! forward_to_target {
             fn info(&self) -> Info {
                 (**self).info()
             }
+            fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+                (**self).namespace(namespace)
+            }
             within! {
                 fn declare(['a] spec: QueueSpec,) -> Result<()>;
                 fn publish(['a] to: Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>>;

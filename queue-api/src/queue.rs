@@ -4,6 +4,7 @@
 //! [`QueueExt`](crate::QueueExt) and [`Worker`](crate::Worker), where no backend can get them wrong.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -77,6 +78,30 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
 
     /// Whether the broker can be reached now. Answers within a second and never fails: it says.
     async fn health(&self) -> Health;
+
+    /// A child handle: the same broker over the same connections, in the namespace given. It takes the place of this handle's,
+    /// as in [`ConnectOptions::namespace`](crate::ConnectOptions::namespace), and is not appended to it: a child in `red` and
+    /// a handle that was connected in `red` see the same queues. Nothing is sent; open one for each tenant, or each time.
+    ///
+    /// What closes this handle closes its children, and theirs. A child that is closed closes only itself and its children:
+    /// this handle and the other children go on. It counts for itself.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+    /// use polyqueue::{Message, Queue, QueueExt, QueueName, QueueSpec};
+    ///
+    /// const MAIL: QueueName = QueueName::from_static("mail");
+    /// # let queue = polyqueue_memory::MemoryQueue::new();
+    /// let red = queue.namespace("tenant-red")?;
+    /// red.declare(&QueueSpec::new(MAIL)).await?;
+    /// red.put(MAIL, Message::new("for red only")).await?;
+    /// assert!(queue.put(MAIL, Message::new("for nobody")).await.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::Error::Invalid) for a name that is not 1 to 48 of `a-z`, `0-9`, `_` and `-`.
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>>;
 
     /// Ends this handle. Idempotent. Afterwards every call on it, its consumers and its inboxes answers
     /// [`Closed`](crate::Error::Closed) at once, except `info`, `health` and `close`; blocked receives end, publishes that are

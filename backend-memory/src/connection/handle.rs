@@ -1,7 +1,7 @@
 //! A handle: what one client of a broker has of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -38,23 +38,44 @@ pub(crate) struct Handle {
     pub(crate) inboxes: Mutex<BTreeMap<ReplyAddress, Arc<Replies>>>,
     pub(crate) clock: Clock,
     clock_offset: TimeDelta,
+    /// Handles in other namespaces, which a close closes.
+    children: Mutex<Vec<Weak<Handle>>>,
 }
 
 impl Handle {
     pub(crate) fn new(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
+        Self::open(broker, &options.namespace, options.deadline, options.clock_offset)
+    }
+
+    /// A handle in another namespace that ends with this one.
+    ///
+    /// # Errors
+    /// `Closed` when this one was closed.
+    pub(crate) fn child(&self, namespace: &str) -> Result<Arc<Self>> {
+        let broker = self.broker.lock().clone().ok_or(Error::Closed)?;
+        let child = Arc::new(Self::open(broker, namespace, self.deadline, self.clock_offset));
+        let mut children = self.children.lock();
+        self.lifecycle.check_open()?;
+        children.retain(|other| other.strong_count() > 0);
+        children.push(Arc::downgrade(&child));
+        Ok(child)
+    }
+
+    fn open(broker: Arc<Broker>, namespace: &str, deadline: Duration, clock_offset: TimeDelta) -> Self {
         Self {
-            namespace: broker.namespace(&options.namespace),
+            namespace: broker.namespace(namespace),
             budget: broker.budget.clone(),
             clock: broker.clock,
             broker: Mutex::new(Some(broker)),
             limits: Limits::default(),
-            deadline: options.deadline,
+            deadline,
             meter: Meter::default(),
             lifecycle: Lifecycle::default(),
             consumers: Mutex::default(),
             publishes: Mutex::default(),
             inboxes: Mutex::default(),
-            clock_offset: options.clock_offset,
+            clock_offset,
+            children: Mutex::default(),
         }
     }
 
@@ -79,7 +100,7 @@ impl Handle {
         Ok((message, room))
     }
 
-    /// Ends the handle and all waits on it; whether it was open.
+    /// Ends the handle, its children and all waits on them; whether it was open.
     pub(crate) fn close(&self) -> bool {
         if !self.lifecycle.close() {
             return false;
@@ -93,6 +114,10 @@ impl Handle {
         for (address, replies) in std::mem::take(&mut *self.inboxes.lock()) {
             self.namespace.reply_buffers.close(&address);
             replies.close();
+        }
+        let children = std::mem::take(&mut *self.children.lock());
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.close();
         }
         *self.broker.lock() = None;
         true

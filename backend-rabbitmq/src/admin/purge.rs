@@ -24,14 +24,14 @@ pub(crate) async fn purge(publishing: &Arc<Publishing>, queue: &QueueName, what:
     if entry.spec.dedup.is_some() {
         return purge_by_hand(publishing, &entry, object).await;
     }
-    let removed = if_there(publishing.topology.handle.control.purge(&object).await)?;
+    let removed = if_there(publishing.topology.handle.control().purge(&object).await)?;
     removed.ok_or_else(|| Error::not_found(queue.clone()))
 }
 
 /// Removes what is there now, message by message, and frees their keys.
 async fn purge_by_hand(publishing: &Arc<Publishing>, entry: &CatalogueEntry, object: String) -> Result<u64> {
     let there = count(&publishing.topology, entry.name(), &object).await?;
-    let channel = publishing.topology.handle.control.dedicated().await?;
+    let channel = publishing.topology.handle.control().dedicated().await?;
     let mut removed = 0_u64;
     while removed < there {
         let most = AT_ONCE.min(usize::try_from(there - removed).unwrap_or(AT_ONCE));

@@ -1,26 +1,24 @@
-//! What one client shares: its connections, the way to publish, deadlines and its end.
+//! What one handle has: the connections, its deadlines, its counters and its end.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use parking_lot::{Mutex, RwLock};
+use polyqueue::backend::Lifecycle;
 use polyqueue::{Certainty, Error, Limits, Meter, Result};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::{Address, NAME};
+use crate::connection::connections::Connections;
 use crate::connection::control::Control;
-use crate::connection::link::{Link, Session};
+use crate::connection::link::Link;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::queue_type::version::ServerVersion;
 
-/// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
-const HEARTBEAT: u16 = 5;
 /// How long an orderly end may take, at most.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,17 +28,10 @@ pub(crate) struct Handle {
     pub(crate) meter: Meter,
     pub(crate) deadline: Duration,
     clock_offset: TimeDelta,
-    publishing: Link,
-    publisher: RwLock<Option<Publisher>>,
-    /// One call at a time opens a publisher.
-    opening: tokio::sync::Mutex<()>,
-    consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
-    /// For everything that is not published and holds no lease.
-    pub(crate) control: Control,
-    closed: watch::Sender<bool>,
-    /// Held by every task; all are gone when the receiver says so.
-    pub(crate) alive: Mutex<Option<mpsc::Sender<()>>>,
-    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    connections: Arc<Connections>,
+    pub(crate) lifecycle: Lifecycle,
+    /// The connections are another's.
+    is_child: bool,
 }
 
 impl Handle {
@@ -49,25 +40,40 @@ impl Handle {
         deadline: Duration,
         clock_offset: TimeDelta,
     ) -> Result<Arc<Self>> {
-        let (alive, ended) = mpsc::channel(1);
-        let consuming = Arc::new(Link::new(address.clone(), "consumer", HEARTBEAT));
         let handle = Arc::new(Self {
-            publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
             limits: Limits::default(),
             meter: Meter::default(),
             deadline,
             clock_offset,
-            publisher: RwLock::default(),
-            opening: tokio::sync::Mutex::default(),
-            control: Control::new(consuming.clone(), deadline),
-            consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
-            closed: watch::Sender::new(false),
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(ended),
+            connections: Arc::new(Connections::new(address.clone(), deadline)),
+            lifecycle: Lifecycle::default(),
+            is_child: false,
             address,
         });
-        handle.publishing.open(handle.until()).await?;
+        handle.connections.publishing.open(handle.until()).await?;
         Ok(handle)
+    }
+
+    /// A handle that ends with this one, over the same connections.
+    ///
+    /// # Errors
+    /// `Closed` once this one was closed.
+    pub(crate) fn child(&self) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            address: self.address.clone(),
+            limits: self.limits.clone(),
+            meter: Meter::default(),
+            deadline: self.deadline,
+            clock_offset: self.clock_offset,
+            connections: self.connections.clone(),
+            lifecycle: self.lifecycle.child()?,
+            is_child: true,
+        }))
+    }
+
+    /// For everything that is not published and holds no lease.
+    pub(crate) fn control(&self) -> &Control {
+        &self.connections.control
     }
 
     /// When a call that begins now must end.
@@ -82,7 +88,7 @@ impl Handle {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if *self.closed.borrow() { Err(Error::Closed) } else { Ok(()) }
+        self.lifecycle.check_open()
     }
 
     /// How a verb begins: each takes from the runtime's budget, so that none starves the others by answering at once.
@@ -96,7 +102,7 @@ impl Handle {
 
     /// Ends when the handle is closed.
     pub(crate) async fn closed(&self) {
-        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+        self.lifecycle.closing().await;
     }
 
     /// A call that ends by its deadline, and at once when the handle is closed.
@@ -117,35 +123,17 @@ impl Handle {
 
     /// The broker's version; `None` when it does not say that it is a RabbitMQ.
     pub(crate) fn version(&self) -> Option<ServerVersion> {
-        self.publishing.version()
+        self.connections.publishing.version()
     }
 
     /// The connection for consumers whose process must be missed within `lease`.
     pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
-        let wanted = (lease / 3).as_secs();
-        let steps = [HEARTBEAT, 2, 1];
-        let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
-        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat));
-        self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
+        self.connections.consuming(lease)
     }
 
     /// Where to publish.
     pub(crate) async fn publisher(&self) -> Result<Publisher> {
-        if let Some(publisher) = self.publishing.live().and_then(|session| self.publisher_on(&session)) {
-            return Ok(publisher);
-        }
-        let session = self.publishing.session(self.until()).await?;
-        let _one_at_a_time = self.opening.lock().await;
-        if let Some(publisher) = self.publisher_on(&session) {
-            return Ok(publisher);
-        }
-        let publisher = Publisher::open(&session, &self.address).await?;
-        *self.publisher.write() = Some(publisher.clone());
-        Ok(publisher)
-    }
-
-    fn publisher_on(&self, session: &Session) -> Option<Publisher> {
-        self.publisher.read().clone().filter(|publisher| publisher.is_alive(session))
+        self.connections.publisher(self.until()).await
     }
 
     /// A call that ends by then, and has done nothing when it ends so.
@@ -196,32 +184,24 @@ impl Handle {
 
     /// Whether calls can be expected to succeed now.
     pub(crate) async fn probe(&self, by: Instant) -> Result<()> {
-        if *self.closed.borrow() {
-            return Err(Error::Closed);
-        }
-        let publishing = self.publishing.session(by).await?;
+        self.check_open()?;
+        let publishing = self.connections.publishing.session(by).await?;
         if publishing.is_blocked() {
             let said = format!("{}: the broker blocks publishes: a memory or disk alarm", self.address);
             return Err(Error::unavailable(NAME, Certainty::Definite, said));
         }
         publishing.channel().await?;
-        self.control.probe(by).await
+        self.control().probe(by).await
     }
 
-    /// Ends everything in order: consumers give back, publishes are answered, connections close.
+    /// Ends everything in order: consumers give back, publishes are answered, connections close unless others use them.
     pub(crate) async fn close(&self) {
-        self.closed.send_replace(true);
-        self.alive.lock().take();
-        let by = Instant::now() + CLOSE_TIMEOUT.min(self.deadline);
-        let _ = timeout_at(by, async { self.ended.lock().await.recv().await }).await;
-        let opening = self.opening.lock().await;
-        let publisher = self.publisher.write().take();
-        drop(opening);
-        if let Some(publisher) = publisher {
-            let _ = timeout_at(self.until(), publisher.drain()).await;
+        self.lifecycle.close();
+        let _ = timeout(CLOSE_TIMEOUT.min(self.deadline), self.lifecycle.idle()).await;
+        if self.is_child {
+            self.connections.drain(self.until()).await;
+        } else {
+            self.connections.close(self.until(), CLOSE_TIMEOUT).await;
         }
-        let links: Vec<Arc<Link>> = std::mem::take(&mut *self.consuming.lock()).into_values().collect();
-        let consuming = links.iter().map(|link| link.close(CLOSE_TIMEOUT));
-        tokio::join!(self.publishing.close(CLOSE_TIMEOUT), futures_util::future::join_all(consuming));
     }
 }

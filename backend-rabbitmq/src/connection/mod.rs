@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 pub(crate) mod change;
 pub(crate) mod confirms;
+pub(crate) mod connections;
 pub(crate) mod control;
 pub(crate) mod control_channel;
 pub(crate) mod dial;

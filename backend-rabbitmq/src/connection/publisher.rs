@@ -59,6 +59,11 @@ impl Publisher {
             && self.0.channel.status().connected()
     }
 
+    /// The number of its connection.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
     /// Publishes; requests keep their order. Dropping the answer changes nothing.
     pub(crate) fn publish(&self, request: PublishRequest) -> oneshot::Receiver<Result<Confirm>> {
         let (answer, answered) = oneshot::channel();

@@ -32,7 +32,7 @@ impl RabbitConsumer {
         let handle = topology.handle.clone();
         address(topology, &subscription.queue).await?;
         count(topology, &subscription.queue, &topology.names.ready(&subscription.queue)).await?;
-        let alive = handle.alive.lock().clone().ok_or(Error::Closed)?;
+        let alive = handle.lifecycle.enter_open()?;
         let reader = Arc::new(ConsumerState {
             hand_out: HandOut::new(
                 subscription.queue.clone(),

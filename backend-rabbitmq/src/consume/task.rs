@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::BasicQosOptions;
+use polyqueue::backend::Entered;
 use polyqueue::{Error, Result, Settled};
 use tokio::sync::mpsc;
 
@@ -17,11 +18,7 @@ use crate::consume::state::{ConsumerState, Job};
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// Runs until the consumer or its handle is gone.
-pub(crate) async fn run(
-    reader: Arc<ConsumerState>,
-    mut jobs: mpsc::UnboundedReceiver<Job>,
-    _alive: mpsc::Sender<()>,
-) {
+pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedReceiver<Job>, _alive: Entered) {
     let mut epoch = 0;
     loop {
         let (session, channel) = tokio::select! {

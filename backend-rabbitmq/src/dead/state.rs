@@ -25,5 +25,5 @@ impl DeadLetters {
 pub(crate) async fn browse(dead: &DeadLetters, queue: &QueueName) -> Result<Browser> {
     let topology = &dead.publishing.topology;
     address(topology, queue).await?;
-    Browser::begin(&topology.handle.control, queue, topology.names.dead(queue)).await
+    Browser::begin(topology.handle.control(), queue, topology.names.dead(queue)).await
 }

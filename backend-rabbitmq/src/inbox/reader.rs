@@ -7,9 +7,9 @@ use std::time::Duration;
 use lapin::message::Delivery;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use polyqueue::backend::{ReplyBuffer, later};
+use polyqueue::backend::{Entered, ReplyBuffer, later};
 use polyqueue::{Error, Inbox, Message, ReplyAddress, Result, async_trait};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::change::Change;
@@ -47,7 +47,7 @@ fn take_in_one(buffer: &ReplyBuffer<Message>, delivery: Delivery) {
 impl RabbitInbox {
     pub(crate) async fn open(topology: Arc<Topology>) -> Result<Self> {
         let address = ReplyAddress::new(topology.names.inbox())?;
-        let alive = topology.handle.alive.lock().clone().ok_or(Error::Closed)?;
+        let alive = topology.handle.lifecycle.enter_open()?;
         let attached = attach(&topology, &address).await?;
         let replies = Arc::<ReplyBuffer<Message>>::default();
         let (stop, stopped) = oneshot::channel();
@@ -57,7 +57,7 @@ impl RabbitInbox {
 }
 
 async fn attach(topology: &Topology, address: &ReplyAddress) -> Result<Deliveries> {
-    let channel = topology.handle.control.dedicated().await?;
+    let channel = topology.handle.control().dedicated().await?;
     channel.change(vec![Change::OwnQueue { name: address.to_string() }]).await?;
     let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
     Ok(channel.consume(address.as_str(), options, FieldTable::default()).await?)
@@ -70,7 +70,7 @@ async fn keep(
     replies: Arc<ReplyBuffer<Message>>,
     first: Deliveries,
     mut stopped: oneshot::Receiver<()>,
-    _alive: mpsc::Sender<()>,
+    _alive: Entered,
 ) {
     let mut attached = Some(first);
     loop {

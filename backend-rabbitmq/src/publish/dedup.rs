@@ -153,7 +153,7 @@ async fn take_hold(
     claim: Option<&Dedup>,
 ) -> Result<Option<HeldMarker>> {
     loop {
-        let channel = publishing.topology.handle.control.dedicated().await?;
+        let channel = publishing.topology.handle.control().dedicated().await?;
         match look(channel, object, claim).await {
             Ok((consumer, marker)) => {
                 let object = object.to_owned();
@@ -191,7 +191,7 @@ pub(crate) async fn lies_unnoticed(
 ) -> Result<bool> {
     address(&publishing.topology, queue).await?;
     let mut walk =
-        Browser::begin(&publishing.topology.handle.control, queue, publishing.topology.names.dead(queue))
+        Browser::begin(publishing.topology.handle.control(), queue, publishing.topology.names.dead(queue))
             .await?;
     let mut lies = false;
     while !lies && let Some(found) = walk.read_next(queue).await? {

@@ -85,7 +85,7 @@ async fn has_topics(topology: &Arc<Topology>, exchange: &str) -> Result<bool> {
     if publisher.knows(exchange) {
         return Ok(true);
     }
-    let found = if_there(topology.handle.control.find_exchange(exchange).await)?.is_some();
+    let found = if_there(topology.handle.control().find_exchange(exchange).await)?.is_some();
     if found {
         publisher.remember(exchange.to_owned());
     }

@@ -24,7 +24,7 @@ const TAKEN: Duration = Duration::from_millis(20);
 
 /// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
 pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
-    let control = &topology.handle.control;
+    let control = topology.handle.control();
     if !anew && topology.catalogue.exists(control).await? {
         return Ok(());
     }
@@ -48,7 +48,7 @@ pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Re
 }
 
 async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
-    let (control, name) = (&topology.handle.control, topology.catalogue.name().to_owned());
+    let (control, name) = (topology.handle.control(), topology.catalogue.name().to_owned());
     let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
     control.change(vec![stream]).await?;
     append(topology, &Record::Begin).await?;

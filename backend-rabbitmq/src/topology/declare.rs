@@ -24,7 +24,7 @@ use crate::wire::delay::{DUE, due_pattern};
 /// `Invalid` when it is there and was declared to be something else.
 pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<()> {
     up_to_date(topology).await?;
-    let control = &topology.handle.control;
+    let control = topology.handle.control();
     if topology.catalogue.is_unread() {
         ensure_catalogue(topology, false).await?;
         topology.catalogue.refresh(control).await?;
@@ -86,7 +86,7 @@ async fn list(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<CatalogueEnt
         ensure_catalogue(topology, true).await?;
         append(topology, &record).await?;
     }
-    topology.catalogue.refresh(&topology.handle.control).await?;
+    topology.catalogue.refresh(topology.handle.control()).await?;
     let entry = topology.catalogue.entry(&spec.name).ok_or_else(|| {
         let said = "the catalogue does not show what was written to it";
         Error::backend(NAME, Certainty::Unknown, said)
@@ -121,7 +121,7 @@ pub(crate) async fn unbind(topology: &Arc<Topology>, queue: &QueueName, pattern:
     }
     let (ready, topics) = (topology.names.ready(queue), topology.names.topics());
     let gone = Change::Unbind { queue: ready, exchange: topics, pattern: pattern.to_string() };
-    if_there(topology.handle.control.change(vec![gone]).await)?;
+    if_there(topology.handle.control().change(vec![gone]).await)?;
     let (queue, address) = (queue.to_string(), entry.address);
     list_binding(topology, Record::Unbind { queue, address, pattern: pattern.clone() }).await
 }

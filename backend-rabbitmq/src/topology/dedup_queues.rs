@@ -18,7 +18,7 @@ pub(crate) async fn declare_keys(topology: &Arc<Topology>, entry: &CatalogueEntr
     let mut arguments = FieldTable::default();
     arguments.insert("x-message-ttl".into(), millis(dedup.window + SLACK));
     let notes = Change::Queue { name: topology.names.keys(&entry.address), arguments };
-    Ok(topology.handle.control.change(vec![notes]).await?)
+    Ok(topology.handle.control().change(vec![notes]).await?)
 }
 
 /// Removes all keys of a queue that is being deleted.
@@ -30,7 +30,7 @@ pub(crate) async fn delete_keys(topology: &Arc<Topology>, entry: &CatalogueEntry
 }
 
 async fn delete_noted(topology: &Topology, address: &str) -> Answer<()> {
-    let channel = topology.handle.control.dedicated().await?;
+    let channel = topology.handle.control().dedicated().await?;
     let notes = topology.names.keys(address);
     loop {
         let got = channel.get(&notes, 256).await?;

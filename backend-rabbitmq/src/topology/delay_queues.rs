@@ -18,9 +18,6 @@ use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::{Error, QueueName, Result};
 
-/// What a connection remembers when it has seen the low levels of the delay queues.
-const LOW: &str = "cascade";
-
 /// A quorum queue on RabbitMQ 3.10 survives a crash from this age on.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -144,7 +141,7 @@ pub(crate) async fn ensure_delay_queues(topology: &Arc<Topology>, delays: &[Dura
     let publisher = topology.handle.publisher().await?;
     let mut steps: Vec<DelayQueue> = delays.iter().copied().flat_map(high_steps).collect();
     steps.retain(|step| !publisher.knows(&step.queue()));
-    if publisher.knows(LOW) && steps.is_empty() {
+    if topology.knows_low_levels(&publisher) && steps.is_empty() {
         return Ok(());
     }
     let topology = topology.clone();
@@ -158,14 +155,14 @@ async fn declare_delay_queues(
     mut steps: Vec<DelayQueue>,
 ) -> Result<()> {
     let _one_at_a_time = topology.levels.lock().await;
-    if !publisher.knows(LOW) {
-        ensure_low(&topology.handle.control).await?;
-        publisher.remember(LOW.to_owned());
+    if !topology.knows_low_levels(&publisher) {
+        ensure_low(topology.handle.control()).await?;
+        topology.remember_low_levels(&publisher);
         unroutable::watch(topology);
     }
     let mut seen = std::collections::HashSet::new();
     steps.retain(|step| !publisher.knows(&step.queue()) && seen.insert(*step));
-    ensure_high(&topology.handle.control, &steps).await?;
+    ensure_high(topology.handle.control(), &steps).await?;
     for step in steps {
         publisher.remember(step.queue());
     }

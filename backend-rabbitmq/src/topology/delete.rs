@@ -21,19 +21,19 @@ pub(crate) async fn delete(topology: &Arc<Topology>, queue: &QueueName) -> Resul
     // The address first: from here on nothing that is delayed is this queue's.
     append(topology, &Record::Delete { queue: queue.to_string(), address: address.clone() }).await?;
     topology.catalogue.delete_here(address);
-    topology.catalogue.refresh(&topology.handle.control).await?;
+    topology.catalogue.refresh(topology.handle.control()).await?;
     topology.handle.publisher().await?.forget(&topology.names.ready(queue));
     if_there(detach(topology, queue, &entry).await)?;
     let objects = [topology.names.ready(queue), topology.names.dead(queue)];
     let gone = objects.map(|name| Change::NoQueue { name });
-    topology.handle.control.change(gone.into()).await?;
+    topology.handle.control().change(gone.into()).await?;
     delete_keys(topology, &entry).await
 }
 
 /// Sees to it that nothing delayed comes to a queue any more, and that all that has come is confirmed. What comes while the
 /// queue ends would hold one of the few places of its delay for three minutes.
 async fn detach(topology: &Topology, queue: &QueueName, entry: &CatalogueEntry) -> Answer<()> {
-    let (control, ready) = (&topology.handle.control, topology.names.ready(queue));
+    let (control, ready) = (topology.handle.control(), topology.names.ready(queue));
     let (exchange, pattern) = (DUE.to_owned(), due_pattern(&entry.address));
     control.change(vec![Change::Unbind { queue: ready.clone(), exchange, pattern }]).await?;
     control.purge(&ready).await?;

@@ -20,7 +20,7 @@ pub(crate) async fn read_catalogue(topology: &Arc<Topology>, exact: bool) -> Res
 pub(crate) fn follow_catalogue(topology: &Arc<Topology>) {
     let mut follower = topology.follower.lock();
     if follower.as_ref().is_none_or(|Watcher(task)| task.is_finished()) {
-        *follower = Some(Watcher(tokio::spawn(follow(Arc::downgrade(topology)))));
+        *follower = Some(Watcher::spawn(topology, follow(Arc::downgrade(topology))));
     }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn follow_catalogue(topology: &Arc<Topology>) {
 async fn follow(topology: Weak<Topology>) {
     let Some(topology) = topology.upgrade() else { return };
     let catalogue = topology.catalogue.clone();
-    let begun = catalogue.begin_to_follow(&topology.handle.control).await;
+    let begun = catalogue.begin_to_follow(topology.handle.control()).await;
     // The task must not keep its handle alive.
     drop(topology);
     let followed = match begun {

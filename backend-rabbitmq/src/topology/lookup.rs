@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
     let until = Instant::now() + JUST_STARTED;
     loop {
-        match topology.catalogue.refresh(&topology.handle.control).await {
+        match topology.catalogue.refresh(topology.handle.control()).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() && Instant::now() < until => {
                 tracing::debug!(name: "rabbitmq.catalogue_unread", %error);
@@ -56,7 +56,7 @@ pub(crate) async fn address(topology: &Arc<Topology>, queue: &QueueName) -> Resu
 /// # Errors
 /// `NotFound` when it is not there.
 pub(crate) async fn count(topology: &Arc<Topology>, queue: &QueueName, object: &str) -> Result<u64> {
-    let found = if_there(topology.handle.control.messages(object).await)?;
+    let found = if_there(topology.handle.control().messages(object).await)?;
     found.ok_or_else(|| Error::not_found(queue.clone()))
 }
 

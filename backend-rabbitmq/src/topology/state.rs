@@ -1,13 +1,14 @@
 //! What is known of the broker's objects, and the tasks that look after them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use polyqueue::QueueName;
 use tokio::task::JoinHandle;
 
 use crate::connection::handle::Handle;
+use crate::connection::publisher::Publisher;
 use crate::queue_type::behavior::QueueType;
 use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
@@ -24,6 +25,8 @@ pub(crate) struct Topology {
     pub(crate) creating: tokio::sync::Mutex<()>,
     /// One call at a time makes delay queues.
     pub(crate) levels: tokio::sync::Mutex<()>,
+    /// Over which connection their low levels were seen, by its number from 1.
+    low_levels_seen: AtomicU64,
     /// Looks after delayed messages that found no queue.
     pub(crate) watcher: Mutex<Option<Watcher>>,
     /// Keeps the catalogue live for who publishes to topics.
@@ -34,6 +37,18 @@ pub(crate) struct Topology {
 
 /// A task that ends with its handle.
 pub(crate) struct Watcher(pub(crate) JoinHandle<()>);
+
+impl Watcher {
+    pub(crate) fn spawn(topology: &Topology, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let lifecycle = topology.handle.lifecycle.clone();
+        Self(tokio::spawn(async move {
+            tokio::select! {
+                () = lifecycle.closing() => {}
+                () = work => {}
+            }
+        }))
+    }
+}
 
 impl Drop for Watcher {
     fn drop(&mut self) {
@@ -49,6 +64,7 @@ impl Topology {
             dedup_elsewhere,
             creating: tokio::sync::Mutex::default(),
             levels: tokio::sync::Mutex::default(),
+            low_levels_seen: AtomicU64::new(0),
             watcher: Mutex::default(),
             follower: Mutex::default(),
             stranded: AtomicU64::new(0),
@@ -61,9 +77,13 @@ impl Topology {
         decide(self.handle.address.queue_type, self.handle.version())
     }
 
-    /// Ends the tasks.
-    pub(crate) fn close(&self) {
-        self.watcher.lock().take();
-        self.follower.lock().take();
+    /// Whether the low levels of the delay queues were seen, and are looked after, over this connection.
+    pub(crate) fn knows_low_levels(&self, publisher: &Publisher) -> bool {
+        self.low_levels_seen.load(Relaxed) == publisher.generation()
+    }
+
+    /// Remembers that they were.
+    pub(crate) fn remember_low_levels(&self, publisher: &Publisher) {
+        self.low_levels_seen.store(publisher.generation(), Relaxed);
     }
 }

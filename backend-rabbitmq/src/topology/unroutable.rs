@@ -27,7 +27,7 @@ const LOOKS: [Duration; 4] =
 pub(crate) fn watch(topology: &Arc<Topology>) {
     let mut watcher = topology.watcher.lock();
     let again = watcher.is_some();
-    *watcher = Some(Watcher(tokio::spawn(look(Arc::downgrade(topology), again))));
+    *watcher = Some(Watcher::spawn(topology, look(Arc::downgrade(topology), again)));
 }
 
 /// Looks once after the first connection, and several times after each later one.
@@ -42,7 +42,7 @@ async fn look(topology: Weak<Topology>, again: bool) {
 }
 
 async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
-    let control = &topology.handle.control;
+    let control = topology.handle.control();
     if control.messages(UNROUTABLE).await? == 0 {
         topology.stranded.store(0, Relaxed);
         return Ok(());

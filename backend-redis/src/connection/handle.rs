@@ -1,12 +1,15 @@
 //! What one handle and its consumers share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, Lifecycle};
 use polyqueue::{Error, Info, Meter, QueueName, Result};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
@@ -27,11 +30,69 @@ pub(crate) struct Handle {
     pub(crate) clock_offset: TimeDelta,
     pub(crate) meter: Arc<Meter>,
     pub(crate) lifecycle: Lifecycle,
-    /// Numbers consumers, and publishers that wait for room.
-    pub(crate) waiters: AtomicU64,
+    /// Set once the connection listens for who waits on this handle.
+    pub(crate) listening: OnceCell<()>,
+    /// What the connection listens to for this handle alone.
+    pub(crate) channels: Mutex<BTreeSet<String>>,
+    /// The connections are another's.
+    pub(crate) is_child: bool,
+}
+
+/// Names a handle on the server.
+pub(crate) fn fresh_tag() -> String {
+    Uuid::new_v4().simple().to_string()[..16].to_owned()
 }
 
 impl Handle {
+    /// A handle in another namespace that ends with this one, over the same connections.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once this one was closed.
+    pub(crate) fn child(&self, namespace: &str) -> Result<Self> {
+        Ok(Self {
+            node: self.node.clone(),
+            notifier: self.notifier.clone(),
+            info: self.info.clone(),
+            namespace: namespace.to_owned(),
+            tag: fresh_tag(),
+            deadline: self.deadline,
+            clock_offset: self.clock_offset,
+            meter: Arc::default(),
+            lifecycle: self.lifecycle.child()?,
+            listening: OnceCell::new(),
+            channels: Mutex::default(),
+            is_child: true,
+        })
+    }
+
+    /// Sees to it that whoever waits on this handle can be woken.
+    pub(crate) async fn listen(&self, limit: Deadline) -> Result<()> {
+        let channel = names::channel(&self.namespace, &self.tag);
+        self.listening.get_or_try_init(|| self.subscribe(&channel, limit)).await.copied()
+    }
+
+    /// Listens to a channel until the handle ends.
+    pub(crate) async fn subscribe(&self, channel: &str, limit: Deadline) -> Result<()> {
+        self.channels.lock().insert(channel.to_owned());
+        self.node.subscribe(channel, limit).await
+    }
+
+    /// Listens to it no longer.
+    pub(crate) async fn unsubscribe(&self, channel: &str, limit: Deadline) {
+        self.channels.lock().remove(channel);
+        self.node.unsubscribe(BTreeSet::from([channel.to_owned()]), limit).await;
+    }
+
+    /// Ends what it has of the server: the connections, or of a child the channels.
+    pub(crate) async fn end(&self) {
+        if !self.is_child {
+            return self.node.close();
+        }
+        let channels = std::mem::take(&mut *self.channels.lock());
+        channels.iter().for_each(|channel| self.notifier.remove_inbox(channel));
+        self.node.unsubscribe(channels, Deadline::new("closing", self.deadline)).await;
+    }
+
     /// # Errors
     /// [`Error::Closed`] once the handle was closed.
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -70,5 +131,18 @@ impl Handle {
     pub(crate) async fn call(&self, what: &'static str, request: Request) -> Result<Reply> {
         self.check_open()?;
         Ok(self.node.call(request, Deadline::new(what, self.deadline)).await?.reply)
+    }
+}
+
+impl Drop for Handle {
+    /// A child that nobody closed leaves the connection as it found it.
+    fn drop(&mut self) {
+        let channels = std::mem::take(self.channels.get_mut());
+        let (node, limit) = (self.node.clone(), Deadline::new("closing", self.deadline));
+        if !channels.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { node.unsubscribe(channels, limit).await });
+        }
     }
 }

@@ -148,12 +148,16 @@ impl Node {
         Err(self.judge(&session, fault))
     }
 
-    /// Listens on it no longer.
-    pub(crate) async fn unsubscribe(self: &Arc<Self>, channel: &str, limit: Deadline) {
-        self.channels.lock().remove(channel);
+    /// Listens on these no longer.
+    pub(crate) async fn unsubscribe(&self, channels: BTreeSet<String>, limit: Deadline) {
+        self.channels.lock().retain(|channel| !channels.contains(channel));
+        // To name none would mean all.
+        if channels.is_empty() {
+            return;
+        }
         let Ok(session) = self.state.borrow().session() else { return };
         let mut subscriber = session.subscriber.clone();
-        let _ = timeout_at(limit.until(), subscriber.unsubscribe(channel)).await;
+        let _ = timeout_at(limit.until(), subscriber.unsubscribe(channels)).await;
     }
 
     /// Waits until all was heard that the server has said up to now.

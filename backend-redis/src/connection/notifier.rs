@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -62,8 +62,6 @@ impl Signal {
 pub(crate) trait Sink: Send + Sync {
     /// Takes one message in.
     fn take_in(&self, text: Bytes);
-    /// Nothing comes any more.
-    fn close(&self);
 }
 
 /// What was for one who has gone.
@@ -78,8 +76,9 @@ pub(crate) enum Orphaned {
     Message(Bytes),
 }
 
-/// Who listens on a handle: consumers and publishers by their number, inboxes by their channel.
+/// Who listens on a connection: consumers and publishers by their number, inboxes by their channel.
 pub(crate) struct Notifier {
+    numbers: AtomicU64,
     signals: Mutex<HashMap<u64, Arc<Signal>>>,
     inboxes: Mutex<HashMap<String, Arc<dyn Sink>>>,
     orphans: UnboundedSender<Orphan>,
@@ -87,13 +86,14 @@ pub(crate) struct Notifier {
 
 impl Notifier {
     pub(crate) fn new(orphans: UnboundedSender<Orphan>) -> Self {
-        Self { signals: Mutex::default(), inboxes: Mutex::default(), orphans }
+        Self { numbers: AtomicU64::new(1), signals: Mutex::default(), inboxes: Mutex::default(), orphans }
     }
 
-    pub(crate) fn add(&self, number: u64) -> Arc<Signal> {
-        let signal = Arc::<Signal>::default();
+    /// Numbers a consumer, or a publisher that waits for room.
+    pub(crate) fn add(&self) -> (u64, Arc<Signal>) {
+        let (number, signal) = (self.numbers.fetch_add(1, Ordering::Relaxed), Arc::<Signal>::default());
         self.signals.lock().insert(number, signal.clone());
-        signal
+        (number, signal)
     }
 
     pub(crate) fn remove(&self, number: u64) {
@@ -106,12 +106,6 @@ impl Notifier {
 
     pub(crate) fn remove_inbox(&self, channel: &str) {
         self.inboxes.lock().remove(channel);
-    }
-
-    /// The handle is closed: nobody waits any more.
-    pub(crate) fn close(&self) {
-        self.inboxes.lock().values().for_each(|replies| replies.close());
-        self.signals.lock().values().for_each(|signal| signal.nudge());
     }
 
     fn orphaned(&self, node: &Arc<Node>, what: Orphaned) {

@@ -37,7 +37,7 @@ pub(crate) struct ConsumerState {
 
 impl ConsumerState {
     pub(crate) fn new(handle: &Arc<Handle>, settler: Arc<QueueSettler>, subscription: Subscription) -> Self {
-        let number = handle.waiters.fetch_add(1, Ordering::Relaxed);
+        let (number, signal) = handle.notifier.add();
         let holder = format!("{}-{number}", handle.tag);
         let leased =
             format!("{}|{}|{}", millis(subscription.lease), subscription.max_attempts, subscription.consumer);
@@ -45,7 +45,7 @@ impl ConsumerState {
             handle: handle.clone(),
             queue: settler.queue.clone(),
             keys: settler.keys.clone(),
-            signal: handle.notifier.add(number),
+            signal,
             pending: PendingReceives::new(handle.deadline, Certainty::Unknown),
             verdicts: Verdicts::new(handle.clone(), settler, holder, &subscription),
             number,

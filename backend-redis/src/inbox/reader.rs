@@ -30,10 +30,6 @@ impl Sink for Replies {
             tracing::warn!(name: "redis.inbox_full", %id, "dropped a reply: nobody reads this inbox");
         }
     }
-
-    fn close(&self) {
-        self.0.close();
-    }
 }
 
 fn read(text: Bytes) -> Option<Message> {
@@ -56,7 +52,7 @@ impl RedisInbox {
         let replies = Arc::new(Replies(ReplyBuffer::default()));
         handle.notifier.add_inbox(&channel, replies.clone());
         let inbox = Self { handle: handle.clone(), address, replies };
-        handle.node.subscribe(&channel, Deadline::new("opening an inbox", handle.deadline)).await?;
+        handle.subscribe(&channel, Deadline::new("opening an inbox", handle.deadline)).await?;
         Ok(inbox)
     }
 }
@@ -70,7 +66,7 @@ impl Inbox for RedisInbox {
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
         self.handle.check_open()?;
         self.handle.info.limits.check_wait(wait)?;
-        self.replies.0.take(later(Instant::now(), wait)).await
+        self.handle.lifecycle.while_open(self.replies.0.take(later(Instant::now(), wait))).await
     }
 }
 
@@ -82,7 +78,7 @@ impl Drop for RedisInbox {
         let (handle, address) = (self.handle.clone(), self.address.clone());
         runtime.spawn(async move {
             let limit = Deadline::new("closing an inbox", handle.deadline);
-            handle.node.unsubscribe(address.as_str(), limit).await;
+            handle.unsubscribe(address.as_str(), limit).await;
         });
     }
 }

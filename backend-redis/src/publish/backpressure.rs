@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polyqueue::backend::{BatchCall, Batcher, Deadline, Jitter};
@@ -81,11 +80,12 @@ fn front<F: BatchCall<Item = I>, I>(rest: &mut VecDeque<(usize, I)>) -> (Vec<usi
 /// # Errors
 /// When there is none in time, or the handle is closed; nothing was stored.
 async fn room(handle: &Arc<Handle>, queue: &QueueName, limit: Deadline) -> Result<()> {
-    let number = handle.waiters.fetch_add(1, Ordering::Relaxed);
-    let signal = handle.notifier.add(number);
+    let (number, signal) = handle.notifier.add();
     let _leave = Leave { handle, number };
     let waiter = handle.waiter(number);
     let (mut look, chance) = (LOOK, Jitter::default());
+    // Whoever cannot be woken looks by itself.
+    let _ = handle.listen(limit).await;
     loop {
         handle.check_open()?;
         if has_room(handle, queue, &waiter, limit).await {
@@ -94,6 +94,7 @@ async fn room(handle: &Arc<Handle>, queue: &QueueName, limit: Deadline) -> Resul
         let next = (Instant::now() + chance.between(look, look / 2)).min(limit.until());
         tokio::select! {
             () = signal.wait() => {}
+            () = handle.lifecycle.closing() => {}
             () = sleep_until(next) => {}
         }
         if limit.is_over() {

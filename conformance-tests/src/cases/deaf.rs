@@ -52,6 +52,10 @@ impl Queue for Deaf {
         self.inner.health().await
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        Ok(Arc::new(Self { inner: self.inner.namespace(namespace)? }))
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

@@ -119,6 +119,7 @@ fn newer_verbs<'a>(
             async move { queue.reschedule(name, &id, Reschedule::Cancel).await }
         }),
         verb("inbox", move || queue.inbox()),
+        verb("namespace", move || async move { queue.namespace("child") }),
         verb("receive of an inbox", move || inbox.receive(PATIENCE)),
     ])
 }

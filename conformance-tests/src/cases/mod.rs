@@ -31,6 +31,7 @@ mod lease;
 mod lease_race;
 mod lifecycle;
 mod model;
+mod namespace;
 mod pressure;
 mod priority;
 mod priority_crowd;
@@ -89,6 +90,7 @@ const TABLES: &[&[Case]] = &[
     pressure::CASES,
     reschedule::CASES,
     lifecycle::CASES,
+    namespace::CASES,
     history::CASES,
     model::CASES,
     worker::CASES,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::fail::count_assertions_in;
 use crate::lateness::LAG_SAMPLED;
 use crate::series::Series;
-use crate::{Case, Env, Fail, Need, Outcome, Time, check};
+use crate::{Case, Env, Fail, Namespace, Need, Outcome, Time, check};
 
 const VIRTUAL_DEADLINE: Duration = Duration::from_secs(1_000_000);
 /// What healing, closing and deleting may take in all, and what a frozen thread is given beyond it.
@@ -120,19 +120,25 @@ pub(crate) async fn sweep(env: &Env) -> Outcome {
         // Closing may fail on a connection that the case has cut; then nothing is left to be closed.
         let _ = timeout(Duration::from_secs(15), queue.close()).await;
     }
-    let queue = env.open_unrecorded(|options| options).await?;
-    for spec in queue.queues().await? {
-        queue.delete(&spec.name).await?;
+    let own = env.open_unrecorded(|options| options).await?;
+    for namespace in env.namespaces() {
+        let queue = own.namespace(namespace.name())?;
+        for spec in queue.queues().await? {
+            queue.delete(&spec.name).await?;
+        }
     }
-    queue.close().await?;
-    drop(queue);
-    nothing_left(env).await
+    own.close().await?;
+    drop(own);
+    for namespace in env.namespaces() {
+        nothing_left(env, &namespace).await?;
+    }
+    Ok(())
 }
 
-async fn nothing_left(env: &Env) -> Outcome {
+async fn nothing_left(env: &Env, namespace: &Namespace) -> Outcome {
     let start = Instant::now();
     loop {
-        let left = env.harness().leftovers(env.namespace()).await?;
+        let left = env.harness().leftovers(namespace).await?;
         if left.is_empty() {
             return Ok(());
         }
@@ -144,7 +150,11 @@ async fn nothing_left(env: &Env) -> Outcome {
 }
 
 fn judged(env: &Env) -> Outcome {
-    let history = env.recorder().history();
+    env.namespaces().iter().try_for_each(|namespace| judged_in(env, namespace))
+}
+
+fn judged_in(env: &Env, namespace: &Namespace) -> Outcome {
+    let history = namespace.recorder().history();
     let excused = |it: &check::found::Violation| {
         it.late.is_some_and(|(due, seen)| env.excuses(&it.to_string(), due, seen, seen - due))
     };
@@ -164,7 +174,8 @@ fn not_vacuous(case: &Case, env: &Env, assertions: u64) -> Outcome {
     if assertions == 0 {
         return Err("vacuous: it asserts nothing".into());
     }
-    if !case.needs.contains(&Need::Nothing) && env.recorder().history().events.is_empty() {
+    let made_none = |namespace: &Namespace| namespace.recorder().history().events.is_empty();
+    if !case.needs.contains(&Need::Nothing) && env.namespaces().iter().all(made_none) {
         return Err("vacuous: it makes no recorded call".into());
     }
     Ok(())

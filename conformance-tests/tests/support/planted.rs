@@ -161,6 +161,10 @@ impl Queue for PlantedQueue {
         self.inner.health().await
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        Ok(Arc::new(Self { inner: self.inner.namespace(namespace)?, plant: self.plant }))
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

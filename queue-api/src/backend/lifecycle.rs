@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{Error, Result};
@@ -19,6 +20,8 @@ struct State {
     closing: Notify,
     under_way: AtomicUsize,
     idle: Notify,
+    parent: Option<Lifecycle>,
+    children: Mutex<Vec<Weak<State>>>,
 }
 
 /// Why nothing is received any more.
@@ -41,10 +44,29 @@ impl Lifecycle {
         if self.0.closed.load(SeqCst) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Closes it. Answers whether this call did.
+    /// The life of a child handle: it ends with this one or before it, and this one is idle only when the child is.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once it was closed.
+    pub fn child(&self) -> Result<Self> {
+        let child = Self(Arc::new(State { parent: Some(self.clone()), ..State::default() }));
+        let mut children = self.0.children.lock();
+        // A close marks first and looks for children then: either it finds this one, or this one finds the mark.
+        self.check_open()?;
+        children.retain(|other| other.strong_count() > 0);
+        children.push(Arc::downgrade(&child.0));
+        drop(children);
+        Ok(child)
+    }
+
+    /// Closes it and its children. Answers whether this call did.
     pub fn close(&self) -> bool {
         let closes = !self.0.closed.swap(true, SeqCst);
         self.0.closing.notify_waiters();
+        let children = std::mem::take(&mut *self.0.children.lock());
+        for child in children.iter().filter_map(Weak::upgrade) {
+            Self(child).close();
+        }
         closes
     }
 
@@ -68,7 +90,9 @@ impl Lifecycle {
 
     /// Something begins that a close waits for, be it after the close.
     pub fn enter(&self) -> Entered {
-        self.0.under_way.fetch_add(1, SeqCst);
+        for life in self.line() {
+            life.0.under_way.fetch_add(1, SeqCst);
+        }
         Entered(self.clone())
     }
 
@@ -79,6 +103,11 @@ impl Lifecycle {
     pub fn enter_open(&self) -> Result<Entered> {
         let entered = self.enter();
         self.check_open().map(|()| entered)
+    }
+
+    /// Itself, its parent, and so on.
+    fn line(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |life| life.0.parent.as_ref())
     }
 
     /// Ends when nothing is under way.
@@ -102,9 +131,10 @@ impl CloseReason {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let state = &self.0.0;
-        if state.under_way.fetch_sub(1, SeqCst) == 1 {
-            state.idle.notify_waiters();
+        for Lifecycle(state) in self.0.line() {
+            if state.under_way.fetch_sub(1, SeqCst) == 1 {
+                state.idle.notify_waiters();
+            }
         }
     }
 }
@@ -152,6 +182,23 @@ mod tests {
         assert!(idle.as_mut().now_or_never().is_none());
         drop(second);
         idle.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_ends_with_its_parent_or_before_it() {
+        let parent = Lifecycle::default();
+        let (first, second) = (parent.child().unwrap(), parent.child().unwrap());
+        let grandchild = first.child().unwrap();
+        assert!(first.close());
+        assert!(grandchild.check_open().is_err() && first.child().is_err());
+        assert!(second.check_open().is_ok() && parent.check_open().is_ok());
+        let (closing, under_way) = (second.closing(), second.enter_open().unwrap());
+        parent.close();
+        closing.await;
+        assert!(second.check_open().is_err() && !second.close());
+        assert!(first.idle().now_or_never().is_some() && parent.idle().now_or_never().is_none());
+        drop(under_way);
+        parent.idle().await;
     }
 
     #[tokio::test(start_paused = true)]

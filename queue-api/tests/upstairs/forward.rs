@@ -41,6 +41,9 @@ impl Queue for Plain {
     async fn health(&self) -> Health {
         self.inner.health().await
     }
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        Ok(Arc::new(Self { inner: self.inner.namespace(namespace)? }))
+    }
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
@@ -81,6 +84,9 @@ async fn every_method_reaches_the_inner_queue() {
     let nobody = [DeadId::new("nobody")];
     assert_eq!(queue.redrive(&Q, &nobody).await.unwrap(), [false]);
     assert_eq!(queue.discard(&Q, &nobody).await.unwrap(), [false]);
+    let child = queue.namespace("elsewhere").unwrap();
+    assert!(format!("{child:?}").starts_with("Plain"), "the child is wrapped too: {child:?}");
+    assert!(child.queues().await.unwrap().is_empty());
     queue.delete(&Q).await.unwrap();
     assert!(queue.stats(&Q).await.is_err());
 }

@@ -194,6 +194,10 @@ impl Queue for Slow {
         self.inner.health().await
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        Ok(Arc::new(Self { inner: self.inner.namespace(namespace)?, said: AtomicU32::new(0) }))
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

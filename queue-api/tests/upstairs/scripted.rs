@@ -228,6 +228,10 @@ impl Queue for Scripted {
         Health::good("scripted")
     }
 
+    fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
+        unimplemented!("not scripted: {namespace}")
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
     }

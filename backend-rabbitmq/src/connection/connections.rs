@@ -1,0 +1,92 @@
+//! The connections of one client, which its handles in all namespaces share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::{Mutex, RwLock};
+use polyqueue::Result;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::Address;
+use crate::connection::control::Control;
+use crate::connection::link::{Link, Session};
+use crate::connection::publisher::Publisher;
+
+/// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
+const HEARTBEAT: u16 = 5;
+
+/// One for what is published, and for consumers one for each heartbeat that their leases ask for.
+pub(crate) struct Connections {
+    pub(crate) publishing: Link,
+    publisher: RwLock<Option<Publisher>>,
+    /// One call at a time opens a publisher.
+    opening: tokio::sync::Mutex<()>,
+    consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
+    /// For everything that is not published and holds no lease.
+    pub(crate) control: Control,
+    address: Address,
+}
+
+impl Connections {
+    pub(crate) fn new(address: Address, deadline: Duration) -> Self {
+        let consuming = Arc::new(Link::new(address.clone(), "consumer", HEARTBEAT));
+        Self {
+            publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
+            publisher: RwLock::default(),
+            opening: tokio::sync::Mutex::default(),
+            control: Control::new(consuming.clone(), deadline),
+            consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
+            address,
+        }
+    }
+
+    /// The connection for consumers whose process must be missed within `lease`.
+    pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
+        let wanted = (lease / 3).as_secs();
+        let steps = [HEARTBEAT, 2, 1];
+        let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
+        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat));
+        self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
+    }
+
+    /// Where to publish.
+    pub(crate) async fn publisher(&self, until: Instant) -> Result<Publisher> {
+        if let Some(publisher) = self.publishing.live().and_then(|session| self.publisher_on(&session)) {
+            return Ok(publisher);
+        }
+        let session = self.publishing.session(until).await?;
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(publisher) = self.publisher_on(&session) {
+            return Ok(publisher);
+        }
+        let publisher = Publisher::open(&session, &self.address).await?;
+        *self.publisher.write() = Some(publisher.clone());
+        Ok(publisher)
+    }
+
+    fn publisher_on(&self, session: &Session) -> Option<Publisher> {
+        self.publisher.read().clone().filter(|publisher| publisher.is_alive(session))
+    }
+
+    /// Waits until all that was published before is answered.
+    pub(crate) async fn drain(&self, until: Instant) {
+        let publisher = self.publisher.read().clone();
+        if let Some(publisher) = publisher {
+            let _ = timeout_at(until, publisher.drain()).await;
+        }
+    }
+
+    /// Answers what was published, and ends the connections for good, each within this time.
+    pub(crate) async fn close(&self, until: Instant, within: Duration) {
+        let opening = self.opening.lock().await;
+        let publisher = self.publisher.write().take();
+        drop(opening);
+        if let Some(publisher) = publisher {
+            let _ = timeout_at(until, publisher.drain()).await;
+        }
+        let links: Vec<Arc<Link>> = std::mem::take(&mut *self.consuming.lock()).into_values().collect();
+        tokio::join!(self.publishing.close(within), join_all(links.iter().map(|link| link.close(within))));
+    }
+}
