@@ -8,7 +8,8 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use polyqueue::{
-    Bytes, ConnectOptions, HandlerOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester, Worker, with,
+    Bytes, ConnectOptions, HandlerOptions, Job, Message, Provider, Queue, QueueExt, QueueName, Requester,
+    Worker, with,
 };
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, Client};
