@@ -56,7 +56,7 @@ async fn main() -> polyqueue::Result<()> {
     assert_eq!((offers.len(), offers[0].cents), (3, 120));
 
     // Fire and forget is a message without a reply address.
-    queue.put(RoutingKey::new("quote.over")?, Message::of(&Quote { parcel_kg: 0 })?).await?;
+    queue.publish_one(RoutingKey::new("quote.over")?, Message::of(&Quote { parcel_kg: 0 })?).await?;
     stop.send_replace(true);
     while let Some(ended) = carriers.join_next().await {
         ended.expect("no carrier panics")?;

@@ -19,13 +19,13 @@ async fn main() -> polyqueue::Result<()> {
     let day = Duration::from_secs(24 * 60 * 60);
     queue.declare(&QueueSpec::new(PAYMENTS).dedup(Dedup::window(day)).bound(2, Overflow::Reject)).await?;
 
-    let first = queue.put(PAYMENTS, payment(1)).await?;
-    let again = queue.put(PAYMENTS, payment(1)).await?;
+    let first = queue.publish_one(PAYMENTS, payment(1)).await?;
+    let again = queue.publish_one(PAYMENTS, payment(1)).await?;
     println!("the second is a duplicate of {:?}", again.duplicate_of);
     assert_eq!(again.duplicate_of, Some(first.id));
 
-    queue.put(PAYMENTS, payment(2)).await?;
-    let full = queue.put(PAYMENTS, payment(3)).await;
+    queue.publish_one(PAYMENTS, payment(2)).await?;
+    let full = queue.publish_one(PAYMENTS, payment(3)).await;
     println!("{}", full.as_ref().expect_err("there is no room"));
     assert!(matches!(full, Err(Error::Full { limit: 2, .. })));
 
@@ -34,8 +34,8 @@ async fn main() -> polyqueue::Result<()> {
     for delivery in consumer.receive(2, Duration::ZERO).await? {
         consumer.settle(&[(delivery.receipt, Verdict::Ack)]).await?;
     }
-    assert_eq!(queue.put(PAYMENTS, payment(3)).await?.duplicate_of, None);
-    assert!(queue.put(PAYMENTS, payment(1)).await?.duplicate_of.is_some());
+    assert_eq!(queue.publish_one(PAYMENTS, payment(3)).await?.duplicate_of, None);
+    assert!(queue.publish_one(PAYMENTS, payment(1)).await?.duplicate_of.is_some());
     let counters = queue.stats(&PAYMENTS).await?.counters;
     assert_eq!((counters.published, counters.duplicates, counters.refused), (5, 2, 1));
     queue.close().await

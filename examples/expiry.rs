@@ -15,8 +15,10 @@ async fn main() -> polyqueue::Result<()> {
     // Of what expired the last thousand are kept, for a day.
     let spec = QueueSpec::new(PRICES).dead_max_len(1000).dead_max_age(Duration::from_secs(24 * 60 * 60));
     queue.declare(&spec).await?;
-    queue.put(PRICES, Message::new("12.50, for a moment").with_ttl(Duration::from_millis(50))).await?;
-    queue.put(PRICES, Message::new("12.60").with_ttl(Duration::from_secs(60))).await?;
+    queue
+        .publish_one(PRICES, Message::new("12.50, for a moment").with_ttl(Duration::from_millis(50)))
+        .await?;
+    queue.publish_one(PRICES, Message::new("12.60").with_ttl(Duration::from_secs(60))).await?;
 
     tokio::time::sleep(Duration::from_millis(100)).await;
     let consumer = queue.subscribe(&Subscription::new(PRICES)).await?;

@@ -47,7 +47,7 @@ async fn main() -> polyqueue::Result<()> {
         queue.declare(&QueueSpec::new(group).bind(Pattern::new("user.signup")?)).await?;
     }
     for number in 0..SIGNUPS {
-        queue.put(RoutingKey::new("user.signup")?, Message::new(number.to_string())).await?;
+        queue.publish_one(RoutingKey::new("user.signup")?, Message::new(number.to_string())).await?;
     }
     // The statistics sleep while the mailers work: nothing is lost for them.
     for group in [MAILERS, STATISTICS] {

@@ -15,7 +15,7 @@ const WELCOME: QueueName = QueueName::from_static("welcome");
 async fn main() -> polyqueue::Result<()> {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new());
     queue.declare(&QueueSpec::new(WELCOME)).await?;
-    queue.put(WELCOME, Message::new("welcome, Ada")).await?;
+    queue.publish_one(WELCOME, Message::new("welcome, Ada")).await?;
 
     let (attempts, done, started) =
         (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()), Instant::now());

@@ -27,17 +27,17 @@ async fn main() -> polyqueue::Result<()> {
     queue.declare(&QueueSpec::new(BILLING).bind(Pattern::new("order.paid.*")?)).await?;
     queue.declare(&QueueSpec::new(AUDIT).bind(Pattern::new("order.#")?)).await?;
 
-    queue.put(RoutingKey::new("order.paid.eu")?, Message::new("17 EUR")).await?;
-    queue.put(RoutingKey::new("order.cancelled")?, Message::new("never mind")).await?;
+    queue.publish_one(RoutingKey::new("order.paid.eu")?, Message::new("17 EUR")).await?;
+    queue.publish_one(RoutingKey::new("order.cancelled")?, Message::new("never mind")).await?;
     assert_eq!(read_all(&queue, BILLING).await?, ["17 EUR"]);
     assert_eq!(read_all(&queue, AUDIT).await?, ["17 EUR", "never mind"]);
 
     // Nothing is published into the void.
-    let nobody = queue.put(RoutingKey::new("weather.sunny")?, Message::new("29 °C")).await;
+    let nobody = queue.publish_one(RoutingKey::new("weather.sunny")?, Message::new("29 °C")).await;
     assert!(matches!(nobody, Err(Error::NotFound(_))));
 
     queue.unbind(&BILLING, &Pattern::new("order.paid.*")?).await?;
-    queue.put(RoutingKey::new("order.paid.us")?, Message::new("3 USD")).await?;
+    queue.publish_one(RoutingKey::new("order.paid.us")?, Message::new("3 USD")).await?;
     assert_eq!(read_all(&queue, BILLING).await?, Vec::<String>::new());
     println!("the audit also saw {:?}", read_all(&queue, AUDIT).await?);
     queue.close().await

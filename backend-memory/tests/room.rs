@@ -40,7 +40,7 @@ fn publishing(queue: &Arc<MemoryQueue>, to: Destination, batch: Vec<Message>) ->
     tokio::spawn(async move { queue.publish(&to, batch).await })
 }
 
-async fn put(queue: &MemoryQueue, to: impl Into<Destination>, text: &'static str) {
+async fn publish_one(queue: &MemoryQueue, to: impl Into<Destination>, text: &'static str) {
     queue.publish(&to.into(), vec![Message::new(text)]).await.unwrap().remove(0).unwrap();
 }
 
@@ -105,14 +105,14 @@ async fn the_deadline_is_the_handles() {
 #[tokio::test(start_paused = true)]
 async fn a_message_to_a_topic_waits_for_room_in_all_its_queues() {
     let queue = narrow().await;
-    put(&queue, A, "a").await;
-    put(&queue, B, "b").await;
+    publish_one(&queue, A, "a").await;
+    publish_one(&queue, B, "b").await;
     let publish = publishing(&queue, topic(), texts(&["x"]));
     settle_down().await;
     assert_eq!(take(&queue, A).await, ["a"]);
     settle_down().await;
     assert!(take(&queue, A).await.is_empty(), "there is no room in b yet");
-    put(&queue, A, "another").await;
+    publish_one(&queue, A, "another").await;
     assert_eq!(take(&queue, B).await, ["b"]);
     settle_down().await;
     assert!(take(&queue, B).await.is_empty(), "and none in a again");
@@ -127,7 +127,7 @@ async fn what_expires_makes_room_by_itself() {
     let mortal = Message::new("mortal").with_ttl(3 * SECOND);
     queue.publish(&A.into(), vec![mortal]).await.unwrap();
     let before = Instant::now();
-    put(&queue, A, "x").await;
+    publish_one(&queue, A, "x").await;
     assert!(before.elapsed() >= 3 * SECOND && before.elapsed() <= 3 * SECOND + MS);
     assert_eq!((take(&queue, A).await, queue.stats(&A).await.unwrap().dead), (vec!["x".into()], 1));
 }
@@ -176,7 +176,7 @@ async fn close_deletion_and_unbinding_end_the_wait_truthfully() {
         }
     }
     let queue = narrow().await;
-    put(&queue, A, "full").await;
+    publish_one(&queue, A, "full").await;
     let publish = publishing(&queue, A.into(), texts(&["x"]));
     settle_down().await;
     queue.delete(&A).await.unwrap();

@@ -25,7 +25,7 @@ async fn declared() -> Arc<MemoryQueue> {
     queue
 }
 
-async fn put(queue: &dyn Queue, message: Message) {
+async fn publish(queue: &dyn Queue, message: Message) {
     queue.publish(&QUEUE.into(), vec![message]).await.unwrap().remove(0).unwrap();
 }
 
@@ -62,7 +62,7 @@ async fn a_publish_wakes_the_oldest_receive() {
         .collect();
     settle_down().await;
     for text in ["a", "b", "c"] {
-        put(&*queue, Message::new(text)).await;
+        publish(&*queue, Message::new(text)).await;
     }
     let mut got = Vec::new();
     for wait in waits {
@@ -86,8 +86,8 @@ async fn an_idle_receive_notices_due_messages_and_ended_leases_by_itself() {
         .collect();
     settle_down().await;
     let before = Instant::now();
-    put(&*queue, Message::new("six").with_delay(6 * SECOND)).await;
-    put(&*queue, Message::new("two").with_delay(2 * SECOND)).await;
+    publish(&*queue, Message::new("six").with_delay(6 * SECOND)).await;
+    publish(&*queue, Message::new("two").with_delay(2 * SECOND)).await;
     let mut got = Vec::new();
     for wait in waits {
         got.push(wait.await.unwrap());
@@ -111,7 +111,7 @@ async fn a_receive_that_is_dropped_at_any_poll_loses_nothing() {
             for _ in 0..polls {
                 assert!(wait.as_mut().poll(&mut context).is_pending());
             }
-            put(&*queue, Message::new("x")).await;
+            publish(&*queue, Message::new("x")).await;
             let in_flight = queue.stats(&QUEUE).await.unwrap().in_flight;
             assert_eq!(in_flight, Some(u64::from(polls > 0)), "handed to it as soon as it waits");
         }
@@ -125,7 +125,7 @@ async fn a_receive_that_is_dropped_at_any_poll_loses_nothing() {
 async fn closing_the_handle_ends_everything_at_once() {
     let queue = declared().await;
     let consumer = subscribed(&*queue).await;
-    put(&*queue, Message::new("x")).await;
+    publish(&*queue, Message::new("x")).await;
     let held = consumer.receive(1, Duration::ZERO).await.unwrap();
     let blocked = tokio::spawn({
         let consumer = consumer.clone();
@@ -163,7 +163,7 @@ async fn closing_a_consumer_ends_its_receives_empty() {
     closed.close().await.unwrap();
     closed.close().await.unwrap();
     assert!(blocked.await.unwrap().unwrap().is_empty());
-    put(&*queue, Message::new("x")).await;
+    publish(&*queue, Message::new("x")).await;
     assert!(closed.receive(1, 60 * SECOND).await.unwrap().is_empty());
     assert_eq!(other.receive(1, Duration::ZERO).await.unwrap().len(), 1);
 }
@@ -191,7 +191,7 @@ async fn one_name_is_one_broker_as_long_as_a_handle_is_open() {
     let second = connect(&[PROVIDER], ConnectOptions::new(url)).await.unwrap();
     let apart = connect(&[PROVIDER], ConnectOptions::new(url).namespace("apart")).await.unwrap();
     first.declare(&QUEUE.into()).await.unwrap();
-    put(&*second, Message::new("x")).await;
+    publish(&*second, Message::new("x")).await;
     assert!(matches!(apart.stats(&QUEUE).await, Err(Error::NotFound(_))));
     assert_eq!(first.stats(&QUEUE).await.unwrap().ready, 1);
     assert_eq!(first.stats(&QUEUE).await.unwrap().counters.published, 0, "the other handle's");
@@ -217,15 +217,15 @@ async fn beyond_the_budget_each_message_is_refused_for_itself() {
     assert_eq!(got.iter().map(|delivery| delivery.message.payload().len()).collect::<Vec<_>>(), [200, 100]);
     let acks: Vec<_> = got.into_iter().map(|delivery| (delivery.receipt, Verdict::Ack)).collect();
     consumer.settle(&acks).await.unwrap();
-    put(&queue, Message::new(vec![0; 600])).await;
+    publish(&queue, Message::new(vec![0; 600])).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_verdict_is_answered_for_itself() {
     let queue = declared().await;
     let consumer = subscribed(&*queue).await;
-    put(&*queue, Message::new("x")).await;
-    put(&*queue, Message::new("y")).await;
+    publish(&*queue, Message::new("x")).await;
+    publish(&*queue, Message::new("y")).await;
     let got = consumer.receive(2, Duration::ZERO).await.unwrap();
     let year = Verdict::retry(366 * 24 * 3600 * SECOND, "");
     let verdicts = [
@@ -247,7 +247,7 @@ async fn a_client_whose_clock_is_off_shifts_only_its_own_stamp() {
     let queue = MemoryQueue::connect(&options).unwrap();
     queue.declare(&QUEUE.into()).await.unwrap();
     let before = chrono::Utc::now();
-    put(&queue, Message::new("x").with_delay(2 * SECOND)).await;
+    publish(&queue, Message::new("x").with_delay(2 * SECOND)).await;
     let consumer = subscribed(&queue).await;
     let begun = Instant::now();
     let got = consumer.receive(1, 60 * SECOND).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_time_is_turned_into_a_delay_at_the_publish_by_the_broker_s_clock() {
     let consumer = subscribed(&*queue).await;
     let message = Message::new("x").not_before(chrono::Utc::now() + chrono::TimeDelta::hours(3));
     tokio::time::advance(2 * HOUR).await;
-    put(&*queue, message).await;
+    publish(&*queue, message).await;
     let begun = Instant::now();
     assert_eq!(consumer.receive(1, 2 * HOUR).await.unwrap().len(), 1);
     assert!(begun.elapsed().abs_diff(HOUR) < 5 * SECOND, "{:?}", begun.elapsed());
@@ -276,7 +276,7 @@ async fn polling_works_without_a_waker_that_knows_anything() {
     let mut wait = pin!(consumer.receive(1, 60 * SECOND));
     let mut context = Context::from_waker(Waker::noop());
     assert!(wait.as_mut().poll(&mut context).is_pending());
-    put(&*queue, Message::new("x")).await;
+    publish(&*queue, Message::new("x")).await;
     assert!(matches!(wait.as_mut().poll(&mut context), Poll::Ready(Ok(got)) if got.len() == 1));
 }
 

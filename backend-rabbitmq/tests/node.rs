@@ -130,7 +130,7 @@ async fn a_foreign_client_is_answered(bench: &Bench) {
     bench.publish("", &format!("{NAMESPACE}.q.{name}"), request).await;
     let asked = next(&*bench.consumer(&name).await).await.message;
     let reply = Message::new("answer").with_correlation_id(asked.correlation_id().unwrap());
-    bench.queue.put(asked.reply_to().unwrap(), reply).await.unwrap();
+    bench.queue.publish_one(asked.reply_to().unwrap(), reply).await.unwrap();
     let answer = replies.next().await.unwrap().unwrap();
     assert_eq!(answer.data, b"answer");
     assert_eq!(answer.properties.correlation_id().as_ref().unwrap().as_str(), "7");
@@ -159,13 +159,13 @@ async fn a_foreign_time_to_live_is_one(bench: &Bench) {
 async fn time_goes_on_over_copies_and_waits(bench: &Bench) {
     let name = bench.declared(named("copies")).await;
     let consumer = bench.consumer(&name).await;
-    bench.queue.put(&name, Message::new("released").with_ttl(TTL)).await.unwrap();
+    bench.queue.publish_one(&name, Message::new("released").with_ttl(TTL)).await.unwrap();
     let held = next(&*consumer).await;
     settle(&*consumer, &held, Verdict::Release { after: Duration::ZERO }).await;
     let letter = bench.dead_at_last(&name, 1).await.pop().unwrap();
     assert_eq!((letter.reason, letter.attempts), (DeadReason::Expired, 0));
     let delayed = Message::new("delayed").with_ttl(TTL).with_delay(TTL / 3);
-    bench.queue.put(&name, delayed).await.unwrap();
+    bench.queue.publish_one(&name, delayed).await.unwrap();
     sleep(2 * TTL).await;
     assert!(consumer.receive(1, TTL).await.unwrap().is_empty(), "handed out after its time");
     assert_eq!(bench.dead_at_last(&name, 2).await[1].reason, DeadReason::Expired);
@@ -175,7 +175,7 @@ async fn a_buffer_hands_out_nothing_that_died_in_it(bench: &Bench) {
     let name = bench.declared(named("buffer")).await;
     let push = Subscription::new(name.clone()).prefetch(8);
     let consumer = bench.queue.subscribe(&push).await.unwrap();
-    bench.queue.put(&name, Message::new("mortal").with_ttl(TTL)).await.unwrap();
+    bench.queue.publish_one(&name, Message::new("mortal").with_ttl(TTL)).await.unwrap();
     for _ in 0..200 {
         if bench.queue.stats(&name).await.unwrap().ready == 0 {
             break;
@@ -190,8 +190,9 @@ async fn a_buffer_hands_out_nothing_that_died_in_it(bench: &Bench) {
 /// The broker sets no timer for a message that comes to a queue which is not empty.
 async fn what_expired_in_front_of_others_is_not_handed_out(bench: &Bench) {
     let name = bench.declared(named("overlooked")).await;
-    let patient = bench.queue.put(&name, Message::new("patient").with_priority(Priority::LOWEST)).await;
-    bench.queue.put(&name, Message::new("mortal").with_ttl(TTL)).await.unwrap();
+    let patient =
+        bench.queue.publish_one(&name, Message::new("patient").with_priority(Priority::LOWEST)).await;
+    bench.queue.publish_one(&name, Message::new("mortal").with_ttl(TTL)).await.unwrap();
     sleep(2 * TTL).await;
     let consumer = bench.consumer(&name).await;
     let came = next(&*consumer).await;
@@ -205,7 +206,7 @@ async fn a_wrong_clock_is_not_believed(bench: &Bench) {
     let ahead = ConnectOptions::new(bench.node.url()).namespace(NAMESPACE).clock_offset(TimeDelta::hours(1));
     let ahead = PROVIDER.connect(ahead).await.unwrap();
     let minute = Duration::from_secs(60);
-    let sent = bench.queue.put(&name, Message::new("alive").with_ttl(minute)).await.unwrap();
+    let sent = bench.queue.publish_one(&name, Message::new("alive").with_ttl(minute)).await.unwrap();
     let consumer = ahead.subscribe(&Subscription::new(name.clone())).await.unwrap();
     let came = next(&*consumer).await;
     assert_eq!((came.message.id(), came.attempt), (&sent.id, 1));
@@ -219,15 +220,15 @@ async fn keys_leave_nothing(bench: &Bench) {
     let keys = ["plain".to_owned(), "#.*".to_owned(), "k".repeat(200), "ключ".to_owned()];
     for key in &keys {
         let keyed = || Message::new("keyed").with_dedup_key(key.as_str());
-        let first = bench.queue.put(&name, keyed()).await.unwrap();
-        let second = bench.queue.put(&name, keyed().with_delay(SOON)).await.unwrap();
+        let first = bench.queue.publish_one(&name, keyed()).await.unwrap();
+        let second = bench.queue.publish_one(&name, keyed().with_delay(SOON)).await.unwrap();
         assert_eq!((first.duplicate_of, second.duplicate_of), (None, Some(first.id)));
     }
     let consumer = bench.consumer(&name).await;
     let held = next(&*consumer).await;
     let key = held.message.dedup_key().unwrap().to_owned();
     settle(&*consumer, &held, Verdict::Ack).await;
-    let third = bench.queue.put(&name, Message::new("keyed").with_dedup_key(key)).await.unwrap();
+    let third = bench.queue.publish_one(&name, Message::new("keyed").with_dedup_key(key)).await.unwrap();
     assert_eq!(third.duplicate_of, None);
     assert!(bench.objects("dedup").await.contains("keyed") || bench.objects("dedup").await.contains("plain"));
     bench.queue.delete(&name).await.unwrap();
@@ -238,10 +239,10 @@ async fn keys_leave_nothing(bench: &Bench) {
 async fn a_death_that_the_broker_deals_frees_its_key(bench: &Bench) {
     let name = bench.declared(named("unnoticed").dedup(Dedup::window(Duration::from_secs(3600)))).await;
     let keyed = || Message::new("keyed").with_dedup_key("k");
-    let first = bench.queue.put(&name, keyed().with_ttl(TTL)).await.unwrap();
-    assert_eq!(bench.queue.put(&name, keyed()).await.unwrap().duplicate_of, Some(first.id));
+    let first = bench.queue.publish_one(&name, keyed().with_ttl(TTL)).await.unwrap();
+    assert_eq!(bench.queue.publish_one(&name, keyed()).await.unwrap().duplicate_of, Some(first.id));
     let letter = bench.dead_at_last(&name, 1).await.pop().unwrap();
-    let heir = bench.queue.put(&name, keyed()).await.unwrap();
+    let heir = bench.queue.publish_one(&name, keyed()).await.unwrap();
     assert_eq!(heir.duplicate_of, None);
     let consumer = bench.consumer(&name).await;
     let held = next(&*consumer).await;
@@ -249,7 +250,7 @@ async fn a_death_that_the_broker_deals_frees_its_key(bench: &Bench) {
     // The dead one comes back, and dies again; its key is another's now.
     bench.queue.redrive(&name, &[letter.id]).await.unwrap();
     bench.dead_at_last(&name, 1).await;
-    assert_eq!(bench.queue.put(&name, keyed()).await.unwrap().duplicate_of, Some(heir.id));
+    assert_eq!(bench.queue.publish_one(&name, keyed()).await.unwrap().duplicate_of, Some(heir.id));
 }
 
 async fn what_cannot_be_kept_is_refused(bench: &Bench) {

@@ -17,7 +17,7 @@ use crate::{Counters, DeadFilter, DeadId, DeadPage, Page, Pattern, QueueName, Qu
 /// # const MAIL: QueueName = QueueName::from_static("mail");
 /// # let queue = polyqueue_memory::MemoryQueue::new();
 /// # queue.declare(&QueueSpec::new(MAIL)).await?;
-/// # queue.put(MAIL, Message::new("hello")).await?;
+/// # queue.publish_one(MAIL, Message::new("hello")).await?;
 /// for spec in queue.queues().await? {
 ///     let stats = queue.stats(&spec.name).await?;
 ///     println!("{}: {} ready, {} dead, {:?} delayed", spec.name, stats.ready, stats.dead, stats.delayed);

@@ -168,7 +168,7 @@ impl DeadLetter {
 /// # const MAIL: QueueName = QueueName::from_static("mail");
 /// # let queue = polyqueue_memory::MemoryQueue::new();
 /// # queue.declare(&QueueSpec::new(MAIL)).await?;
-/// # queue.put(MAIL, Message::new("hello").with_kind("welcome")).await?;
+/// # queue.publish_one(MAIL, Message::new("hello").with_kind("welcome")).await?;
 /// # let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
 /// # let first = consumer.receive(1, std::time::Duration::ZERO).await?.remove(0);
 /// # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;

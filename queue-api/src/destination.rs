@@ -26,7 +26,7 @@ pub enum Destination {
 /// ```compile_fail,E0277
 /// # use polyqueue::{Message, Queue, QueueExt};
 /// # async fn send(queue: &dyn Queue) {
-/// queue.put("mail", Message::new("hello")).await;
+/// queue.publish_one("mail", Message::new("hello")).await;
 /// // error[E0277]: `&str` is not where a message can be sent to
 /// //   ^^^ should be a `QueueName`, a `RoutingKey` or a `ReplyAddress`
 /// //   = note: a text is checked first: `QueueName::new(text)?`, or `const MAIL: QueueName = QueueName::from_static("mail");`

@@ -34,26 +34,26 @@ pub trait QueueExt: Queue {
     /// Publishes a typed payload as JSON, with its kind and schema version.
     ///
     /// # Errors
-    /// As [`Message::of`] when it cannot be written as JSON; else as [`QueueExt::put`].
+    /// As [`Message::of`] when it cannot be written as JSON; else as [`QueueExt::publish_one`].
     fn send<T: Payload>(
         &self,
         to: impl IntoDestination,
         payload: &T,
     ) -> impl Future<Output = Result<Published>> + Send {
         let (to, message) = (to.into(), Message::of(payload));
-        async move { put(self, to, message?).await }
+        async move { publish_one(self, to, message?).await }
     }
 
     /// Publishes one message.
     ///
     /// # Errors
     /// As [`Queue::publish`]. After one whose [certainty](Error::certainty) is `Unknown` the message may be there.
-    fn put(
+    fn publish_one(
         &self,
         to: impl IntoDestination,
         message: Message,
     ) -> impl Future<Output = Result<Published>> + Send {
-        put(self, to.into(), message)
+        publish_one(self, to.into(), message)
     }
 
     /// Sends a reply to where `request` awaits one, with its correlation id (its id, where it has none); `None` where it awaits
@@ -70,7 +70,7 @@ pub trait QueueExt: Queue {
         let (to, reply) = (request.reply_to().cloned(), reply.with_correlation_id(id));
         async move {
             match to {
-                Some(address) => put(self, address.into(), reply).await.map(Some),
+                Some(address) => publish_one(self, address.into(), reply).await.map(Some),
                 None => Ok(None),
             }
         }
@@ -153,7 +153,7 @@ impl RedriveOptions {
     }
 }
 
-async fn put<Q: Queue + ?Sized>(queue: &Q, to: Destination, message: Message) -> Result<Published> {
+async fn publish_one<Q: Queue + ?Sized>(queue: &Q, to: Destination, message: Message) -> Result<Published> {
     let mut answers = queue.publish(&to, vec![message]).await?;
     let silent = || Error::backend(queue.info().provider, Certainty::Unknown, "no answer to a publish");
     answers.pop().unwrap_or_else(|| Err(silent()))

@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use crate::BoxError;
 use crate::causes::with_causes;
+use crate::parts::cut_error;
 use crate::permanent::is_permanent;
-use crate::{BoxError, cut_error};
 
 /// What a handler says when it did not succeed. `?` on any error means [`Failure::Retry`], on one that is or wraps a
 /// [`Permanent`](crate::Permanent) it means [`Failure::Fatal`].

@@ -32,7 +32,7 @@
 //!
 //! # Urgent, later, again
 //! A [`Message`] is an envelope around opaque bytes. [`Message::of`] makes one of a typed [`Payload`], [`Message::json`] of any value; what the
-//! sender may choose has a `with_…` method. [`QueueExt::send`] is for a payload as it is, [`QueueExt::put`] for a message
+//! sender may choose has a `with_…` method. [`QueueExt::send`] is for a payload as it is, [`QueueExt::publish_one`] for a message
 //! of your own, [`Queue::publish`] for many at once.
 //!
 //! ```
@@ -42,9 +42,9 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 //! # let queue = connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://tour")).await?;
 //! # queue.declare(&QueueSpec::new(MAIL)).await?;
-//! queue.put(MAIL, Message::new("whenever").with_priority(Priority::LOWEST)).await?;
-//! queue.put(MAIL, Message::new("in an hour").with_delay(Duration::from_secs(3600))).await?;
-//! queue.put(MAIL, Message::new("now").with_priority(Priority::HIGHEST)).await?;
+//! queue.publish_one(MAIL, Message::new("whenever").with_priority(Priority::LOWEST)).await?;
+//! queue.publish_one(MAIL, Message::new("in an hour").with_delay(Duration::from_secs(3600))).await?;
+//! queue.publish_one(MAIL, Message::new("now").with_priority(Priority::HIGHEST)).await?;
 //!
 //! let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
 //! let first = consumer.receive(1, Duration::ZERO).await?.remove(0);
@@ -69,7 +69,7 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
 //! # let queue = connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://dead")).await?;
 //! # queue.declare(&QueueSpec::new(MAIL)).await?;
-//! # queue.put(MAIL, Message::new("hello")).await?;
+//! # queue.publish_one(MAIL, Message::new("hello")).await?;
 //! # let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
 //! # let first = consumer.receive(1, Duration::ZERO).await?.remove(0);
 //! # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;
@@ -162,7 +162,7 @@ mod topic;
 mod worker;
 
 pub use admin::{Admin, Purge, QueueStats};
-pub use counters::{Counters, Meter, QueueMeter};
+pub use counters::Counters;
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
 pub use dedup::{Dedup, DedupKey, DedupStore, Until};
 pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
@@ -179,7 +179,7 @@ pub use layer::Layer;
 pub use limits::Limits;
 pub use message::Message;
 pub use name::{MAX_NAME_BYTES, QueueName};
-pub use parts::{MAX_ERROR_BYTES, Parts, cut_error};
+pub use parts::MAX_ERROR_BYTES;
 pub use payload::Payload;
 pub use permanent::Permanent;
 pub use priority::Priority;
@@ -187,7 +187,6 @@ pub use provider::{
     ConnectOptions, Connecting, NAMESPACE_VAR, PROVIDER_VAR, Provider, connect, connect_from_env, from_env,
 };
 pub use queue::{Consumer, Published, Queue};
-pub use redacted::redacted;
 pub use requester::{REMOTE_ERROR_KIND, Requester};
 pub use reschedule::Reschedule;
 pub use retry::{Backoff, RetryPolicy};

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, MessageId, Parts, Payload, Priority, ReplyAddress, Result, json};
+use crate::parts::Parts;
+use crate::{Error, MessageId, Payload, Priority, ReplyAddress, Result, json};
 
 /// An envelope around opaque bytes.
 ///
@@ -350,7 +351,7 @@ impl From<Parts> for Message {
             not_before: parts.not_before,
             max_attempts: parts.max_attempts,
             retries: parts.retries,
-            last_error: parts.last_error.map(crate::cut_error),
+            last_error: parts.last_error.map(crate::parts::cut_error),
             ttl: parts.ttl,
             dedup_key: parts.dedup_key,
             correlation_id: parts.correlation_id,

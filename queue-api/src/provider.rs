@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
-use crate::{DedupStore, Error, Limits, Queue, Result, redacted};
+use crate::redacted::redacted;
+use crate::{DedupStore, Error, Limits, Queue, Result};
 
 /// Names the provider: `memory` (where nothing is said), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";

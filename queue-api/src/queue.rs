@@ -94,8 +94,8 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// # let queue = polyqueue_memory::MemoryQueue::new();
     /// let red = queue.namespace("tenant-red")?;
     /// red.declare(&QueueSpec::new(MAIL)).await?;
-    /// red.put(MAIL, Message::new("for red only")).await?;
-    /// assert!(queue.put(MAIL, Message::new("for nobody")).await.is_err());
+    /// red.publish_one(MAIL, Message::new("for red only")).await?;
+    /// assert!(queue.publish_one(MAIL, Message::new("for nobody")).await.is_err());
     /// # Ok(()) }
     /// ```
     ///
@@ -122,7 +122,7 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
 /// # const MAIL: QueueName = QueueName::from_static("mail");
 /// # let queue = polyqueue_memory::MemoryQueue::new();
 /// # queue.declare(&QueueSpec::new(MAIL)).await?;
-/// # queue.put(MAIL, Message::new("hello")).await?;
+/// # queue.publish_one(MAIL, Message::new("hello")).await?;
 /// let consumer = queue.subscribe(&Subscription::new(MAIL)).await?;
 /// for delivery in consumer.receive(10, Duration::from_secs(1)).await? {
 ///     println!("{:?}, attempt {}", delivery.message.payload(), delivery.attempt);

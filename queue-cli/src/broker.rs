@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use polyqueue::backend::redacted;
 use polyqueue::{
-    ConnectOptions, Error, NAMESPACE_VAR, Provider, Queue, QueueName, QueueSpec, connect, from_env, redacted,
+    ConnectOptions, Error, NAMESPACE_VAR, Provider, Queue, QueueName, QueueSpec, connect, from_env,
 };
 
 use crate::exit::Result;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
-use polyqueue::{Message, Overflow, QueueMeter, QueueName, QueueSpec};
+use polyqueue::backend::QueueMeter;
+use polyqueue::{Message, Overflow, QueueName, QueueSpec};
 
 use crate::broker::clock::Clock;
 use crate::broker::state::due::{self, Effects};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use polyqueue::{Error, Meter, QueueName, QueueSpec, Result, RoutingKey};
+use polyqueue::backend::Meter;
+use polyqueue::{Error, QueueName, QueueSpec, Result, RoutingKey};
 
 use crate::address::Address;
 use crate::broker::budget::Budget;

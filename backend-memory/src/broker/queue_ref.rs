@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polyqueue::QueueMeter;
+use polyqueue::backend::QueueMeter;
 
 use crate::broker::clock::Clock;
 use crate::broker::locked_queue::{After, LockedQueue, State, Terms, Wakers};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use polyqueue::backend::Lifecycle;
-use polyqueue::{ConnectOptions, Error, Limits, Message, Meter, QueueName, ReplyAddress, Result};
+use polyqueue::backend::Meter;
+use polyqueue::{ConnectOptions, Error, Limits, Message, QueueName, ReplyAddress, Result};
 
 use crate::broker::budget::{Budget, Reservation};
 use crate::broker::clock::{Clock, whole_millis};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use polyqueue::backend::Lifecycle;
-use polyqueue::{Certainty, Error, Limits, Meter, Result};
+use polyqueue::backend::Meter;
+use polyqueue::{Certainty, Error, Limits, Result};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout, timeout_at};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polyqueue::{QueueMeter, QueueName, Subscription};
+use polyqueue::backend::QueueMeter;
+use polyqueue::{QueueName, Subscription};
 use tokio::sync::oneshot;
 
 use crate::connection::handle::Handle;

@@ -7,7 +7,8 @@ use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
-use polyqueue::{Certainty, Error, QueueMeter, Result, Verdict};
+use polyqueue::backend::QueueMeter;
+use polyqueue::{Certainty, Error, Result, Verdict};
 
 use crate::address::NAME;
 use crate::connection::queries::fence;

@@ -120,7 +120,7 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
-        let error = error.map(|error| polyqueue::cut_error(error.to_owned()));
+        let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let mut properties = republish::republished(&item.raw, &item.message, attempt, error.as_deref());
         if let Some(expiry) = &item.expiry {
             let now = self.now();

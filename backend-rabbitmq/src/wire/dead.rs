@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName, cut_error};
+use polyqueue::backend::cut_error;
+use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName};
 
 use super::decode::Decoded;
 use super::decode::{AttemptHistory, decode};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
-use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Parts, Priority, ReplyAddress};
+use polyqueue::backend::Parts;
+use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Priority, ReplyAddress};
 
 use tokio::time::Instant;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
+use polyqueue::backend::Meter;
 use polyqueue::backend::{Deadline, Lifecycle};
-use polyqueue::{Error, Info, Meter, QueueName, Result};
+use polyqueue::{Error, Info, QueueName, Result};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 

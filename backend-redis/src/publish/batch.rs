@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
+use polyqueue::backend::QueueMeter;
 use polyqueue::backend::{BatchCall, Deadline};
-use polyqueue::{Certainty, Error, Message, QueueMeter, QueueName, Result};
+use polyqueue::{Certainty, Error, Message, QueueName, Result};
 
 use crate::address::NAME;
 use crate::connection::node::Node;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use polyqueue::backend::{BatchCall, Deadline};
-use polyqueue::{Certainty, Destination, Error, Meter, QueueMeter, QueueName, Result, RoutingKey};
+use polyqueue::backend::{Meter, QueueMeter};
+use polyqueue::{Certainty, Destination, Error, QueueName, Result, RoutingKey};
 
 use crate::address::NAME;
 use crate::connection::node::Node;

@@ -1,7 +1,8 @@
 //! What the server says became of messages: stored, or why not.
 
+use polyqueue::backend::QueueMeter;
 use polyqueue::backend::no_dedup_keys;
-use polyqueue::{Certainty, Error, Message, MessageId, Published, QueueMeter, QueueName, Result};
+use polyqueue::{Certainty, Error, Message, MessageId, Published, QueueName, Result};
 
 use crate::address::NAME;
 use crate::wire::reply::Reply;

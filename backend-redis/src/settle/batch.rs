@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::backend::{BatchCall, Deadline};
-use polyqueue::{Certainty, DeadReason, Error, QueueMeter, Refusal, Result, Settled, Verdict, cut_error};
+use polyqueue::backend::{QueueMeter, cut_error};
+use polyqueue::{Certainty, DeadReason, Error, Refusal, Result, Settled, Verdict};
 use tokio::time::Instant;
 
 use crate::address::NAME;

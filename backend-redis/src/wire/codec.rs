@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use polyqueue::{Message, MessageId, Parts, Priority, ReplyAddress, Result};
+use polyqueue::backend::Parts;
+use polyqueue::{Message, MessageId, Priority, ReplyAddress, Result};
 
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use polyqueue::backend::Parts;
 use polyqueue::{
-    Consumer, Dedup, Destination, Error, Message, MessageId, Parts, Priority, Queue, QueueName, QueueSpec,
+    Consumer, Dedup, Destination, Error, Message, MessageId, Priority, Queue, QueueName, QueueSpec,
     ReplyAddress,
 };
 

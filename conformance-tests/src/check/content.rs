@@ -1,6 +1,7 @@
 //! H6, H12: a message is the same at every hand-out and in its dead letter, but for the fields that we own.
 
-use polyqueue::{DeadReason, MessageId, QueueName, Refusal, Verdict, cut_error};
+use polyqueue::backend::cut_error;
+use polyqueue::{DeadReason, MessageId, QueueName, Refusal, Verdict};
 
 use super::found::{Bounds, Found};
 use super::view::{Hold, Life, Line, Seen, View};

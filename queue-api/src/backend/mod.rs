@@ -14,7 +14,8 @@
 //! | a catalogue that later versions write, too | [`stored_spec`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
-//! | counters, errors that are cut | [`Meter`], [`QueueMeter`], [`cut_error`] |
+//! | a message taken apart | [`Parts`] |
+//! | counters, errors that are cut, URLs that may be shown | [`Meter`], [`QueueMeter`], [`cut_error`], [`redacted`] |
 
 mod answers;
 mod batch;
@@ -47,4 +48,5 @@ pub use stored_spec::stored_spec;
 pub use url::{BrokerUrl, Login};
 
 pub use crate::counters::{Meter, QueueMeter};
-pub use crate::parts::cut_error;
+pub use crate::parts::{Parts, cut_error};
+pub use crate::redacted::redacted;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::{Error, Result, redacted};
+use crate::redacted::redacted;
+use crate::{Error, Result};
 
 /// `scheme://[user:password@]host[:port][/path][?key=value…]`, taken apart and percent-decoded once.
 #[derive(Clone)]

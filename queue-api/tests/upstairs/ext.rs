@@ -43,7 +43,7 @@ async fn one_message_is_sent() {
     let queue = memory("send").await;
     let typed = queue.send(Q, &Ping(7)).await.unwrap();
     let urgent = Message::new("raw").with_priority(Priority::HIGHEST);
-    let put = queue.put(&Q, urgent.clone()).await.unwrap();
+    let put = queue.publish_one(&Q, urgent.clone()).await.unwrap();
     assert_eq!(&put.id, urgent.id());
     let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
     let got = consumer.receive(2, Duration::ZERO).await.unwrap();

@@ -76,7 +76,7 @@ async fn every_method_reaches_the_inner_queue() {
     let wrap = |inner| Arc::new(Plain { inner }) as Arc<dyn Queue>;
     let queue = wrap.layer(memory);
     queue.declare(&QueueSpec::new(Q)).await.unwrap();
-    queue.put(Q, Message::new("a")).await.unwrap();
+    queue.publish_one(Q, Message::new("a")).await.unwrap();
     assert_eq!(queue.queues().await.unwrap(), [QueueSpec::new(Q)]);
     assert_eq!(queue.stats(&Q).await.unwrap().ready, 1);
     assert_eq!(queue.purge(&Q, Purge::Waiting).await.unwrap(), 1);
@@ -96,7 +96,7 @@ async fn what_is_written_by_hand_wins() {
     let memory =
         connect(&[polyqueue_memory::PROVIDER], ConnectOptions::new("memory://crowded")).await.unwrap();
     memory.declare(&QueueSpec::new(Q)).await.unwrap();
-    memory.put(Q, Message::new("a")).await.unwrap();
+    memory.publish_one(Q, Message::new("a")).await.unwrap();
     let crowded = Crowded { behind: Plain { inner: memory }, ready: &7 };
     assert_eq!(crowded.stats(&Q).await.unwrap().ready, 8);
     assert_eq!(crowded.purge(&Q, Purge::Waiting).await.unwrap(), 0);

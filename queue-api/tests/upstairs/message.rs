@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use polyqueue::backend::Parts;
 use polyqueue::chrono::Utc;
-use polyqueue::{Message, Parts, Priority, ReplyAddress};
+use polyqueue::{Message, Priority, ReplyAddress};
 
 #[test]
 fn parts_and_back_is_the_same_message() {

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 async fn declared<P: Queue>(queue: &P) -> Result<()> {
     queue.declare(&QueueSpec::new(Q)).await?;
-    queue.put(Q, Message::new("hello")).await?;
+    queue.publish_one(Q, Message::new("hello")).await?;
     assert!(queue.health().await.healthy && queue.info().provider == "memory");
     Ok(())
 }

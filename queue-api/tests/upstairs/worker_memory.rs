@@ -74,7 +74,7 @@ async fn what_keeps_failing_is_tried_four_times_and_dies_readable() {
 async fn every_failure_counts_and_a_snooze_does_not() {
     let queue = memory("counting").await;
     let max = std::num::NonZeroU32::new(9).unwrap();
-    queue.put(Q, ping(1).with_max_attempts(max)).await.unwrap();
+    queue.publish_one(Q, ping(1).with_max_attempts(max)).await.unwrap();
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let worker = Worker::new(queue.clone()).timeout(5 * SECOND).on(with(
         attempts.clone(),

@@ -51,7 +51,7 @@ async fn each_handler_has_attempts_of_its_own() {
     queue.send(Q, &Ping(1)).await.unwrap();
     queue.send(Q, &Slow).await.unwrap();
     let own = slow().with_kind("other").with_max_attempts(NonZeroU32::new(5).unwrap());
-    queue.put(Q, own).await.unwrap();
+    queue.publish_one(Q, own).await.unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = seen.clone();
     let deaths = move |death: Death| {

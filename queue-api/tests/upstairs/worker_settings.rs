@@ -96,7 +96,7 @@ async fn work(Settings { waits, counts, attempts }: Settings) -> Result<(), Erro
     for n in 0..3 {
         queue.send(Q, &Ping(n)).await?;
     }
-    queue.put(Q, polyqueue::Message::new("?").with_kind("unknown")).await?;
+    queue.publish_one(Q, polyqueue::Message::new("?").with_kind("unknown")).await?;
     worker.run([Q], some_work(queue.clone())).await.map(drop)
 }
 

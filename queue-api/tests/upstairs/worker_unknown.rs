@@ -83,8 +83,8 @@ async fn a_producer_may_be_there_before_its_consumer() {
 async fn what_nobody_knew_for_an_hour_is_a_dead_letter() {
     let queue = memory("unknown-hour").await;
     let ago = |seconds| Message::of(&Pong).unwrap().with_published_at(Utc::now() - SECOND * seconds);
-    queue.put(Q, ago(3500)).await.unwrap();
-    queue.put(Q, ago(3601)).await.unwrap();
+    queue.publish_one(Q, ago(3500)).await.unwrap();
+    queue.publish_one(Q, ago(3601)).await.unwrap();
     let (stop, worker) = started(knows::<Ping>(&queue, &Arc::default()));
     until("one died", async || queue.stats(&Q).await.unwrap().dead == 1).await;
     drop(stop);

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use polyqueue::{DeadReason, cut_error};
+use polyqueue::DeadReason;
+use polyqueue::backend::cut_error;
 
 use super::dead_letters::Record;
 use super::queue_state::QueueState;

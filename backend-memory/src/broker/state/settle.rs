@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{DeadReason, Message, Priority, Settled, Verdict, cut_error};
+use polyqueue::backend::cut_error;
+use polyqueue::{DeadReason, Message, Priority, Settled, Verdict};
 
 use super::ids::{ConsumerId, ReceiptParts};
 use super::in_flight::Leased;
