@@ -106,7 +106,7 @@
 //! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
-//! | waits between attempts | `retry.rs` |
+//! | waits between attempts, instants far away | `retry.rs`, `later.rs` |
 //! | what a handler can say, and errors that stay | `failure.rs`, `permanent.rs` |
 //! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs` |
 //! | *for who writes a backend* | `backend/` |
@@ -140,6 +140,7 @@ mod inbox;
 mod info;
 mod invalid;
 mod json;
+mod later;
 mod layer;
 mod limits;
 mod message;

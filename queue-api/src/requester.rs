@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use crate::backend::later;
+use crate::later::later;
 use crate::worker::retry_wait;
 use crate::{
     Certainty, Destination, Error, Inbox, IntoDestination, Message, Payload, Queue, ReplyAddress, Result,

@@ -5,15 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::later::{FAR, later};
 use crate::{Certainty, Error, Result};
-
-/// What is further away than any clock of ours runs.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-
-/// `by` after `from`, however long that is: beyond thirty years it is thirty years.
-pub fn later(from: Instant, by: Duration) -> Instant {
-    from.checked_add(by.min(FAR)).unwrap_or(from)
-}
 
 /// When a call ends at the latest, and what it is called in an error.
 #[derive(Clone, Copy, Debug)]

@@ -35,7 +35,7 @@ mod url;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
 pub use batcher::{BatchCall, Batcher};
-pub use deadline::{Deadline, later};
+pub use deadline::Deadline;
 pub use demand::Demand;
 pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};
@@ -48,5 +48,6 @@ pub use stored_spec::stored_spec;
 pub use url::{BrokerUrl, Login};
 
 pub use crate::counters::{Meter, QueueMeter};
+pub use crate::later::later;
 pub use crate::parts::{Parts, cut_error};
 pub use crate::redacted::redacted;

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::deadline::later;
 use super::demand::Demand;
 use super::lifecycle::CloseReason;
 use super::receives::Receives;
+use crate::later::later;
 use crate::{Certainty, Error, Result};
 
 /// The receives that wait.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::backend::later;
+use crate::later::later;
 
 use super::fetch::{QueueRunner, Receiving, answer};
 use super::report::Report;
