@@ -42,7 +42,7 @@
 //!
 //! | it is | in |
 //! |---|---|
-//! | published | `queue`, `publish/topic` or `publish/fan_out` → `connection/publisher` → `connection/confirms` |
+//! | published | `queue` → `publish/dispatch` → `publish/topic` or `publish/fan_out` → `connection/publisher` → `connection/confirms` |
 //! | delayed | `topology/delay_queues` |
 //! | handed out | `consume/source` → `consume/triage` → `consume/buffer` |
 //! | retried | `settle/republish` → `settle/acks` |
