@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use polyqueue::{
-    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox,
-    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
-    Reschedule, Result, Subscription,
+    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health,
+    Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
+    QueueStats, Reschedule, Result, Subscription,
 };
 use tokio::task::coop::consume_budget;
 
@@ -161,6 +161,10 @@ impl Queue for MemoryQueue {
             Ok(()) => Health::good(NAME),
             Err(closed) => Health::bad(NAME, closed.to_string()),
         }
+    }
+
+    fn events(&self) -> Events {
+        self.handle.events.events(&self.handle.lifecycle)
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

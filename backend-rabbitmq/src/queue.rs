@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use polyqueue::{
     Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, DedupStore, Destination, Error,
-    Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
-    QueueStats, Reschedule, Result, Subscription, async_trait,
+    Events, Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName,
+    QueueSpec, QueueStats, Reschedule, Result, Subscription, async_trait,
 };
 
 use crate::address::{Address, NAME};
@@ -41,7 +41,7 @@ pub(crate) struct RabbitQueue {
 impl RabbitQueue {
     pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
         let address = Address::parse(&options.url)?;
-        let handle = Handle::connect(address, options.deadline, options.clock_offset).await?;
+        let handle = Handle::connect(address, &options).await?;
         Ok(Self::new(handle, options.namespace, options.dedup_store))
     }
 
@@ -119,11 +119,15 @@ impl Queue for RabbitQueue {
         health(self.topology()).await
     }
 
+    fn events(&self) -> Events {
+        self.handle().events.events(&self.handle().lifecycle)
+    }
+
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
         self.handle().check_open()?;
         self.handle().limits.check_namespace(namespace)?;
         let store = self.publishing().dedup.store.clone();
-        Ok(Arc::new(Self::new(self.handle().child()?, namespace.to_owned(), store)))
+        Ok(Arc::new(Self::new(self.handle().child(namespace)?, namespace.to_owned(), store)))
     }
 
     async fn close(&self) -> Result<()> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Lifecycle};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle};
 use polyqueue::{
-    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Health, Inbox, Info,
-    Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Reschedule,
-    Result, Subscription, async_trait,
+    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health, Inbox,
+    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
+    Reschedule, Result, Subscription, async_trait,
 };
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::unbounded_channel;
@@ -53,9 +53,9 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
             "a dedup store, for it remembers keys by itself: connect without ConnectOptions::dedup_store";
         return Err(Error::unsupported(NAME, what));
     }
-    let tag = fresh_tag();
+    let (tag, events) = (fresh_tag(), EventSender::new(&options.namespace));
     let (orphaned, orphans) = unbounded_channel();
-    let notifier = Arc::new(Notifier::new(orphaned));
+    let notifier = Arc::new(Notifier::new(orphaned, events.clone()));
     tokio::spawn(orphans::run(orphans));
     let channel = names::channel(&options.namespace, &tag);
     let deadline = options.deadline.min(LONGEST_DEADLINE);
@@ -72,6 +72,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         clock_offset: options.clock_offset,
         meter: Arc::default(),
         lifecycle: Lifecycle::default(),
+        events,
         listening: OnceCell::new_with(Some(())),
         channels: Mutex::default(),
         is_child: false,
@@ -138,6 +139,10 @@ impl Queue for RedisQueue {
 
     async fn health(&self) -> Health {
         health::health(&self.handle).await
+    }
+
+    fn events(&self) -> Events {
+        self.handle.events.events(&self.handle.lifecycle)
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health, Inbox,
-    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
-    Receipt, ReplyAddress, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
+    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Events, Extended, Health,
+    Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
+    QueueStats, Receipt, ReplyAddress, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 
 use crate::history::{Answer, Call, Dead, Handout, Pending, Reader, Recorder, Sent};
@@ -125,6 +125,10 @@ impl Queue for Recorded {
         let health = self.inner.health().await;
         pending.finish(|_| ());
         health
+    }
+
+    fn events(&self) -> Events {
+        self.inner.events()
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Extended, Health, Inbox, Info,
-    Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats, Receipt,
-    ReplyAddress, Reschedule, Result, Settled, Subscription, Verdict,
+    Admin, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Events, Extended, Health, Inbox,
+    Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
+    Receipt, ReplyAddress, Reschedule, Result, Settled, Subscription, Verdict,
 };
 
 /// Methods as `async_trait` writes them: a lifetime for each borrowed argument, then the values.
@@ -36,6 +36,9 @@ macro_rules! forward_to_target {
         impl<T: Queue + ?Sized> Queue for $queue {
             fn info(&self) -> Info {
                 (**self).info()
+            }
+            fn events(&self) -> Events {
+                (**self).events()
             }
             fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
                 (**self).namespace(namespace)

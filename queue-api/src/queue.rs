@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Admin, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, QueueName, QueueSpec,
-    Receipt, Reschedule, Result, Settled, Subscription, Verdict,
+    Admin, Delivery, Destination, Events, Extended, Health, Inbox, Info, Message, MessageId, QueueName,
+    QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 
 /// A handle to a broker.
@@ -79,6 +79,10 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     /// Whether the broker can be reached now. Answers within a second and never fails: it says.
     async fn health(&self) -> Health;
 
+    /// What happens from now on to this handle without anybody asking: connections lost and restored, leases lost, messages that
+    /// died by themselves. Readers are independent of each other; who reads too slowly is told how many he missed.
+    fn events(&self) -> Events;
+
     /// A child handle: the same broker over the same connections, in the namespace given. It takes the place of this handle's,
     /// as in [`ConnectOptions::namespace`](crate::ConnectOptions::namespace), and is not appended to it: a child in `red` and
     /// a handle that was connected in `red` see the same queues. Nothing is sent; open one for each tenant, or each time.
@@ -104,7 +108,7 @@ pub trait Queue: Admin + fmt::Debug + Send + Sync + 'static {
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>>;
 
     /// Ends this handle. Idempotent. Afterwards every call on it, its consumers and its inboxes answers
-    /// [`Closed`](crate::Error::Closed) at once, except `info`, `health` and `close`; blocked receives end, publishes that are
+    /// [`Closed`](crate::Error::Closed) at once, except `info`, `health`, `events` and `close`; blocked receives end, publishes that are
     /// under way end truthfully. What its consumers hold comes back at the end of its lease at the latest.
     async fn close(&self) -> Result<()>;
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
-use polyqueue::backend::QueueMeter;
+use polyqueue::backend::{EventSender, QueueMeter};
 use polyqueue::{Message, Overflow, QueueName, QueueSpec};
 
 use crate::broker::clock::Clock;
@@ -49,9 +49,9 @@ pub(crate) struct State {
 pub(crate) type Wakers = HashMap<WaiterId, Waker>;
 
 impl LockedQueue {
-    pub(crate) fn new(spec: &QueueSpec, clock: Clock) -> Self {
+    pub(crate) fn new(spec: &QueueSpec, clock: Clock, events: EventSender) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let queue = QueueState::new(spec, clock, SERIAL.fetch_add(1, Relaxed));
+        let queue = QueueState::new(spec, clock, events, SERIAL.fetch_add(1, Relaxed));
         let terms = Terms {
             name: spec.name.clone(),
             keeps_keys: spec.dedup.is_some(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use polyqueue::backend::Meter;
+use polyqueue::backend::{EventSender, Meter};
 use polyqueue::{Error, QueueName, QueueSpec, Result, RoutingKey};
 
 use crate::address::Address;
@@ -63,6 +63,7 @@ impl Namespace {
 pub(crate) struct Broker {
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) events: EventSender,
     namespaces: Mutex<HashMap<String, Arc<Namespace>>>,
 }
 
@@ -73,7 +74,8 @@ impl Broker {
     /// A broker of its own.
     pub(crate) fn private(max_bytes: u64) -> Arc<Self> {
         let budget = Budget::new(max_bytes);
-        Arc::new(Self { clock: Clock::start(), budget, namespaces: Mutex::default() })
+        let events = EventSender::new("");
+        Arc::new(Self { clock: Clock::start(), budget, events, namespaces: Mutex::default() })
     }
 
     /// The broker at this address: the one that is there, or a new one.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::backend::Lifecycle;
-use polyqueue::backend::Meter;
+use polyqueue::backend::{EventSender, Lifecycle, Meter};
 use polyqueue::{ConnectOptions, Error, Limits, Message, QueueName, ReplyAddress, Result};
 
 use crate::broker::budget::{Budget, Reservation};
@@ -31,6 +30,7 @@ pub(crate) struct Handle {
     pub(crate) deadline: Duration,
     pub(crate) meter: Meter,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) events: EventSender,
     /// Consumers that a close must wake, always in the same order.
     pub(crate) consumers: Mutex<BTreeMap<ConsumerId, QueueRef>>,
     /// Publishes that wait for room, which a close must wake, always in the same order.
@@ -66,6 +66,7 @@ impl Handle {
         Self {
             namespace: broker.namespace(namespace),
             budget: broker.budget.clone(),
+            events: broker.events.child(namespace),
             clock: broker.clock,
             broker: Mutex::new(Some(broker)),
             limits: Limits::default(),

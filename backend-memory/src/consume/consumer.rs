@@ -53,15 +53,21 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
-        self.each(verdicts, |queue, state, (receipt, verdict)| {
+        let each = self.each(verdicts, |queue, state, (receipt, verdict)| {
             self.0.handle.limits.check_verdict(verdict)?;
             verdicts::settle(queue, state, self.0.id, receipt, verdict)
-        })
-        .await
+        });
+        let answers = each.await?;
+        self.0.handle.events.note_settled(&self.0.name, verdicts, &answers);
+        Ok(answers)
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        self.each(receipts, |queue, state, receipt| verdicts::extend(queue, state, self.0.id, receipt)).await
+        let each =
+            self.each(receipts, |queue, state, receipt| verdicts::extend(queue, state, self.0.id, receipt));
+        let answers = each.await?;
+        self.0.handle.events.note_extended(&self.0.name, receipts, &answers);
+        Ok(answers)
     }
 
     async fn close(&self) -> Result<()> {

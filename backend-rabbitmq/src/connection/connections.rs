@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use polyqueue::Result;
+use polyqueue::backend::EventSender;
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
@@ -27,17 +28,20 @@ pub(crate) struct Connections {
     /// For everything that is not published and holds no lease.
     pub(crate) control: Control,
     address: Address,
+    events: EventSender,
 }
 
 impl Connections {
-    pub(crate) fn new(address: Address, deadline: Duration) -> Self {
-        let consuming = Arc::new(Link::new(address.clone(), "consumer", HEARTBEAT));
+    pub(crate) fn new(address: Address, deadline: Duration, events: &EventSender) -> Self {
+        let link = |purpose| Link::new(address.clone(), purpose, HEARTBEAT, events.clone());
+        let consuming = Arc::new(link("consumer"));
         Self {
-            publishing: Link::new(address.clone(), "publisher", HEARTBEAT),
+            publishing: link("publisher"),
             publisher: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
             control: Control::new(consuming.clone(), deadline),
             consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
+            events: events.clone(),
             address,
         }
     }
@@ -47,7 +51,7 @@ impl Connections {
         let wanted = (lease / 3).as_secs();
         let steps = [HEARTBEAT, 2, 1];
         let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
-        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat));
+        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat, self.events.clone()));
         self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
     }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use polyqueue::backend::Lifecycle;
-use polyqueue::backend::Meter;
-use polyqueue::{Certainty, Error, Limits, Result};
+use polyqueue::backend::{EventSender, Lifecycle, Meter};
+use polyqueue::{Certainty, ConnectOptions, Error, Limits, Result};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,23 +30,22 @@ pub(crate) struct Handle {
     clock_offset: TimeDelta,
     connections: Arc<Connections>,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) events: EventSender,
     /// The connections are another's.
     is_child: bool,
 }
 
 impl Handle {
-    pub(crate) async fn connect(
-        address: Address,
-        deadline: Duration,
-        clock_offset: TimeDelta,
-    ) -> Result<Arc<Self>> {
+    pub(crate) async fn connect(address: Address, options: &ConnectOptions) -> Result<Arc<Self>> {
+        let events = EventSender::new(&options.namespace);
         let handle = Arc::new(Self {
             limits: Limits::default(),
             meter: Meter::default(),
-            deadline,
-            clock_offset,
-            connections: Arc::new(Connections::new(address.clone(), deadline)),
+            deadline: options.deadline,
+            clock_offset: options.clock_offset,
+            connections: Arc::new(Connections::new(address.clone(), options.deadline, &events)),
             lifecycle: Lifecycle::default(),
+            events,
             is_child: false,
             address,
         });
@@ -55,11 +53,11 @@ impl Handle {
         Ok(handle)
     }
 
-    /// A handle that ends with this one, over the same connections.
+    /// A handle in another namespace that ends with this one, over the same connections.
     ///
     /// # Errors
     /// `Closed` once this one was closed.
-    pub(crate) fn child(&self) -> Result<Arc<Self>> {
+    pub(crate) fn child(&self, namespace: &str) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             address: self.address.clone(),
             limits: self.limits.clone(),
@@ -68,6 +66,7 @@ impl Handle {
             clock_offset: self.clock_offset,
             connections: self.connections.clone(),
             lifecycle: self.lifecycle.child()?,
+            events: self.events.child(namespace),
             is_child: true,
         }))
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::{Channel, Connection};
 use parking_lot::RwLock;
-use polyqueue::backend::Jitter;
-use polyqueue::{Certainty, Error, Result};
+use polyqueue::backend::{EventSender, Jitter};
+use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -71,7 +71,10 @@ pub(crate) struct Link {
     version: RwLock<Option<ServerVersion>>,
     attempts: Mutex<Attempts>,
     last_error: RwLock<Option<Error>>,
-    closed: AtomicBool,
+    /// One was lost, and no other has taken its place.
+    lost: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
+    events: EventSender,
 }
 
 #[derive(Default)]
@@ -82,7 +85,7 @@ struct Attempts {
 
 impl Link {
     /// A link that is not connected yet; `heartbeat` in seconds.
-    pub(crate) fn new(address: Address, purpose: &'static str, heartbeat: u16) -> Self {
+    pub(crate) fn new(address: Address, purpose: &'static str, heartbeat: u16, events: EventSender) -> Self {
         Self {
             address,
             purpose,
@@ -91,7 +94,9 @@ impl Link {
             version: RwLock::default(),
             attempts: Mutex::default(),
             last_error: RwLock::default(),
-            closed: AtomicBool::new(false),
+            lost: Arc::default(),
+            closed: Arc::default(),
+            events,
         }
     }
 
@@ -132,6 +137,9 @@ impl Link {
                     *attempts = Attempts::default();
                     *self.last_error.write() = None;
                     *self.current.write() = Some(session.clone());
+                    if self.lost.swap(false, Relaxed) {
+                        self.events.send_to_all(Event::ConnectionRestored { detail: self.named() });
+                    }
                     return Ok(session);
                 }
                 Err(error) => {
@@ -187,8 +195,40 @@ impl Link {
             name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation,
             version = version.map(tracing::field::display),
         );
-        let errors = watch_errors(&connection);
+        let errors = self.watch(&connection);
         Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
+    }
+
+    fn named(&self) -> String {
+        format!("{}, {}", self.address, self.purpose)
+    }
+
+    /// Tells what happens to a connection, and counts its errors, by a task that ends with it.
+    fn watch(&self, connection: &Connection) -> watch::Receiver<u64> {
+        let mut happened = connection.events_listener().boxed();
+        let (status, named, events) = (connection.status().clone(), self.named(), self.events.clone());
+        let (lost, closed) = (self.lost.clone(), self.closed.clone());
+        let (count, errors) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Some(event) = happened.next().await {
+                match event {
+                    lapin::Event::ConnectionBlocked(reason) => {
+                        events.send_to_all(Event::Blocked { detail: format!("{named}: {reason}") });
+                    }
+                    lapin::Event::ConnectionUnblocked => events.send_to_all(Event::Unblocked),
+                    lapin::Event::Error(error) => {
+                        count.send_modify(|errors| *errors += 1);
+                        let gone = !status.connected() && !closed.load(Relaxed);
+                        if gone && !lost.swap(true, Relaxed) {
+                            let detail = format!("{named}: {error}");
+                            events.send_to_all(Event::ConnectionLost { detail });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+        errors
     }
 
     /// Ends the connection for good.
@@ -199,20 +239,6 @@ impl Link {
             let _ = timeout(within, session.connection.close(200, "closed".into())).await;
         }
     }
-}
-
-/// Counts the connection's errors, by a task that ends with it.
-fn watch_errors(connection: &Connection) -> watch::Receiver<u64> {
-    let mut events = connection.events_listener().boxed();
-    let (count, errors) = watch::channel(0);
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if matches!(event, lapin::Event::Error(_)) {
-                count.send_modify(|errors| *errors += 1);
-            }
-        }
-    });
-    errors
 }
 
 #[cfg(test)]

@@ -105,12 +105,16 @@ impl Consumer for RabbitConsumer {
                 },
             });
         }
+        handle.events.note_settled(&self.reader.subscription.queue, verdicts, &answers);
         Ok(answers)
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        self.reader.handle().begin().await?;
-        Ok(receipts.iter().map(|receipt| self.reader.hand_out.extend(receipt)).collect())
+        let handle = self.reader.handle();
+        handle.begin().await?;
+        let answers: Vec<_> = receipts.iter().map(|receipt| self.reader.hand_out.extend(receipt)).collect();
+        handle.events.note_extended(&self.reader.subscription.queue, receipts, &answers);
+        Ok(answers)
     }
 
     async fn close(&self) -> Result<()> {

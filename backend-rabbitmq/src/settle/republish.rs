@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use polyqueue::{DeadReason, Error, QueueName, Result, Verdict};
+use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
 
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::dead::retention::retain_after_death;
@@ -52,9 +52,23 @@ impl Republisher {
             Settlement::Recovery(item) | Settlement::Release(item) => {
                 self.republish(item, item.attempt, Duration::ZERO, None).await
             }
-            Settlement::DeadLetter(item, death) => self.dead_letter_fetched(item, death.clone()).await,
-            Settlement::Undecodable(raw, death) => self.dead_letter(raw, death.clone()).await,
+            Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
+            Settlement::Undecodable(raw, death) => {
+                let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
+                self.dead_letter(raw, death.clone()).await.inspect(|()| self.tell(event))
+            }
         }
+    }
+
+    /// Publishes the dead letter of a message that no verdict was about, and tells whoever listens.
+    async fn died_by_itself(&self, item: &Fetched, death: Death) -> Result<()> {
+        let id = item.message.id().clone();
+        let event = Event::DeadLetter { queue: self.queue.clone(), id, reason: death.reason };
+        self.dead_letter_fetched(item, death).await.inspect(|()| self.tell(event))
+    }
+
+    fn tell(&self, event: Event) {
+        self.topology().handle.events.send(event);
     }
 
     /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
@@ -81,13 +95,16 @@ impl Republisher {
         if item.attempt < item.max_attempts {
             return self.republish(item, item.attempt + 1, after, error).await;
         }
-        let error = error.unwrap_or("the lease of the last attempt ended");
-        self.dead_letter_fetched(item, self.death(DeadReason::MaxAttempts, error, item.attempt)).await
+        let death = |error| self.death(DeadReason::MaxAttempts, error, item.attempt);
+        match error {
+            Some(error) => self.dead_letter_fetched(item, death(error)).await,
+            None => self.died_by_itself(item, death("the lease of the last attempt ended")).await,
+        }
     }
 
     /// The death of a message that was in hand when its time to live ended.
     async fn dead_letter_expired(&self, item: &Fetched, attempts: u32) -> Result<()> {
-        self.dead_letter_fetched(item, self.death(DeadReason::Expired, EXPIRED, attempts)).await
+        self.died_by_itself(item, self.death(DeadReason::Expired, EXPIRED, attempts)).await
     }
 
     /// Publishes the dead letter of a message.

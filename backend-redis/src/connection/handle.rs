@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::backend::Meter;
-use polyqueue::backend::{Deadline, Lifecycle};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter};
 use polyqueue::{Error, Info, QueueName, Result};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -31,6 +30,7 @@ pub(crate) struct Handle {
     pub(crate) clock_offset: TimeDelta,
     pub(crate) meter: Arc<Meter>,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) events: EventSender,
     /// Set once the connection listens for who waits on this handle.
     pub(crate) listening: OnceCell<()>,
     /// What the connection listens to for this handle alone.
@@ -60,6 +60,7 @@ impl Handle {
             clock_offset: self.clock_offset,
             meter: Arc::default(),
             lifecycle: self.lifecycle.child()?,
+            events: self.events.child(namespace),
             listening: OnceCell::new(),
             channels: Mutex::default(),
             is_child: true,

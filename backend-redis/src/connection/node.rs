@@ -30,8 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) trait Listener: Send + Sync + 'static {
     /// Something was published on one of our channels.
     fn heard(&self, node: &Arc<Node>, channel: &str, text: Bytes);
-    /// A connection was made anew; what was said meanwhile is lost.
-    fn reconnected(&self);
+    /// The connections were lost, for this reason.
+    fn lost(&self, node: &Node, error: &Error);
+    /// They were made anew; what was said meanwhile is lost.
+    fn reconnected(&self, node: &Node);
 }
 
 /// One server, and the connections to it, which mend themselves: what every request is sent through.
@@ -226,7 +228,7 @@ impl Node {
             lost
         });
         if lost {
-            tracing::warn!(name: "redis.connection_lost", address = %self.address, %error);
+            self.listener.lost(self, error);
             tokio::spawn(reconnect(Arc::downgrade(self), generation + 1));
         }
     }
@@ -252,10 +254,15 @@ async fn reconnect(node: Weak<Node>, generation: u64) {
             open
         });
         if up {
-            tracing::info!(name: "redis.reconnected", address = %node.address, attempts = attempt + 1);
-            node.listener.reconnected();
+            node.listener.reconnected(&node);
             return;
         }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use polyqueue::backend::EventSender;
+use polyqueue::{Error, Event};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -82,11 +84,13 @@ pub(crate) struct Notifier {
     signals: Mutex<HashMap<u64, Arc<Signal>>>,
     inboxes: Mutex<HashMap<String, Arc<dyn Sink>>>,
     orphans: UnboundedSender<Orphan>,
+    events: EventSender,
 }
 
 impl Notifier {
-    pub(crate) fn new(orphans: UnboundedSender<Orphan>) -> Self {
-        Self { numbers: AtomicU64::new(1), signals: Mutex::default(), inboxes: Mutex::default(), orphans }
+    pub(crate) fn new(orphans: UnboundedSender<Orphan>, events: EventSender) -> Self {
+        let numbers = AtomicU64::new(1);
+        Self { numbers, signals: Mutex::default(), inboxes: Mutex::default(), orphans, events }
     }
 
     /// Numbers a consumer, or a publisher that waits for room.
@@ -139,7 +143,12 @@ impl Listener for Notifier {
         }
     }
 
-    fn reconnected(&self) {
+    fn lost(&self, node: &Node, error: &Error) {
+        self.events.send_to_all(Event::ConnectionLost { detail: format!("{node}: {error}") });
+    }
+
+    fn reconnected(&self, node: &Node) {
+        self.events.send_to_all(Event::ConnectionRestored { detail: node.to_string() });
         for signal in self.signals.lock().values() {
             signal.ring();
         }

@@ -84,7 +84,9 @@ impl Consumer for RedisConsumer {
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
         self.state.handle.check_open()?;
         self.state.note_verdict();
-        Ok(self.state.verdicts.settle(verdicts).await)
+        let answers = self.state.verdicts.settle(verdicts).await;
+        self.state.handle.events.note_settled(&self.state.queue, verdicts, &answers);
+        Ok(answers)
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
@@ -93,6 +95,7 @@ impl Consumer for RedisConsumer {
         for chunk in receipts.chunks(100) {
             answers.extend(self.state.verdicts.extend(chunk).await);
         }
+        self.state.handle.events.note_extended(&self.state.queue, receipts, &answers);
         Ok(answers)
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, Published, Queue,
-    QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
+    Consumer, Delivery, Destination, Events, Extended, Health, Inbox, Info, Message, MessageId, Published,
+    Queue, QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -50,6 +50,10 @@ impl Queue for Deaf {
 
     async fn health(&self) -> Health {
         self.inner.health().await
+    }
+
+    fn events(&self) -> Events {
+        self.inner.events()
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

@@ -17,6 +17,7 @@ mod dedup;
 mod delay;
 mod delay_crowd;
 mod deliver;
+mod events;
 mod extremes;
 mod fan_out;
 mod fault;
@@ -90,6 +91,7 @@ const TABLES: &[&[Case]] = &[
     pressure::CASES,
     reschedule::CASES,
     lifecycle::CASES,
+    events::CASES,
     namespace::CASES,
     history::CASES,
     model::CASES,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{
-    Consumer, Delivery, Destination, Extended, Health, Inbox, Info, Message, MessageId, Published, Queue,
-    QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
+    Consumer, Delivery, Destination, Events, Extended, Health, Inbox, Info, Message, MessageId, Published,
+    Queue, QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::{
     Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Namespace, NoFaults, Stage, Time,
@@ -159,6 +159,10 @@ impl Queue for PlantedQueue {
 
     async fn health(&self) -> Health {
         self.inner.health().await
+    }
+
+    fn events(&self) -> Events {
+        self.inner.events()
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

@@ -10,6 +10,7 @@
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
 //! | messages that name the time when they become ready | [`begin_delays`] |
 //! | replies that wait for their reader | [`ReplyBuffer`] |
+//! | what happened without anybody asking | [`EventSender`] |
 //! | many clients that must not act in one instant | [`Jitter`] |
 //! | a catalogue that later versions write, too | [`stored_spec`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
@@ -22,6 +23,7 @@ mod batch;
 mod batcher;
 mod deadline;
 mod demand;
+mod event_sender;
 mod jitter;
 mod lease_table;
 mod lifecycle;
@@ -37,6 +39,7 @@ pub use answers::{no_dedup_keys, not_found_if_all};
 pub use batcher::{BatchCall, Batcher};
 pub use deadline::Deadline;
 pub use demand::Demand;
+pub use event_sender::EventSender;
 pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};
 pub use lifecycle::{CloseReason, Entered, Lifecycle};

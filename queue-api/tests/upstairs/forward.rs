@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use polyqueue::{
-    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, Destination, Health, Inbox, Info, Layer, Message,
-    MessageId, Page, Published, Purge, Queue, QueueExt, QueueName, QueueSpec, QueueStats, Reschedule, Result,
-    Subscription, async_trait, connect, forward_admin,
+    Admin, ConnectOptions, Consumer, DeadFilter, DeadId, Destination, Events, Health, Inbox, Info, Layer,
+    Message, MessageId, Page, Published, Purge, Queue, QueueExt, QueueName, QueueSpec, QueueStats,
+    Reschedule, Result, Subscription, async_trait, connect, forward_admin,
 };
 
 const Q: QueueName = QueueName::from_static("q");
@@ -41,6 +41,10 @@ impl Queue for Plain {
     async fn health(&self) -> Health {
         self.inner.health().await
     }
+    fn events(&self) -> Events {
+        self.inner.events()
+    }
+
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
         Ok(Arc::new(Self { inner: self.inner.namespace(namespace)? }))
     }

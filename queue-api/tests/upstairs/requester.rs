@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Backoff, Consumer, Destination, Error, Failure, Health, Inbox, Info, Job, Message, MessageId, Pattern,
-    Published, Queue, QueueExt, QueueName, QueueSpec, Requester, Reschedule, Result, RetryPolicy, RoutingKey,
-    Subscription, Unknown, Worker, async_trait, forward_admin, with,
+    Backoff, Consumer, Destination, Error, Events, Failure, Health, Inbox, Info, Job, Message, MessageId,
+    Pattern, Published, Queue, QueueExt, QueueName, QueueSpec, Requester, Reschedule, Result, RetryPolicy,
+    RoutingKey, Subscription, Unknown, Worker, async_trait, forward_admin, with,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -192,6 +192,10 @@ impl Queue for Slow {
 
     async fn health(&self) -> Health {
         self.inner.health().await
+    }
+
+    fn events(&self) -> Events {
+        self.inner.events()
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

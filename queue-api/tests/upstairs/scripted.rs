@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Admin, Certainty, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Extended, Health,
-    Inbox, Info, Message, MessageId, Page, Pattern, Payload, Published, Purge, Queue, QueueName, QueueSpec,
-    QueueStats, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
+    Admin, Certainty, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Events, Extended,
+    Health, Inbox, Info, Message, MessageId, Page, Pattern, Payload, Published, Purge, Queue, QueueName,
+    QueueSpec, QueueStats, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -226,6 +226,10 @@ impl Queue for Scripted {
 
     async fn health(&self) -> Health {
         Health::good("scripted")
+    }
+
+    fn events(&self) -> Events {
+        unimplemented!("not scripted")
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {

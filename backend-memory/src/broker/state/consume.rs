@@ -164,13 +164,13 @@ fn hand_out(
     consumer: &ConsumerState,
 ) -> Option<HandedOut> {
     if !item.readable {
-        dead::dead_letter(queue, item, DeadReason::Undecodable, UNREADABLE.into(), queue.now);
+        dead::died_by_itself(queue, item, DeadReason::Undecodable, UNREADABLE.into(), queue.now);
         return None;
     }
     let max = max_attempts(&item.message, consumer);
     if item.attempts > 0 && is_used_up(item.attempts, max) {
         let error = item.message.last_error().unwrap_or("no attempt is left").to_owned();
-        dead::dead_letter(queue, item, DeadReason::MaxAttempts, error.into(), queue.now);
+        dead::died_by_itself(queue, item, DeadReason::MaxAttempts, error.into(), queue.now);
         return None;
     }
     queue.steps.take();

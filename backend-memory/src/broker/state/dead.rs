@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use polyqueue::DeadReason;
 use polyqueue::backend::cut_error;
+use polyqueue::{DeadReason, Event};
 
 use super::dead_letters::Record;
 use super::queue_state::QueueState;
@@ -38,12 +38,28 @@ pub(super) fn dead_letter(
     drop_surplus_letters(queue);
 }
 
+/// The same where no verdict asked for it: whoever listens is told.
+pub(super) fn died_by_itself(
+    queue: &mut QueueState,
+    item: Box<Stored>,
+    reason: DeadReason,
+    error: Cow<'static, str>,
+    died: At,
+) {
+    let name = queue.name.clone();
+    queue.events.send(match reason {
+        DeadReason::Undecodable => Event::SetAside { queue: name, detail: error.to_string() },
+        _ => Event::DeadLetter { queue: name, id: item.message.id().clone(), reason },
+    });
+    dead_letter(queue, item, reason, error, died);
+}
+
 pub(super) fn dead_letter_expired(queue: &mut QueueState, item: Box<Stored>, at: At) {
     if planted(Bug::ExpiredVanish) {
         queue.steps.take();
         return queue.free_key(&item.message);
     }
-    dead_letter(queue, item, DeadReason::Expired, EXPIRED.into(), at);
+    died_by_itself(queue, item, DeadReason::Expired, EXPIRED.into(), at);
 }
 
 /// After a death: no more letters than the queue keeps.

@@ -97,7 +97,7 @@ fn end_lease(queue: &mut QueueState, at: At, token: Token) {
         item.attempts -= 1;
     }
     if consume::is_used_up(item.attempts, held.max) {
-        return dead::dead_letter(queue, item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
+        return dead::died_by_itself(queue, item, DeadReason::MaxAttempts, LEASE_ENDED.into(), at);
     }
     if item.is_expired(at) {
         return dead::dead_letter_expired(queue, item, at);

@@ -75,7 +75,7 @@ fn drop_surplus(queue: &mut QueueState) {
     if let Some(item) = queue.ready.pop_least() {
         queue.expiry.unwatch(&item);
         queue.counts.overflowed += 1;
-        dead::dead_letter(queue, item, DeadReason::Overflow, OVERFLOW.into(), queue.now);
+        dead::died_by_itself(queue, item, DeadReason::Overflow, OVERFLOW.into(), queue.now);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use polyqueue::backend::EventSender;
 use polyqueue::{Bound, Message, MessageId, Overflow, QueueName, QueueSpec, Retention, Until};
 
 use super::blocked::BlockedPublishes;
@@ -30,6 +31,7 @@ pub(crate) struct QueueState {
     pub(super) name: QueueName,
     pub(super) bound: Option<Bound>,
     pub(super) retention: Retention,
+    pub(super) events: EventSender,
     pub(super) now: At,
     #[cfg(polyqueue_mutants)]
     pub(super) before: At,
@@ -63,11 +65,12 @@ pub(crate) struct Counts {
 }
 
 impl QueueState {
-    pub(crate) fn new(spec: &QueueSpec, clock: Clock, serial: u64) -> Self {
+    pub(crate) fn new(spec: &QueueSpec, clock: Clock, events: EventSender, serial: u64) -> Self {
         Self {
             name: spec.name.clone(),
             bound: spec.bound,
             retention: spec.dead,
+            events,
             now: At::default(),
             #[cfg(polyqueue_mutants)]
             before: At::default(),

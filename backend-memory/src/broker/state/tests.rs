@@ -16,6 +16,7 @@ mod waiting;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use polyqueue::backend::EventSender;
 use polyqueue::{
     DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Dedup, Error, Message, MessageId,
     Overflow, Page, Priority, QueueName, QueueSpec, Reschedule, Settled, Subscription, Verdict,
@@ -60,7 +61,7 @@ impl Bench {
 
     fn of(spec: QueueSpec) -> Self {
         let clock = Clock::start();
-        let queue = QueueState::new(&spec, clock, 0);
+        let queue = QueueState::new(&spec, clock, EventSender::new(""), 0);
         let mut bench = Self { queue, clock, woken: Vec::new(), counts: [0; 5], holds: 0, most_steps: 0 };
         bench.join(A, terms());
         bench.join(B, terms());
