@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use crate::backend::Jitter;
 use crate::later::later;
 use crate::worker::retry_wait;
 use crate::{
@@ -258,6 +259,7 @@ async fn publish(queue: Arc<dyn Queue>, to: Destination, request: Message) -> Re
 }
 
 async fn read(inbox: Box<dyn Inbox>, pending: Arc<PendingReplies>) {
+    let jitter = Jitter::default();
     let mut failures = 0;
     loop {
         match inbox.receive(PATIENCE).await {
@@ -268,7 +270,7 @@ async fn read(inbox: Box<dyn Inbox>, pending: Arc<PendingReplies>) {
             Err(error) if error.is_transient() => {
                 failures += 1;
                 tracing::warn!(name: "requester.receive_failed", %error);
-                sleep(retry_wait(failures)).await;
+                sleep(retry_wait(&jitter, failures)).await;
             }
             Err(error) => return pending.end(error),
         }

@@ -51,7 +51,7 @@ pub(super) struct Executor {
     /// Of what no handler knows.
     pub(super) retry: RetryPolicy,
     pub(super) limits: Limits,
-    pub(super) jitter: Jitter,
+    pub(super) jitter: Arc<Jitter>,
 }
 
 impl Executor {
@@ -234,7 +234,7 @@ mod tests {
             versions: Versions::default(),
             retry: RetryPolicy::default(),
             limits: Limits::default(),
-            jitter: Jitter::seeded(0),
+            jitter: Arc::new(Jitter::seeded(0)),
         }
     }
 

@@ -10,6 +10,7 @@ use futures_util::poll;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Jitter;
 use crate::{Consumer, Delivery, Error, QueueName, Result};
 
 use super::plan::Plan;
@@ -27,6 +28,7 @@ pub(super) struct QueueRunner {
     pub(super) consumer: Arc<dyn Consumer>,
     pub(super) stop_deadline: Duration,
     pub(super) running: RunningJobs,
+    jitter: Arc<Jitter>,
     failures: u32,
     resume: Option<Instant>,
 }
@@ -34,8 +36,9 @@ pub(super) struct QueueRunner {
 impl QueueRunner {
     pub(super) fn new(plan: Arc<Plan>, queue: QueueName, consumer: Arc<dyn Consumer>) -> Self {
         let stop_deadline = plan.stop_deadline;
+        let jitter = plan.executor.jitter.clone();
         let running = RunningJobs::new(plan, consumer.clone());
-        Self { queue, consumer, stop_deadline, running, failures: 0, resume: None }
+        Self { queue, consumer, stop_deadline, running, jitter, failures: 0, resume: None }
     }
 
     /// Until `stop`, or an error that does not pass by itself; `receiving` is the call that was pending then.
@@ -83,7 +86,7 @@ impl QueueRunner {
     /// Nothing, and at once: not what was asked for, and no reason to spin.
     fn breathe(&mut self, got: &Result<Vec<Delivery>>) {
         if got.as_ref().is_ok_and(Vec::is_empty) {
-            self.resume = Some(Instant::now() + retry_wait(1));
+            self.resume = Some(Instant::now() + retry_wait(&self.jitter, 1));
         }
     }
 
@@ -96,7 +99,7 @@ impl QueueRunner {
             }
             Err(error) if error.is_transient() => {
                 self.failures = self.failures.saturating_add(1);
-                let wait = retry_wait(self.failures);
+                let wait = retry_wait(&self.jitter, self.failures);
                 self.resume = Some(Instant::now() + wait);
                 tracing::warn!(name: "worker.receive_failed", queue = %self.queue, ?wait, %error);
                 Ok(())

@@ -78,7 +78,7 @@ impl Plan {
         tracing::warn!(name: "worker.queue_gone", %queue, "it was deleted, and is served again when it is declared");
         for failures in 1.. {
             tokio::select! {
-                () = sleep(retry_wait(failures)) => {}
+                () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
                 () = stop.cancelled() => break,
             }
             match self.subscribe(queue, stop).await {
@@ -109,7 +109,7 @@ impl Plan {
                     failures += 1;
                     tracing::warn!(name: "worker.subscribe_failed", %queue, %error);
                     tokio::select! {
-                        () = sleep(retry_wait(failures)) => {}
+                        () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
                         () = stop.cancelled() => return Err(error),
                     }
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
+use crate::backend::Jitter;
 use crate::{Consumer, DeadReason, Error, Queue, Receipt, Result, Settled, Verdict};
 
 use super::death::{Death, Hook, Hooks};
@@ -51,7 +52,7 @@ impl Verdicts {
             hook: plan.hook.clone(),
             waiting: Vec::new(),
             settling: None,
-            again: Again::default(),
+            again: Again::new(plan.executor.jitter.clone()),
             hooks: Hooks::default(),
         }
     }
@@ -181,14 +182,18 @@ fn given_up(pending: &PendingVerdict, error: &Error, report: &mut Report) {
 }
 
 /// Verdicts whose settling failed for now.
-#[derive(Default)]
 struct Again {
+    jitter: Arc<Jitter>,
     verdicts: Vec<PendingVerdict>,
     failures: u32,
     at: Option<Instant>,
 }
 
 impl Again {
+    fn new(jitter: Arc<Jitter>) -> Self {
+        Self { jitter, verdicts: Vec::new(), failures: 0, at: None }
+    }
+
     async fn due(&self) {
         match self.at {
             Some(at) if !self.verdicts.is_empty() => sleep_until(at).await,
@@ -204,6 +209,6 @@ impl Again {
     /// Sets when the next call is due; from the start again once `anything` got through.
     fn back_off(&mut self, anything: bool) {
         self.failures = if anything { 1 } else { self.failures.saturating_add(1) };
-        self.at = Some(Instant::now() + retry_wait(self.failures));
+        self.at = Some(Instant::now() + retry_wait(&self.jitter, self.failures));
     }
 }

@@ -17,6 +17,7 @@ mod worker_lease;
 mod worker_memory;
 mod worker_options;
 mod worker_queues;
+mod worker_seed;
 mod worker_settings;
 mod worker_settle;
 mod worker_stop;
