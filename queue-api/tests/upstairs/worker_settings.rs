@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use polyqueue::{
-    Backoff, Counters, Error, Failure, HandlerOptions, Job, Queue, QueueExt, Requester, RetryPolicy, Worker,
+    Backoff, Bytes, Counters, Error, Failure, HandlerOptions, Job, Queue, QueueExt, Requester, RetryPolicy,
+    Worker,
 };
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -41,15 +42,15 @@ struct Settings {
     waits: [Duration; 8],
     counts: [usize; 3],
     attempts: [u32; 3],
+    seed: u64,
+    others: bool,
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
     let each = (prop::array::uniform8(durations()), prop::array::uniform3(counts()));
-    (each, prop::array::uniform3(attempts())).prop_map(|((waits, counts), attempts)| Settings {
-        waits,
-        counts,
-        attempts,
-    })
+    (each, prop::array::uniform3(attempts()), any::<(u64, bool)>()).prop_map(
+        |((waits, counts), attempts, (seed, others))| Settings { waits, counts, attempts, seed, others },
+    )
 }
 
 /// A policy of these numbers, or what is usual where they are refused.
@@ -67,15 +68,21 @@ async fn fresh() -> Arc<dyn Queue> {
     memory(&format!("settings{}", NEXT.fetch_add(1, SeqCst))).await
 }
 
-/// One message that is done, one that is retried as it says, one that no handler knows.
-async fn work(Settings { waits, counts, attempts }: Settings) -> Result<(), Error> {
-    let queue = fresh().await;
+/// Has options of its own too, and is answered.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Ask;
+
+impl polyqueue::Payload for Ask {
+    const KIND: &'static str = "ask";
+}
+
+fn worker(queue: &Arc<dyn Queue>, Settings { waits, counts, attempts, seed, .. }: Settings) -> Worker {
     let again = waits[0];
     let own = HandlerOptions::new()
         .retry(policy(attempts[0], attempts[1], waits[1], waits[2]))
         .timeout(waits[3])
         .concurrency(counts[0]);
-    let worker = Worker::new(queue.clone())
+    Worker::new(queue.clone())
         .concurrency(counts[1])
         .prefetch(counts[2])
         .lease(waits[4])
@@ -83,6 +90,8 @@ async fn work(Settings { waits, counts, attempts }: Settings) -> Result<(), Erro
         .retry(policy(attempts[2], attempts[1], waits[2], waits[1]))
         .stop_deadline(waits[6])
         .unknown_for(waits[7])
+        .seed(seed)
+        .on_request_with(async |job: Job<Ask>| Ok(job.payload), own.clone())
         .on_with(
             move |job: Job<Ping>| async move {
                 match job.payload.0 {
@@ -92,10 +101,22 @@ async fn work(Settings { waits, counts, attempts }: Settings) -> Result<(), Erro
                 }
             },
             own,
-        );
+        )
+}
+
+/// One message that is done, one that is retried as it says, one that waits, a request, and one of a kind that no handler knows or
+/// that one for all others takes.
+async fn work(settings: Settings) -> Result<(), Error> {
+    let queue = fresh().await;
+    let mut worker = worker(&queue, settings.clone());
+    if settings.others {
+        let own = HandlerOptions::new().timeout(settings.waits[3]).concurrency(settings.counts[0]);
+        worker = worker.on_others_with(async |_: Job<Bytes>| Ok(()), own);
+    }
     for n in 0..3 {
         queue.send(Q, &Ping(n)).await?;
     }
+    queue.send(Q, &Ask).await?;
     queue.publish_one(Q, polyqueue::Message::new("?").with_kind("unknown")).await?;
     worker.run([Q], some_work(queue.clone())).await.map(drop)
 }
@@ -162,6 +183,7 @@ fn the_largest_settings_work() {
             .stop_deadline(most)
             .timeout(most)
             .unknown_for(most)
+            .seed(u64::MAX)
             .on_with(async |_: Job<Ping>| Ok(()), own);
         let report = worker.run([Q], sleep(Duration::from_secs(1))).await.unwrap();
         assert_eq!(report.acked, 1);
