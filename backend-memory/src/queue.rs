@@ -65,9 +65,11 @@ impl MemoryQueue {
     /// A handle to the broker that the URL names, as [`PROVIDER`](crate::PROVIDER) makes it. Calls end at once, within any deadline.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, or when that broker is open with another maximum;
+    /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, when that broker is open with another maximum, and for a
+    /// namespace, deadline or clock offset that [`ConnectOptions::check`] refuses;
     /// [`Error::Unsupported`] for a [`DedupStore`](polyqueue::DedupStore), since this broker remembers keys itself.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
+        options.check()?;
         if options.dedup_store.is_some() {
             let what = "a dedup store: this broker remembers dedup keys itself";
             return Err(Error::unsupported(NAME, what));

@@ -139,7 +139,11 @@ impl ConnectOptions {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    /// What [`Provider::connect`] checks before it dials: for a backend that can also be connected to by a function of its own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a namespace, deadline or clock offset that is not allowed.
+    pub fn check(&self) -> Result<()> {
         Limits::default().check_namespace(&self.namespace)?;
         if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
             let given = format!("{:?} given, allowed is more than 0, to 365 days", self.deadline);
