@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, EventSender, Lifecycle};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, background};
 use polyqueue::{
     Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
@@ -56,7 +56,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
     let (tag, events) = (fresh_tag(), EventSender::new(&options.namespace));
     let (orphaned, orphans) = unbounded_channel();
     let notifier = Arc::new(Notifier::new(orphaned, events.clone()));
-    tokio::spawn(orphans::run(orphans));
+    background().spawn(orphans::run(orphans));
     let channel = names::channel(&options.namespace, &tag);
     let deadline = options.deadline.min(LONGEST_DEADLINE);
     let (node, server) = Node::open(address, channel, deadline, notifier.clone()).await?;

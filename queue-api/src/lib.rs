@@ -124,6 +124,8 @@
 
 mod admin;
 pub mod backend;
+
+mod background;
 mod causes;
 mod counters;
 mod dead_letter;

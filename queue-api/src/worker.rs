@@ -10,8 +10,10 @@ mod handlers;
 mod job;
 mod job_fn;
 mod lease;
+mod leases;
 mod options;
 mod plan;
+mod pulse;
 mod report;
 mod responder;
 mod retry_wait;
@@ -44,7 +46,6 @@ pub use responder::Responder;
 pub use unknown::Unknown;
 
 use death::Hook;
-use execute::Executor;
 use handler::{ErasedHandler, Others, Typed};
 use handlers::Handlers;
 use plan::Plan;
@@ -264,7 +265,8 @@ impl Worker {
     }
 
     /// How long a message is ours without a sign of life, 1 ms to 24 h; 30 s unless set. Leases are extended every third of
-    /// this while the handler runs, so it bounds how soon another takes over from a process that hangs.
+    /// this while the handler runs, by a thread of polyqueue's own, so it bounds how soon another takes over from a process that
+    /// died.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
@@ -320,6 +322,14 @@ impl Worker {
         self
     }
 
+    /// How long leases are renewed while no thread of the application's runtime turns: then what a process holds that is stuck goes
+    /// to others. 20 leases and at least a minute unless set; it is warned of at a third.
+    #[must_use]
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.settings.stall_limit = Some(limit);
+        self
+    }
+
     /// The name, for people, that dead letters give the consumer; at most 200 bytes; `polyqueue` unless set.
     #[must_use]
     pub fn consumer(mut self, name: impl Into<String>) -> Self {
@@ -363,25 +373,7 @@ impl Worker {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let (settings, queue) = (self.settings, self.queue);
-        let executor = Executor {
-            routes: self.handlers.routes(&settings.retry, settings.timeout),
-            unknown: self.unknown,
-            limits: queue.info().limits,
-            jitter: Arc::new(settings.jitter()),
-            versions: settings.versions,
-            retry: settings.retry,
-        };
-        Ok(Plan {
-            queue,
-            executor,
-            hook: self.hook,
-            consumer: settings.consumer,
-            concurrency: settings.concurrency,
-            prefetch: settings.prefetch.unwrap_or(settings.concurrency),
-            lease: settings.lease,
-            stop_deadline: settings.stop_deadline,
-        })
+        Ok(Plan::new(self.queue, self.handlers, self.unknown, self.hook, self.settings))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::{Channel, Connection};
 use parking_lot::RwLock;
-use polyqueue::backend::{EventSender, Jitter};
+use polyqueue::backend::{EventSender, Jitter, background};
 use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -181,7 +181,7 @@ impl Link {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
-        let dialled = tokio::spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
+        let dialled = background().spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
         let (connection, version) = match timeout_at(by, dialled).await {
             Ok(Ok(dialled)) => dialled.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
             Ok(Err(_)) | Err(_) => {
@@ -209,7 +209,7 @@ impl Link {
         let (status, named, events) = (connection.status().clone(), self.named(), self.events.clone());
         let (lost, closed) = (self.lost.clone(), self.closed.clone());
         let (count, errors) = watch::channel(0);
-        tokio::spawn(async move {
+        background().spawn(async move {
             while let Some(event) = happened.next().await {
                 match event {
                     lapin::Event::ConnectionBlocked(reason) => {

@@ -8,6 +8,7 @@ use lapin::Channel;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use parking_lot::Mutex;
+use polyqueue::backend::background;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,7 +41,7 @@ impl Publisher {
         let (requests, inbox) = mpsc::unbounded_channel();
         let gate = Arc::<Mutex<()>>::default();
         let tracker = ConfirmTracker::new(channel.clone(), address.clone(), inbox, gate.clone());
-        tokio::spawn(tracker.run());
+        background().spawn(tracker.run());
         let handle = Shared {
             requests,
             gate,

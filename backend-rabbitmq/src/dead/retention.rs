@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use polyqueue::backend::background;
 use polyqueue::{Message, QueueName, Result};
 
 use crate::connection::browser::Browser;
@@ -57,7 +58,7 @@ pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueNam
     let entry = dead.publishing.topology.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless());
     let Some(entry) = entry else { return };
     let dead = dead.clone();
-    let work = tokio::spawn(async move {
+    let work = background().spawn(async move {
         let _one_at_a_time = dead.pruning.lock().await;
         if let Err(error) = retain(&dead, &entry).await {
             tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::message::Delivery;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use polyqueue::backend::{Entered, ReplyBuffer, later};
+use polyqueue::backend::{Entered, ReplyBuffer, background, later};
 use polyqueue::{Error, Inbox, Message, ReplyAddress, Result, async_trait};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -51,7 +51,14 @@ impl RabbitInbox {
         let attached = attach(&topology, &address).await?;
         let replies = Arc::<ReplyBuffer<Message>>::default();
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(keep(topology.clone(), address.clone(), replies.clone(), attached, stopped, alive));
+        background().spawn(keep(
+            topology.clone(),
+            address.clone(),
+            replies.clone(),
+            attached,
+            stopped,
+            alive,
+        ));
         Ok(Self { topology, address, replies, _stop: stop })
     }
 }

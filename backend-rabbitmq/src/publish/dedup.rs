@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, join};
 use futures_util::stream::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
+use polyqueue::backend::background;
 use polyqueue::{Dedup, DedupKey, Error, Message, MessageId, QueueName, Result, Until};
 use tokio::sync::oneshot;
 
@@ -71,7 +72,7 @@ pub(crate) async fn claim(
     let publishing = publishing.clone();
     let (entry, message, key) = (entry.clone(), message.clone(), key.to_owned());
     let (answer, answered) = oneshot::channel();
-    tokio::spawn(async move {
+    background().spawn(async move {
         let claimed = claim_now(&publishing, &entry, &dedup, &message, &key).await;
         if let Err(Ok(None)) = answer.send(claimed) {
             release_key_of(&publishing, &entry, &message).await;
@@ -227,7 +228,7 @@ pub(crate) async fn release_key_of(publishing: &Arc<Publishing>, entry: &Catalog
     let deadline = publishing.topology.handle.deadline;
     let publishing = publishing.clone();
     let (entry, key, id) = (entry.clone(), key.to_owned(), message.id().clone());
-    let work = tokio::spawn(async move {
+    let work = background().spawn(async move {
         if let Err(error) = release(&publishing, &entry, &key, &id).await {
             tracing::warn!(name: "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error);
         }

@@ -16,6 +16,7 @@ use crate::wire::delay::{
 use crate::wire::republish;
 use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
+use polyqueue::backend::background;
 use polyqueue::{Error, QueueName, Result};
 
 /// A quorum queue on RabbitMQ 3.10 survives a crash from this age on.
@@ -145,7 +146,7 @@ pub(crate) async fn ensure_delay_queues(topology: &Arc<Topology>, delays: &[Dura
         return Ok(());
     }
     let topology = topology.clone();
-    let work = tokio::spawn(async move { declare_delay_queues(&topology, publisher, steps).await });
+    let work = background().spawn(async move { declare_delay_queues(&topology, publisher, steps).await });
     work.await.unwrap_or_else(|_| Err(lost()))
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use polyqueue::QueueName;
+use polyqueue::backend::background;
 use tokio::task::JoinHandle;
 
 use crate::connection::handle::Handle;
@@ -41,7 +42,7 @@ pub(crate) struct Watcher(pub(crate) JoinHandle<()>);
 impl Watcher {
     pub(crate) fn spawn(topology: &Topology, work: impl Future<Output = ()> + Send + 'static) -> Self {
         let lifecycle = topology.handle.lifecycle.clone();
-        Self(tokio::spawn(async move {
+        Self(background().spawn(async move {
             tokio::select! {
                 () = lifecycle.closing() => {}
                 () = work => {}

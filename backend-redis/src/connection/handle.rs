@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter, background};
 use polyqueue::{Error, Info, QueueName, Result};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -141,10 +141,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let channels = std::mem::take(self.channels.get_mut());
         let (node, limit) = (self.node.clone(), Deadline::new("closing", self.deadline));
-        if !channels.is_empty()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { node.unsubscribe(channels, limit).await });
+        if !channels.is_empty() {
+            background().spawn(async move { node.unsubscribe(channels, limit).await });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Jitter};
+use polyqueue::backend::{Deadline, Jitter, background};
 use polyqueue::{Certainty, Error, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
@@ -88,7 +88,17 @@ impl Node {
         Ok((node, server))
     }
 
+    /// Connects, so that the connections outlive the caller's runtime and need none of its threads.
     async fn connect(self: &Arc<Self>, generation: u64) -> Result<(Session, Server)> {
+        let node = self.clone();
+        let connected = background().spawn(async move { node.connect_here(generation).await }).await;
+        connected.unwrap_or_else(|ended| {
+            let said = format!("{}: connecting was given up: {ended}", self.address);
+            Err(Error::unavailable(NAME, Certainty::Definite, said))
+        })
+    }
+
+    async fn connect_here(self: &Arc<Self>, generation: u64) -> Result<(Session, Server)> {
         let node = Arc::downgrade(self);
         let push = move |push| {
             if let Some(node) = node.upgrade() {
@@ -229,7 +239,7 @@ impl Node {
         });
         if lost {
             self.listener.lost(self, error);
-            tokio::spawn(reconnect(Arc::downgrade(self), generation + 1));
+            background().spawn(reconnect(Arc::downgrade(self), generation + 1));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::backend::CloseReason;
+use polyqueue::backend::{CloseReason, background};
 use polyqueue::{
     Certainty, Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict,
     async_trait,
@@ -56,11 +56,9 @@ struct Returned<'a>(&'a Arc<ConsumerState>);
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
         let returned = self.0.pending.returned();
-        if !returned.is_empty()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if !returned.is_empty() {
             let state = self.0.clone();
-            runtime.spawn(async move { state.give_back(&returned).await });
+            background().spawn(async move { state.give_back(&returned).await });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use polyqueue::backend::{Deadline, ReplyBuffer, later};
+use polyqueue::backend::{Deadline, ReplyBuffer, background, later};
 use polyqueue::{Inbox, Message, Priority, ReplyAddress, Result, async_trait};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,10 +73,8 @@ impl Inbox for RedisInbox {
 impl Drop for RedisInbox {
     fn drop(&mut self) {
         self.handle.notifier.remove_inbox(self.address.as_str());
-        // Outside any runtime nothing can be sent: the channel ends with the connection.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (handle, address) = (self.handle.clone(), self.address.clone());
-        runtime.spawn(async move {
+        background().spawn(async move {
             let limit = Deadline::new("closing an inbox", handle.deadline);
             handle.unsubscribe(address.as_str(), limit).await;
         });

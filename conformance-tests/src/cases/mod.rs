@@ -49,6 +49,7 @@ mod settle;
 mod sharing;
 mod starvation;
 mod stats_under_load;
+mod threads;
 mod time;
 mod topic;
 mod ttl;
@@ -92,6 +93,7 @@ const TABLES: &[&[Case]] = &[
     reschedule::CASES,
     lifecycle::CASES,
     events::CASES,
+    threads::CASES,
     namespace::CASES,
     history::CASES,
     model::CASES,

@@ -7,6 +7,7 @@
 //! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
+//! | connections that need no thread of the application | [`background`] |
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
 //! | messages that name the time when they become ready | [`begin_delays`] |
 //! | replies that wait for their reader | [`ReplyBuffer`] |
@@ -50,6 +51,7 @@ pub use reply_buffer::ReplyBuffer;
 pub use stored_spec::stored_spec;
 pub use url::{BrokerUrl, Login};
 
+pub use crate::background::background;
 pub use crate::counters::{Meter, QueueMeter};
 pub use crate::later::later;
 pub use crate::parts::{Parts, cut_error};

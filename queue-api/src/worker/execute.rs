@@ -168,6 +168,7 @@ async fn supervised(
     let lease = job.lease.clone();
     let run = async {
         let Ok(_turn) = turn.come().await else { return Ended::NeverBegan };
+        timeout.into_iter().for_each(|after| lease.begin_timeout(after));
         tokio::select! {
             biased;
             result = async { handler.run(job).await } => Ended::Returned(result),

@@ -1,15 +1,15 @@
-//! Leases: how long a message is ours, and the heartbeat that extends those of long jobs.
+//! A lease: how long a message is ours.
 
-use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Extended, Message, Receipt, Result};
+use crate::later::later;
+use crate::{Consumer, Extended, Receipt, Result};
 
 /// The lease of a job that no consumer handed out.
 const DETACHED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,12 +23,15 @@ struct Inner {
     /// Weak: a lease that somebody keeps does not keep the consumer, and with it what the broker lent it.
     consumer: Option<Weak<dyn Consumer>>,
     until: Mutex<Instant>,
+    /// When the job has had its time: it is not extended any more.
+    timeout: OnceLock<Instant>,
     ended: CancellationToken,
 }
 
 impl Lease {
-    fn new(receipt: Receipt, consumer: Option<Weak<dyn Consumer>>, until: Instant) -> Self {
-        Self(Arc::new(Inner { receipt, consumer, until: Mutex::new(until), ended: CancellationToken::new() }))
+    pub(super) fn new(receipt: Receipt, consumer: Option<Weak<dyn Consumer>>, until: Instant) -> Self {
+        let (until, timeout, ended) = (Mutex::new(until), OnceLock::new(), CancellationToken::new());
+        Self(Arc::new(Inner { receipt, consumer, until, timeout, ended }))
     }
 
     pub(super) fn detached() -> Self {
@@ -83,12 +86,23 @@ impl Lease {
         &self.0.receipt
     }
 
+    /// The job begins, and has so long.
+    pub(super) fn begin_timeout(&self, after: Duration) {
+        // A job begins once.
+        let _ = self.0.timeout.set(later(Instant::now(), after));
+    }
+
+    /// Whether the job has had its time, so that the lease is to end.
+    pub(super) fn is_timed_out(&self) -> bool {
+        self.0.timeout.get().is_some_and(|end| Instant::now() >= *end)
+    }
+
     /// The message is not ours any more.
     pub(super) fn end(&self) {
         self.0.ended.cancel();
     }
 
-    fn note(&self, answer: Extended) -> Extended {
+    pub(super) fn note(&self, answer: Extended) -> Extended {
         match answer {
             Extended::Until(until) => *self.0.until.lock() = until,
             Extended::LeaseLost => self.end(),
@@ -100,98 +114,5 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("until", &self.until()).field("over", &self.is_over()).finish()
-    }
-}
-
-/// The leases of one consumer's running jobs.
-pub(super) struct Leases {
-    consumer: Arc<dyn Consumer>,
-    live: Mutex<HashMap<Receipt, (Lease, Arc<Message>)>>,
-    /// The kinds of those whose handler has ended since the last heartbeat: one of them may be why it is late.
-    ended: Mutex<BTreeSet<String>>,
-}
-
-impl Leases {
-    pub(super) fn new(consumer: Arc<dyn Consumer>) -> Self {
-        Self { consumer, live: Mutex::default(), ended: Mutex::default() }
-    }
-
-    /// A lease that the heartbeat extends until [`Leases::forget`].
-    pub(super) fn begin(&self, receipt: Receipt, until: Instant, message: Arc<Message>) -> Lease {
-        let lease = Lease::new(receipt.clone(), Some(Arc::downgrade(&self.consumer)), until);
-        self.live.lock().insert(receipt, (lease.clone(), message));
-        lease
-    }
-
-    pub(super) fn forget(&self, lease: &Lease) {
-        self.live.lock().remove(lease.receipt());
-    }
-
-    /// A handler of this kind has ended.
-    pub(super) fn ended(&self, kind: &str) {
-        let mut ended = self.ended.lock();
-        if !ended.contains(kind) {
-            ended.insert(kind.to_owned());
-        }
-    }
-
-    /// The heartbeat: every third of `lease` one call for all; after an error again within the third, for a
-    /// lease that is not extended in time is lost.
-    pub(super) async fn keep(self: Arc<Self>, lease: Duration) {
-        let third = lease / 3;
-        let mut pause = third;
-        loop {
-            let due = Instant::now() + pause;
-            sleep_until(due).await;
-            self.woke(due.elapsed(), third);
-            pause = if self.beat(third).await { third } else { third / 4 };
-        }
-    }
-
-    /// Warns where the heartbeat is so late that leases end. It has a task of its own, so nobody let it run meanwhile.
-    fn woke(&self, late: Duration, allowed: Duration) {
-        let mut kinds = std::mem::take(&mut *self.ended.lock());
-        if late <= allowed {
-            return;
-        }
-        kinds.extend(self.live.lock().values().map(|(_, message)| message.kind().to_owned()));
-        if !kinds.is_empty() {
-            tracing::warn!(name: "worker.heartbeat_late", ?late, ?kinds, "does a handler of these kinds block its thread? see Worker::on_blocking");
-        }
-    }
-
-    /// Whether every lease was answered.
-    async fn beat(&self, within: Duration) -> bool {
-        let (receipts, leases): (Vec<Receipt>, Vec<Lease>) =
-            self.live.lock().iter().map(|(receipt, (lease, _))| (receipt.clone(), lease.clone())).unzip();
-        if receipts.is_empty() {
-            return true;
-        }
-        match timeout(within, self.consumer.extend(&receipts)).await {
-            Ok(Ok(answers)) => {
-                leases.iter().zip(answers).fold(true, |all, (lease, answer)| noted(lease, answer) && all)
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), %error);
-                false
-            }
-            Err(_) => {
-                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), error = "no answer in time");
-                false
-            }
-        }
-    }
-}
-
-fn noted(lease: &Lease, answer: Result<Extended>) -> bool {
-    match answer {
-        Ok(answer) => {
-            lease.note(answer);
-            true
-        }
-        Err(error) => {
-            tracing::warn!(name: "worker.heartbeat_failed", leases = 1, %error);
-            false
-        }
     }
 }

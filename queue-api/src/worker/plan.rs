@@ -10,7 +10,10 @@ use crate::{Consumer, Error, Queue, QueueName, Result, Subscription};
 
 use super::death::Hook;
 use super::execute::Executor;
+use super::handlers::Handlers;
 use super::retry_wait::retry_wait;
+use super::settings::Settings;
+use super::unknown::UnknownKinds;
 
 /// What all queues of a worker share.
 pub(super) struct Plan {
@@ -22,9 +25,39 @@ pub(super) struct Plan {
     pub(super) prefetch: usize,
     pub(super) lease: Duration,
     pub(super) stop_deadline: Duration,
+    /// How long leases are renewed while the application's runtime stands still, where it is said.
+    pub(super) stall_limit: Option<Duration>,
 }
 
 impl Plan {
+    pub(super) fn new(
+        queue: Arc<dyn Queue>,
+        handlers: Handlers,
+        unknown: UnknownKinds,
+        hook: Option<Arc<dyn Hook>>,
+        settings: Settings,
+    ) -> Self {
+        let executor = Executor {
+            routes: handlers.routes(&settings.retry, settings.timeout),
+            unknown,
+            limits: queue.info().limits,
+            jitter: Arc::new(settings.jitter()),
+            versions: settings.versions,
+            retry: settings.retry,
+        };
+        Self {
+            queue,
+            executor,
+            hook,
+            consumer: settings.consumer,
+            concurrency: settings.concurrency,
+            prefetch: settings.prefetch.unwrap_or(settings.concurrency),
+            lease: settings.lease,
+            stop_deadline: settings.stop_deadline,
+            stall_limit: settings.stall_limit,
+        }
+    }
+
     pub(super) fn check(&self, queues: &[QueueName]) -> Result<()> {
         let twice = |name: &&QueueName| queues.iter().filter(|other| other == name).count() > 1;
         if queues.is_empty() {

@@ -14,7 +14,7 @@ use crate::{Consumer, Delivery, Verdict};
 
 use super::execute::Ended;
 use super::job::Job;
-use super::lease::Leases;
+use super::leases::Leases;
 use super::plan::Plan;
 use super::report::Report;
 use super::settle::{PendingVerdict, Verdicts};
@@ -32,7 +32,7 @@ pub(super) struct RunningJobs {
     waiting_room: WaitingRoom,
     jobs: HashMap<task::Id, Job<()>>,
     verdicts: Verdicts,
-    /// A task of its own, so that a handler that blocks the thread on which the runner would be next stops no heartbeat.
+    /// Tasks of its own, so that no handler that blocks its thread stops it.
     heartbeat: JoinSet<()>,
     /// Past the stop deadline: what is aborted now is given back.
     overdue: bool,
@@ -43,8 +43,7 @@ impl RunningJobs {
     pub(super) fn new(plan: Arc<Plan>, consumer: Arc<dyn Consumer>) -> Self {
         let leases = Arc::new(Leases::new(consumer.clone()));
         let waiting_room = WaitingRoom::new(plan.concurrency / 4);
-        let mut heartbeat = JoinSet::new();
-        heartbeat.spawn(leases.clone().keep(plan.lease));
+        let heartbeat = leases.renew(plan.lease, plan.stall_limit);
         Self {
             verdicts: Verdicts::new(&plan, consumer),
             plan,

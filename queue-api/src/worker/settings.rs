@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub(super) timeout: Option<Duration>,
     pub(super) retry: RetryPolicy,
     pub(super) stop_deadline: Duration,
+    pub(super) stall_limit: Option<Duration>,
     pub(super) versions: Versions,
     pub(super) seed: Option<u64>,
 }
@@ -30,6 +31,7 @@ impl Default for Settings {
             timeout: None,
             retry: RetryPolicy::default(),
             stop_deadline: Duration::from_secs(30),
+            stall_limit: None,
             versions: Versions::default(),
             seed: None,
         }
