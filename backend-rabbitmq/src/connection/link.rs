@@ -14,12 +14,15 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::answered::{answered, is_late};
 use crate::connection::dial::dial;
 use crate::connection::fault::{Refusal, fault};
 use crate::queue_type::version::ServerVersion;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A connection that lived so long was not lost by what is done with it.
+const STEADY: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// One living connection to the broker.
@@ -29,11 +32,21 @@ pub(crate) struct Session {
     pub(crate) generation: u64,
     address: Address,
     errors: watch::Receiver<u64>,
+    born: Instant,
+    /// It did not answer in time.
+    silent: AtomicBool,
 }
 
 impl Session {
     pub(crate) fn is_alive(&self) -> bool {
-        self.connection.status().connected()
+        self.connection.status().connected() && !self.silent.load(Relaxed)
+    }
+
+    /// A command failed: a connection that did not answer in time is not used any more.
+    pub(crate) fn note(&self, error: &lapin::Error) {
+        if is_late(error) {
+            self.silent.store(true, Relaxed);
+        }
     }
 
     /// Whether the broker refuses publishes for now: an alarm.
@@ -48,7 +61,10 @@ impl Session {
 
     /// A fresh channel; it ends when it is dropped.
     pub(crate) async fn channel(&self) -> Result<Channel> {
-        self.connection.create_channel().await.map_err(|e| self.fault(&e))
+        answered(self.connection.create_channel()).await.map_err(|e| {
+            self.note(&e);
+            self.fault(&e)
+        })
     }
 
     /// An error before anything took effect.
@@ -81,6 +97,19 @@ pub(crate) struct Link {
 struct Attempts {
     failures: u32,
     not_before: Option<Instant>,
+}
+
+impl Attempts {
+    /// One that dies as soon as it is made is a failure, too: it is not made again without a pause.
+    fn succeeded(&mut self, before: Option<&Arc<Session>>) {
+        let steady = before.is_none_or(|session| session.born.elapsed() >= STEADY);
+        self.failures = if steady { 0 } else { self.failures.saturating_add(1) };
+        self.not_before = (!steady).then(|| Instant::now() + pause(self.failures));
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    Jitter::default().backoff(FIRST_PAUSE, LONGEST_PAUSE, failures)
 }
 
 impl Link {
@@ -134,7 +163,7 @@ impl Link {
             }
             match self.connect(until).await {
                 Ok(session) => {
-                    *attempts = Attempts::default();
+                    attempts.succeeded(self.current.read().as_ref());
                     *self.last_error.write() = None;
                     *self.current.write() = Some(session.clone());
                     if self.lost.swap(false, Relaxed) {
@@ -160,7 +189,7 @@ impl Link {
     }
 
     fn failed(&self, attempts: &mut Attempts, error: &Error) {
-        let pause = Jitter::default().backoff(FIRST_PAUSE, LONGEST_PAUSE, attempts.failures);
+        let pause = pause(attempts.failures);
         attempts.failures = attempts.failures.saturating_add(1);
         attempts.not_before = Some(Instant::now() + pause);
         tracing::warn!(
@@ -196,7 +225,14 @@ impl Link {
             version = version.map(tracing::field::display),
         );
         let errors = self.watch(&connection);
-        Ok(Arc::new(Session { connection, generation, address: self.address.clone(), errors }))
+        Ok(Arc::new(Session {
+            connection,
+            generation,
+            address: self.address.clone(),
+            errors,
+            born: Instant::now(),
+            silent: AtomicBool::new(false),
+        }))
     }
 
     fn named(&self) -> String {

@@ -8,6 +8,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 
+use crate::connection::answered::answered;
 use crate::connection::queries::{fence, get};
 
 /// How many that a consumer has brought make one event.
@@ -66,7 +67,8 @@ impl Source {
     /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
     pub(crate) fn get(&mut self, max: usize, on_behalf: u64) {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
-        let got = get(channel, queue, max).map_ok(move |(got, more)| SourceEvent::Got(got, more, on_behalf));
+        let got = answered(get(channel, queue, max))
+            .map_ok(move |(got, more)| SourceEvent::Got(got, more, on_behalf));
         self.state = State::Getting(got.boxed());
     }
 
@@ -75,7 +77,7 @@ impl Source {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
         let consume = async move {
             let options = BasicConsumeOptions::default();
-            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+            answered(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default())).await
         };
         self.state = State::Attaching(consume.boxed());
     }
@@ -85,7 +87,7 @@ impl Source {
     pub(crate) fn detach(&mut self, on_behalf: u64) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
-                let rest = detach(self.channel.clone(), consumer);
+                let rest = answered(detach(self.channel.clone(), consumer));
                 let mut request = rest.map_ok(move |rest| SourceEvent::Detached(rest, on_behalf)).boxed();
                 // The request must be on its way before any later ack, which would make room for one more message.
                 if let Some(done) = (&mut request).now_or_never() {
@@ -99,7 +101,7 @@ impl Source {
 
     /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
     pub(crate) fn ask(&mut self, on_behalf: u64) {
-        let answer = fence(self.channel.clone(), self.queue.clone());
+        let answer = answered(fence(self.channel.clone(), self.queue.clone()));
         self.asking = Some(answer.map_ok(move |_| SourceEvent::AllSent(on_behalf)).boxed());
     }
 
@@ -109,7 +111,7 @@ impl Source {
         tokio::select! {
             biased;
             event = step(state) => event,
-            event = answered(asking) => {
+            event = asked(asking) => {
                 *asking = None;
                 event
             }
@@ -117,7 +119,7 @@ impl Source {
     }
 }
 
-async fn answered(request: &mut Option<Request>) -> lapin::Result<SourceEvent> {
+async fn asked(request: &mut Option<Request>) -> lapin::Result<SourceEvent> {
     match request {
         Some(request) => request.await,
         None => std::future::pending().await,

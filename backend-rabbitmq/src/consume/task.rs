@@ -5,21 +5,28 @@ use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::BasicQosOptions;
-use polyqueue::backend::Entered;
+use polyqueue::backend::{Entered, Jitter};
 use polyqueue::{Error, Result, Settled};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
+use crate::connection::answered::answered;
 use crate::connection::fault::is_missing;
 use crate::connection::link::Session;
 use crate::consume::channel_loop::ChannelLoop;
 use crate::consume::state::{ConsumerState, Job};
 
+/// The pause before a channel is opened again that could not be opened or was lost soon, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A channel that served so long was not lost by what it was sent.
+const STEADY: Duration = Duration::from_secs(10);
 /// How long to wait when the broker refuses for good.
 const REFUSED: Duration = Duration::from_secs(1);
 
 /// Runs until the consumer or its handle is gone.
 pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedReceiver<Job>, _alive: Entered) {
-    let mut epoch = 0;
+    let (mut epoch, mut losses) = (0, Losses::default());
     loop {
         let (session, channel) = tokio::select! {
             biased;
@@ -27,6 +34,7 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
             () = refuse_all(&reader, &mut jobs) => return,
         };
         epoch += 1;
+        losses.begin();
         let end = ChannelLoop::new(reader.clone(), session.clone(), channel, epoch).serve(&mut jobs).await;
         reader.hand_out.lose(epoch);
         match end {
@@ -37,10 +45,40 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
                     () = refuse_all(&reader, &mut jobs) => return,
                 }
             }
-            Err(error) => tracing::warn!(
-                name: "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error),
-            ),
+            Err(error) => {
+                session.note(&error);
+                let error = session.fault(&error);
+                tracing::warn!(name: "rabbitmq.consumer_lost", queue = %reader.queue(), %error);
+                reader.hand_out.pending.set_trouble(Some(error));
+                tokio::select! {
+                    () = sleep(losses.pause()) => {}
+                    () = refuse_all(&reader, &mut jobs) => return,
+                }
+            }
         }
+    }
+}
+
+/// How often a channel was lost soon after it had begun.
+#[derive(Default)]
+struct Losses {
+    begun: Option<Instant>,
+    soon: u32,
+}
+
+impl Losses {
+    fn begin(&mut self) {
+        self.begun = Some(Instant::now());
+    }
+
+    /// What kills its channel, a message that cannot be read for example, does so again and again.
+    fn pause(&mut self) -> Duration {
+        if self.begun.is_some_and(|begun| begun.elapsed() >= STEADY) {
+            self.soon = 0;
+        }
+        let pause = Jitter::default().backoff(FIRST_PAUSE, LONGEST_PAUSE, self.soon);
+        self.soon = self.soon.saturating_add(1);
+        pause
     }
 }
 
@@ -54,6 +92,7 @@ async fn asked_again(reader: &ConsumerState) {
 
 /// A channel on a living connection, however long it takes.
 async fn attach(reader: &ConsumerState) -> (Arc<Session>, Channel) {
+    let (chance, mut failures) = (Jitter::default(), 0);
     loop {
         match try_attach(reader).await {
             Ok(attached) => {
@@ -61,11 +100,10 @@ async fn attach(reader: &ConsumerState) -> (Arc<Session>, Channel) {
                 return attached;
             }
             Err(error) => {
-                let permanent = !error.is_transient();
+                let pause = if error.is_transient() { Duration::ZERO } else { REFUSED };
                 reader.hand_out.pending.set_trouble(Some(error));
-                if permanent {
-                    tokio::time::sleep(REFUSED).await;
-                }
+                sleep(pause.max(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, failures))).await;
+                failures = failures.saturating_add(1);
             }
         }
     }
@@ -75,7 +113,10 @@ async fn try_attach(reader: &ConsumerState) -> Result<(Arc<Session>, Channel)> {
     let session = reader.link.session(reader.handle().until()).await?;
     let channel = session.channel().await?;
     let prefetch = u16::try_from(reader.subscription.prefetch.max(1)).unwrap_or(u16::MAX);
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(|e| session.fault(&e))?;
+    answered(channel.basic_qos(prefetch, BasicQosOptions::default())).await.map_err(|e| {
+        session.note(&e);
+        session.fault(&e)
+    })?;
     Ok((session, channel))
 }
 

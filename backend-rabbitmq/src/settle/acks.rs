@@ -11,6 +11,7 @@ use polyqueue::backend::QueueMeter;
 use polyqueue::{Certainty, Error, Result, Verdict};
 
 use crate::address::NAME;
+use crate::connection::answered::answered;
 use crate::connection::queries::fence;
 use crate::settle::job::{Leases, SettleJob, Settlement};
 use crate::settle::receipt::Key;
@@ -110,7 +111,8 @@ impl Acks {
     pub(crate) fn reject(&mut self, tag: u64) {
         self.unacked.returned(tag);
         let channel = self.channel.clone();
-        let reject = async move { channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await };
+        let options = BasicRejectOptions { requeue: true };
+        let reject = async move { answered(channel.basic_reject(tag, options)).await };
         let mut reject = reject.boxed();
         if reject.as_mut().now_or_never().is_none() {
             self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
@@ -136,7 +138,7 @@ impl Acks {
             acks.into_iter().collect::<lapin::Result<()>>().and(fenced.map(drop))
         };
         // The first poll writes the frames: acks must reach the broker in the order in which `unacked` saw them.
-        let mut sending = sending.boxed();
+        let mut sending = answered(sending).boxed();
         match sending.as_mut().now_or_never() {
             Some(result) => self.flushes.push(std::future::ready((result, acked)).boxed()),
             None => self.flushes.push(sending.map(|result| (result, acked)).boxed()),

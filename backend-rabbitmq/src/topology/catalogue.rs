@@ -208,7 +208,8 @@ impl Catalogue {
     /// The records from `next` to `end`.
     async fn catch_up(&self, control: &Control, next: i64, end: i64) -> Answer<()> {
         let mut reader = self.read_from(control, starting(next)).await?;
-        while let Some(delivery) = reader.next().await? {
+        let stands_still = || Error::timeout("reading the catalogue", EMPTY, Certainty::Definite);
+        while let Some(delivery) = timeout(EMPTY, reader.next()).await.map_err(|_| stands_still())?? {
             self.read(&reader.channel, &delivery).await?;
             if offset(&delivery).is_none_or(|offset| offset >= end) {
                 break;
