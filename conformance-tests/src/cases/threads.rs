@@ -106,7 +106,7 @@ pub(super) const CASES: &[Case] = &[
     case!(
         "C-LIF-10",
         "a handle outlives the runtime that it was opened on",
-        ["S-LIF-7"],
+        ["S-LIF-10"],
         Both,
         [RealTime],
         a_handle_outlives_its_runtime
