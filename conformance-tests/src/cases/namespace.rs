@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use polyqueue::{DeadFilter, Destination, Error, Message, Page, Queue, QueueName, QueueSpec, Verdict};
+use polyqueue::{
+    DeadFilter, Destination, Error, Message, Page, Queue, QueueName, QueueSpec, Subscription, Verdict,
+};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::hand::{PATIENCE, steady};
+use super::hand::{PATIENCE, brief, steady};
 use super::input::refused;
 use super::interrupt::Victim;
 use super::route::{key, pattern};
-use crate::verbs::{publish_one, receive_one};
+use crate::verbs::{eventually, publish_one, receive_one};
 use crate::{Case, Env, Fail, Outcome, case, ensure, ensure_eq};
 
 fn named(env: &Env, tenant: &str) -> String {
@@ -32,8 +35,12 @@ async fn tenant(
 
 /// Sends one message and takes it in again.
 async fn round_trip(env: &Env, queue: &Arc<dyn Queue>, name: &QueueName, text: &str) -> Outcome {
-    let consumer = queue.subscribe(&steady(env, name)).await?;
-    publish_one(queue, name, Message::new(text.to_owned())).await?;
+    round_trip_by(&steady(env, name), queue, text).await
+}
+
+async fn round_trip_by(subscription: &Subscription, queue: &Arc<dyn Queue>, text: &str) -> Outcome {
+    let consumer = queue.subscribe(subscription).await?;
+    publish_one(queue, &subscription.queue, Message::new(text.to_owned())).await?;
     let came = receive_one(&*consumer, PATIENCE).await?;
     ensure_eq!(came.message.payload(), text, "what came");
     consumer.settle(&[(came.receipt, Verdict::Ack)]).await?.remove(0)?;
@@ -180,6 +187,69 @@ async fn fifty_tenants_at_once(env: Env) -> Outcome {
     Ok(())
 }
 
+/// By when what dropped children had must be gone. No time is promised.
+const GONE: Duration = Duration::from_secs(30);
+
+async fn dropped_children_leave_nothing(env: Env) -> Outcome {
+    let (victim, name) = (Victim::open(&env).await?, env.queue_name("mail"));
+    let stays = tenant(&env, &*victim.queue, "stays", &name).await?;
+    // All that its connections depend on: a backend may have some for short leases.
+    for queue in [&victim.queue, &stays] {
+        use_all(&env, queue, &name).await?;
+        round_trip_by(&fleeting(&env, &name), queue, "soon over").await?;
+    }
+    publish_one(&stays, &name, Message::new("held")).await?;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (tasks_before, open_before) = (tasks(), victim.connections());
+    for _ in 0..10 {
+        try_join_all((0..10).map(|nth| used_and_dropped(&env, &victim.queue, &name, nth))).await?;
+    }
+    held_and_dropped(&env, &victim.queue, &name).await?;
+    ensure_eq!(victim.connections(), open_before, "open connections after 100 children");
+    let ended = eventually(&env, GONE, "", async || Ok((tasks() <= tasks_before).then_some(()))).await;
+    ensure!(ended.is_ok(), "{tasks_before} tasks before, {} after {GONE:?}", tasks());
+    let consumer = stays.subscribe(&steady(&env, &name)).await?;
+    let held = receive_one(&*consumer, GONE).await?;
+    ensure_eq!(held.message.payload(), "held", "what a dropped child held");
+    consumer.settle(&[(held.receipt, Verdict::Ack)]).await?.remove(0)?;
+    consumer.close().await?;
+    for queue in [&victim.queue, &stays] {
+        round_trip(&env, queue, &name, "goes on").await?;
+    }
+    let start = Instant::now();
+    victim.queue.close().await?;
+    env.in_time("the close of a parent", start, Instant::now())?;
+    is_closed(&victim.queue, &name).await?;
+    is_closed(&stays, &name).await
+}
+
+/// Uses each part of a child with a child of its own, and drops them as they are.
+async fn used_and_dropped(env: &Env, parent: &Arc<dyn Queue>, name: &QueueName, nth: usize) -> Outcome {
+    let child = tenant(env, &**parent, &format!("t{nth}"), name).await?;
+    let grandchild = tenant(env, &*child, &format!("t{nth}-child"), name).await?;
+    for queue in [&child, &grandchild] {
+        use_all(env, queue, name).await?;
+        let consumer = queue.subscribe(&steady(env, name)).await?;
+        let came = consumer.receive(1, Duration::from_millis(1)).await?;
+        ensure!(came.is_empty(), "came though nothing was published: {came:?}");
+    }
+    Ok(())
+}
+
+/// A subscription whose leases end soon.
+fn fleeting(env: &Env, name: &QueueName) -> Subscription {
+    env.subscription(name).lease(brief(env))
+}
+
+/// Drops a child that has a message in hand.
+async fn held_and_dropped(env: &Env, parent: &Arc<dyn Queue>, name: &QueueName) -> Outcome {
+    let child = parent.namespace(&named(env, "stays"))?;
+    let consumer = child.subscribe(&fleeting(env, name)).await?;
+    let held = receive_one(&*consumer, PATIENCE).await?;
+    ensure_eq!(held.message.payload(), "held", "what came");
+    Ok(())
+}
+
 pub(crate) const CASES: &[Case] = &[
     case!(
         "C-NSP-01",
@@ -228,5 +298,13 @@ pub(crate) const CASES: &[Case] = &[
         Both,
         [],
         fifty_tenants_at_once
+    ),
+    case!(
+        "C-NSP-07",
+        "children dropped without close leave no task and no lease, and their parent goes on",
+        ["S-NSP-5", "S-NSP-2"],
+        Both,
+        [],
+        dropped_children_leave_nothing
     ),
 ];
