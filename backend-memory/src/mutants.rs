@@ -73,6 +73,8 @@ bugs! {
     RetentionUncounted "retention_uncounted" "dead letters are dropped and not counted";
     CancelKeeps "cancel_keeps" "a cancelled message comes all the same";
     RescheduleAdds "reschedule_adds" "a new time is counted from the old one, not from now";
+    ChildReadsParent "child_reads_parent" "a child handle reads its parent's queues";
+    ChildClosesParent "child_closes_parent" "the close of a child closes its parent";
 }
 
 /// Whether this bug is planted; known to be false at compile time in every ordinary build.

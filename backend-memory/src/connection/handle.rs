@@ -18,6 +18,7 @@ use crate::broker::replies::Replies;
 use crate::broker::state::consume;
 use crate::broker::state::ids::{ConsumerId, WaiterId};
 use crate::broker::state::pending::WaitOutcome;
+use crate::mutants::{Bug, planted};
 
 /// What one client of a broker has of its own.
 #[derive(Debug)]
@@ -45,7 +46,8 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub(crate) fn new(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
-        Self::open(broker, &options.namespace, options.deadline, options.clock_offset)
+        let namespace = broker.namespace(&options.namespace);
+        Self::open(broker, namespace, options.deadline, options.clock_offset)
     }
 
     /// A handle in another namespace that ends with this one.
@@ -54,7 +56,13 @@ impl Handle {
     /// `Closed` when this one was closed.
     pub(crate) fn child(&self, namespace: &str) -> Result<Arc<Self>> {
         let broker = self.broker.lock().clone().ok_or(Error::Closed)?;
-        let child = Arc::new(Self::open(broker, namespace, self.deadline, self.clock_offset));
+        let namespace =
+            if planted(Bug::ChildReadsParent) { self.namespace.clone() } else { broker.namespace(namespace) };
+        let mut child = Self::open(broker, namespace, self.deadline, self.clock_offset);
+        if planted(Bug::ChildClosesParent) {
+            child.lifecycle = self.lifecycle.clone();
+        }
+        let child = Arc::new(child);
         let mut children = self.children.lock();
         self.lifecycle.check_open()?;
         children.retain(|other| other.strong_count() > 0);
@@ -62,9 +70,14 @@ impl Handle {
         Ok(child)
     }
 
-    fn open(broker: Arc<Broker>, namespace: &str, deadline: Duration, clock_offset: TimeDelta) -> Self {
+    fn open(
+        broker: Arc<Broker>,
+        namespace: Arc<Namespace>,
+        deadline: Duration,
+        clock_offset: TimeDelta,
+    ) -> Self {
         Self {
-            namespace: broker.namespace(namespace),
+            namespace,
             budget: broker.budget.clone(),
             events: broker.events.child(namespace),
             clock: broker.clock,
