@@ -1,6 +1,6 @@
-//! Holds three lists equal: what is promised, what `manifest.toml` says is built, and what cases check.
+//! Holds three lists equal: what is promised, what `manifest.toml` says is built, and what cases and tests check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -12,6 +12,8 @@ use crate::cases;
 struct Manifest {
     built: BTreeSet<String>,
     planned: BTreeSet<String>,
+    /// Statements that no broker has a part in, and the tests that check them: `file::function`, from the root.
+    tests: BTreeMap<String, Vec<String>>,
 }
 
 fn read(file: &str) -> String {
@@ -42,11 +44,26 @@ fn what_is_promised_is_what_is_built() {
 
 #[test]
 fn every_built_statement_is_checked_and_nothing_else_is() {
-    let (cited, manifest) = (cited(), manifest());
+    let manifest = manifest();
+    let cited: BTreeSet<String> = cited().into_iter().chain(manifest.tests.into_keys()).collect();
     let unchecked: Vec<&String> = manifest.built.difference(&cited).collect();
     let unknown: Vec<&String> = cited.difference(&manifest.built).collect();
-    assert!(unchecked.is_empty(), "built, but cited by no case: {unchecked:?}");
+    assert!(unchecked.is_empty(), "built, but checked by no case and no test: {unchecked:?}");
     assert!(unknown.is_empty(), "cited, but not built: {unknown:?}");
+}
+
+#[test]
+fn tests_that_check_statements_are_there() {
+    for (statement, tests) in manifest().tests {
+        assert!(!tests.is_empty(), "{statement} names no test");
+        for test in tests {
+            let Some((file, function)) = test.split_once("::") else { panic!("{test}: no file::function") };
+            let there = format!("fn {function}() {{");
+            let is_test = |(line, next): (&str, &str)| line.contains("test") && next.contains(&there);
+            let text = read(&format!("../{file}"));
+            assert!(text.lines().zip(text.lines().skip(1)).any(is_test), "{statement}: there is no {test}");
+        }
+    }
 }
 
 #[test]

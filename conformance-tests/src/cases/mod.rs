@@ -33,6 +33,7 @@ mod lease_race;
 mod lifecycle;
 mod model;
 mod namespace;
+mod own_retry;
 mod pressure;
 mod priority;
 mod priority_crowd;
@@ -67,6 +68,7 @@ const TABLES: &[&[Case]] = &[
     delay_crowd::CASES,
     time::CASES,
     retry::CASES,
+    own_retry::CASES,
     attempts::CASES,
     dead_letter::CASES,
     dead_lettering::CASES,
