@@ -25,13 +25,13 @@ async fn main() -> polyqueue::Result<()> {
     assert!(matches!(answers[..], [Ok(Settled::Died)]), "its only attempt failed");
 
     let page = queue.dead_letters(&ORDERS, &DeadFilter::all(), Page::first(10)).await?;
-    for letter in &page.letters {
+    for letter in &page.dead_letters {
         println!(
             "{} {}: {} after {} attempt(s)",
             letter.died_at, letter.reason, letter.error, letter.attempts
         );
     }
-    let ids: Vec<_> = page.letters.into_iter().map(|letter| letter.id).collect();
+    let ids: Vec<_> = page.dead_letters.into_iter().map(|letter| letter.id).collect();
     assert_eq!(queue.redrive(&ORDERS, &ids).await?, [true]);
 
     let again = consumer.receive(1, Duration::ZERO).await?.remove(0);

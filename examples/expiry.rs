@@ -27,7 +27,7 @@ async fn main() -> polyqueue::Result<()> {
     println!("handed out: {:?}", came[0].message.payload());
 
     let expired = DeadFilter::all().reason(DeadReason::Expired);
-    let letters = queue.dead_letters(&PRICES, &expired, Page::first(10)).await?.letters;
+    let letters = queue.dead_letters(&PRICES, &expired, Page::first(10)).await?.dead_letters;
     assert_eq!(letters.len(), 1);
     for letter in letters {
         println!("expired: {:?}", letter.message().map(Message::payload));

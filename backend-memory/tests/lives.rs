@@ -81,14 +81,14 @@ async fn failures_end_among_the_dead_and_redrive_begins_anew() {
         assert_eq!(answer, if attempt < 4 { Settled::Applied } else { Settled::Died });
     }
     let page = queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(10)).await.unwrap();
-    let letter = &page.letters[0];
+    let letter = &page.dead_letters[0];
     assert_eq!((letter.reason, &*letter.error, letter.attempts), (DeadReason::MaxAttempts, "no 4", 4));
     assert_eq!(queue.redrive(&QUEUE, &[letter.id.clone(), letter.id.clone()]).await.unwrap(), [true, false]);
     let again = one(&*consumer, Duration::ZERO).await;
     assert_eq!((again.attempt, again.message.headers()["k"].as_str()), (1, "v"));
     settle(&*consumer, &again.receipt, Verdict::reject("enough")).await;
     let page = queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(10)).await.unwrap();
-    assert_eq!((page.letters[0].total_attempts, page.letters[0].redriven), (5, 1));
+    assert_eq!((page.dead_letters[0].total_attempts, page.dead_letters[0].redriven), (5, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,7 @@ impl Bench {
     }
 
     async fn dead(&self, name: &QueueName) -> Vec<DeadLetter> {
-        self.queue.dead_letters(name, &DeadFilter::all(), Page::first(500)).await.unwrap().letters
+        self.queue.dead_letters(name, &DeadFilter::all(), Page::first(500)).await.unwrap().dead_letters
     }
 
     /// The dead letters, once there are so many.

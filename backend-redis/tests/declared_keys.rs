@@ -192,7 +192,7 @@ async fn live(bench: &Bench, queue: &QueueName, with_keys: bool) {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     receive(&*consumer, 100).await;
     let page = bench.queue.dead_letters(queue, &DeadFilter::all(), Page::first(500)).await.unwrap();
-    let ids: Vec<_> = page.letters.into_iter().map(|letter| letter.id).collect();
+    let ids: Vec<_> = page.dead_letters.into_iter().map(|letter| letter.id).collect();
     if ids.len() > 1 {
         bench.queue.redrive(queue, &ids[..1]).await.unwrap();
         bench.queue.discard(queue, &ids[1..]).await.unwrap();

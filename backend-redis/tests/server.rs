@@ -35,7 +35,7 @@ async fn forgotten_scripts_are_sent_again() {
         flush().await;
         let page = bench.queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(10)).await.unwrap();
         flush().await;
-        assert_eq!(bench.queue.redrive(&QUEUE, &[page.letters[0].id.clone()]).await.unwrap(), [true]);
+        assert_eq!(bench.queue.redrive(&QUEUE, &[page.dead_letters[0].id.clone()]).await.unwrap(), [true]);
         flush().await;
         assert_eq!(bench.stats().await.ready, 1);
         flush().await;
@@ -141,7 +141,7 @@ async fn garbage_is_buried_and_the_next_message_flows() {
     assert_eq!(delivery.message.payload(), "good");
     let page = bench.queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(100)).await.unwrap();
     let raw: Vec<_> = page
-        .letters
+        .dead_letters
         .iter()
         .map(|letter| {
             assert_eq!(letter.reason, DeadReason::Undecodable);
@@ -157,7 +157,7 @@ async fn garbage_is_buried_and_the_next_message_flows() {
     }
     let stats = bench.stats().await;
     assert_eq!((stats.ready, stats.in_flight, stats.delayed, stats.dead), (0, Some(1), Some(0), 8));
-    let ids: Vec<_> = page.letters.iter().map(|letter| letter.id.clone()).collect();
+    let ids: Vec<_> = page.dead_letters.iter().map(|letter| letter.id.clone()).collect();
     assert!(bench.queue.redrive(&QUEUE, &ids).await.unwrap().into_iter().all(|there| there));
 }
 
@@ -259,7 +259,7 @@ async fn a_user_with_the_documented_rights_can_do_everything_in_its_namespace_on
     assert!(published.unwrap().iter().all(Result::is_ok));
     assert_eq!(settle(&*consumer, &delivery.unwrap(), Verdict::reject("no")).await, Settled::Died);
     let page = queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(10)).await.unwrap();
-    assert_eq!(queue.redrive(&QUEUE, &[page.letters[0].id.clone()]).await.unwrap(), [true]);
+    assert_eq!(queue.redrive(&QUEUE, &[page.dead_letters[0].id.clone()]).await.unwrap(), [true]);
     assert_eq!(queue.purge(&QUEUE, Purge::Waiting).await.unwrap(), 2);
     assert_eq!(queue.queues().await.unwrap().len(), 1);
     let inbox = queue.inbox().await.unwrap();

@@ -187,7 +187,11 @@ impl Admin for Recorded {
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
         let pending = self.begin(Call::DeadLetters { queue: queue.clone(), answer: None });
         let result = self.inner.dead_letters(queue, filter, page).await;
-        finish!(pending, DeadLetters, answer(&result, |page| page.letters.iter().map(Dead::from).collect()));
+        finish!(
+            pending,
+            DeadLetters,
+            answer(&result, |page| page.dead_letters.iter().map(Dead::from).collect())
+        );
         result
     }
 

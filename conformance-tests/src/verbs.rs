@@ -185,7 +185,7 @@ pub fn dead_all(
             let page = Page { limit: 100, after };
             let page = queue.dead_letters(&name, &DeadFilter::all(), page).await;
             let page = page.map_err(|error| Fail::at(here, format!("dead letters: {error}")))?;
-            all.extend(page.letters);
+            all.extend(page.dead_letters);
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(all),

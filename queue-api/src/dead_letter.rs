@@ -174,8 +174,8 @@ impl DeadLetter {
 /// # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;
 /// let refused = DeadFilter::all().reason(DeadReason::Rejected).kind("welcome").error("no such user");
 /// let page = queue.dead_letters(&MAIL, &refused, Page::first(20)).await?;
-/// assert_eq!(page.letters.len(), 1);
-/// assert!(page.letters.iter().all(|letter| refused.matches(letter)));
+/// assert_eq!(page.dead_letters.len(), 1);
+/// assert!(page.dead_letters.iter().all(|letter| refused.matches(letter)));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -298,8 +298,8 @@ impl Page {
 /// A part of a listing, oldest death first.
 #[derive(Clone, Debug, Default)]
 pub struct DeadPage {
-    /// The letters that match. May be fewer than asked for, even none, although `next` is there.
-    pub letters: Vec<DeadLetter>,
+    /// Those that match. May be fewer than asked for, even none, although `next` is there.
+    pub dead_letters: Vec<DeadLetter>,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
 }

@@ -11,7 +11,7 @@ use crate::{MessageId, QueueName, Result};
 /// How long a queue remembers a [`dedup_key`](crate::Message::dedup_key).
 ///
 /// A key is free again when its window ends, and before that when its message is dead, purged or deleted with its queue, or
-/// when its publish failed; with [`Until::Ack`] also when it is acknowledged. Retry and release keep it.
+/// when its publish failed; with [`DedupUntil::Ack`] also when it is acknowledged. Retry and release keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
@@ -20,25 +20,25 @@ pub struct Dedup {
     pub window: Duration,
     /// What ends it sooner.
     #[serde(default)]
-    pub until: Until,
+    pub until: DedupUntil,
 }
 
 impl Dedup {
     /// For the whole window, also after the acknowledgement.
     pub fn window(window: Duration) -> Self {
-        Self { window, until: Until::Window }
+        Self { window, until: DedupUntil::Window }
     }
 
     /// Until the message is acknowledged, at most for the window.
     pub fn until_ack(window: Duration) -> Self {
-        Self { window, until: Until::Ack }
+        Self { window, until: DedupUntil::Ack }
     }
 }
 
 /// What ends the memory of a key. Exhaustive: a new end must break backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Until {
+pub enum DedupUntil {
     /// The window's end.
     #[default]
     Window,

@@ -14,7 +14,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The cause of an [`Error`], shared, so that one lost connection can answer many callers.
-pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+pub type ErrorCause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Whether the effect of a failed call may have happened all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ pub enum Error {
         /// Whether the effect may have happened.
         certainty: Certainty,
         /// What the connection said; names the address, never a password.
-        cause: Source,
+        cause: ErrorCause,
     },
     /// The call's deadline passed.
     #[error("{what} timed out after {after:?}")]
@@ -114,7 +114,7 @@ pub enum Error {
         /// The message's kind.
         kind: String,
         /// What the codec said.
-        cause: Source,
+        cause: ErrorCause,
     },
     /// [`Queue::close`](crate::Queue::close) was called on this handle.
     #[error("this queue handle is closed")]
@@ -127,7 +127,7 @@ pub enum Error {
         /// Whether the effect may have happened.
         certainty: Certainty,
         /// What it said.
-        cause: Source,
+        cause: ErrorCause,
     },
 }
 
@@ -241,7 +241,7 @@ impl std::fmt::Display for Missing<'_> {
     }
 }
 
-struct Causes<'a>(&'a Source);
+struct Causes<'a>(&'a ErrorCause);
 
 impl std::fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

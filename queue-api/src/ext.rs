@@ -171,7 +171,7 @@ async fn snapshot<Q: Queue + ?Sized>(
     while ids.len() < most {
         let page = Page { after, limit: Page::MAX.min(most - ids.len()) };
         let found = queue.dead_letters(name, filter, page).await?;
-        ids.extend(found.letters.into_iter().map(|letter| letter.id));
+        ids.extend(found.dead_letters.into_iter().map(|letter| letter.id));
         match found.next {
             Some(next) => after = Some(next),
             None => break,

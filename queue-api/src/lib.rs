@@ -74,7 +74,7 @@
 //! # let first = consumer.receive(1, Duration::ZERO).await?.remove(0);
 //! # consumer.settle(&[(first.receipt, Verdict::reject("no such user"))]).await?;
 //! let rejected = DeadFilter::all().reason(DeadReason::Rejected);
-//! for letter in queue.dead_letters(&MAIL, &rejected, Page::first(10)).await?.letters {
+//! for letter in queue.dead_letters(&MAIL, &rejected, Page::first(10)).await?.dead_letters {
 //!     println!("{} died of {:?} after {} attempts", letter.id, letter.error, letter.attempts);
 //! }
 //! let redriven = queue.redrive_where(&MAIL, &rejected, RedriveOptions::default().per_second(100)).await?;
@@ -168,10 +168,10 @@ mod worker;
 pub use admin::{Admin, Purge, QueueStats};
 pub use counters::Counters;
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
-pub use dedup::{Dedup, DedupKey, DedupStore, Until};
+pub use dedup::{Dedup, DedupKey, DedupStore, DedupUntil};
 pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
 pub use destination::{Destination, IntoDestination, ReplyAddress};
-pub use error::{BoxError, Certainty, Error, Result, Source};
+pub use error::{BoxError, Certainty, Error, ErrorCause, Result};
 pub use event::{Event, Events};
 pub use ext::{QueueExt, RedriveOptions};
 pub use failure::Failure;

@@ -43,7 +43,7 @@ async fn find(queue: &dyn Queue, args: &Letters) -> Result<Vec<DeadLetter>> {
     loop {
         let part = queue.dead_letters(&args.queue, &args.filter(), page).await?;
         let wanted = |letter: &DeadLetter| args.ids.is_empty() || args.ids.contains(&letter.id);
-        found.extend(part.letters.into_iter().filter(wanted));
+        found.extend(part.dead_letters.into_iter().filter(wanted));
         match part.next {
             Some(cursor) if found.len() < args.limit() => page = Page::after(cursor, Page::MAX),
             _ => break,

@@ -111,7 +111,7 @@ impl Story {
         self.say("published   order 4711, with one attempt");
         self.work(|_| Err("no such product".into())).await?;
         let page = self.queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(10)).await?;
-        for letter in page.letters {
+        for letter in page.dead_letters {
             let body = letter.message().map(text).unwrap_or_default();
             self.say(format!("dead        {body}: {}, {:?}", letter.reason, letter.error));
         }
@@ -121,7 +121,7 @@ impl Story {
     async fn redrive(&self) -> Result<()> {
         self.chapter("Redrive: the product exists now; send the letter round again");
         let page = self.queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(10)).await?;
-        let ids: Vec<_> = page.letters.into_iter().map(|letter| letter.id).collect();
+        let ids: Vec<_> = page.dead_letters.into_iter().map(|letter| letter.id).collect();
         let redriven = self.queue.redrive(&self.name, &ids).await?;
         self.say(format!("redriven    {} of {}", redriven.iter().filter(|done| **done).count(), ids.len()));
         self.work(|_| Ok(())).await

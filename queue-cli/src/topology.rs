@@ -1,6 +1,6 @@
 //! `polyqueue topology`: queues as they were declared, and where a routing key leads.
 
-use polyqueue::{Bound, Dedup, Overflow, Queue, QueueSpec, Retention, RoutingKey, Until};
+use polyqueue::{Bound, Dedup, DedupUntil, Overflow, Queue, QueueSpec, Retention, RoutingKey};
 
 use crate::args::{Output, Topology};
 use crate::exit::{Exit, Result};
@@ -76,7 +76,7 @@ fn retention(dead: Retention) -> String {
 fn dedup(dedup: Dedup) -> String {
     let window = humantime::format_duration(dedup.window);
     match dedup.until {
-        Until::Window => format!("for {window}"),
-        Until::Ack => format!("until acked, at most {window}"),
+        DedupUntil::Window => format!("for {window}"),
+        DedupUntil::Ack => format!("until acked, at most {window}"),
     }
 }

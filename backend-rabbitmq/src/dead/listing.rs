@@ -47,5 +47,5 @@ pub(crate) async fn dead_letters(
     let more = letters.len() > page.limit;
     letters.truncate(page.limit);
     let next = letters.last().filter(|_| more).map(ListingCursor::of);
-    Ok(DeadPage { letters, next })
+    Ok(DeadPage { dead_letters: letters, next })
 }

@@ -16,7 +16,7 @@ use futures_util::stream::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::backend::background;
-use polyqueue::{Dedup, DedupKey, Error, Message, MessageId, QueueName, Result, Until};
+use polyqueue::{Dedup, DedupKey, DedupUntil, Error, Message, MessageId, QueueName, Result};
 use tokio::sync::oneshot;
 
 use crate::connection::change::Change;
@@ -254,7 +254,7 @@ pub(crate) fn is_freed_by_ack(publishing: &Arc<Publishing>, queue: &QueueName, m
             .topology
             .catalogue
             .entry(queue)
-            .is_some_and(|entry| entry.spec.dedup.is_some_and(|dedup| matches!(dedup.until, Until::Ack)))
+            .is_some_and(|entry| entry.spec.dedup.is_some_and(|dedup| matches!(dedup.until, DedupUntil::Ack)))
 }
 
 fn dedup_key(publishing: &Arc<Publishing>, queue: &QueueName, key: &str) -> DedupKey {

@@ -88,14 +88,14 @@ async fn list(
         let read = entries.into_iter().map(|(id, fields)| letter(queue, &id, fields));
         letters.extend(read.filter(|letter| filter.matches(letter)));
         if ended {
-            return Ok(DeadPage { letters, next: None });
+            return Ok(DeadPage { dead_letters: letters, next: None });
         }
         if letters.len() >= limit {
             break;
         }
     }
     let next = start.strip_prefix('(').map(Cursor::new);
-    Ok(DeadPage { letters, next })
+    Ok(DeadPage { dead_letters: letters, next })
 }
 
 async fn read(

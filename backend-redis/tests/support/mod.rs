@@ -49,12 +49,12 @@ impl Bench {
             let message = letter.message().map(|message| message.payload().clone()).unwrap_or_default();
             (String::from_utf8(message.into()).unwrap(), letter.reason, letter.attempts)
         };
-        page.letters.iter().map(text).collect()
+        page.dead_letters.iter().map(text).collect()
     }
 
     pub(crate) async fn dead_ids(&self) -> Vec<DeadId> {
         let page = self.queue.dead_letters(&QUEUE, &DeadFilter::all(), Page::first(500)).await.unwrap();
-        page.letters.into_iter().map(|letter| letter.id).collect()
+        page.dead_letters.into_iter().map(|letter| letter.id).collect()
     }
 
     pub(crate) async fn consumer(&self) -> Box<dyn Consumer> {

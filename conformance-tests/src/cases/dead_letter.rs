@@ -211,10 +211,12 @@ async fn listed(
     let (mut found, mut page, mut pages) = (Vec::new(), Page::first(10), 0);
     loop {
         let part = queue.dead_letters(name, filter, page).await?;
-        ensure!(part.letters.len() <= 10, "a page of {} dead letters", part.letters.len());
-        let dates = part.letters.is_sorted_by_key(|dead_letter| dead_letter.died_at);
+        ensure!(part.dead_letters.len() <= 10, "a page of {} dead letters", part.dead_letters.len());
+        let dates = part.dead_letters.is_sorted_by_key(|dead_letter| dead_letter.died_at);
         ensure!(dates, "page {pages} is not in the order of deaths");
-        found.extend(part.letters.iter().filter_map(|dead_letter| Some(dead_letter.message()?.id().clone())));
+        found.extend(
+            part.dead_letters.iter().filter_map(|dead_letter| Some(dead_letter.message()?.id().clone())),
+        );
         pages += 1;
         if let (2, Some((consumer, late))) = (pages, late) {
             settle_all(consumer, late, |it| refusal(&it.message), Settled::Died).await?;

@@ -164,7 +164,7 @@ async fn a_uuid_is_a_tenant(env: Env) -> Outcome {
         let consumer = queue.subscribe(&steady(&env, &name)).await?;
         let late = receive_one(&*consumer, PATIENCE).await?;
         consumer.settle(&[(late.receipt, Verdict::reject("no"))]).await?.remove(0)?;
-        let dead = queue.dead_letters(&name, &DeadFilter::all(), Page::first(2)).await?.letters;
+        let dead = queue.dead_letters(&name, &DeadFilter::all(), Page::first(2)).await?.dead_letters;
         ensure_eq!(dead.len(), 1, "dead letters");
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use polyqueue::{Dedup, MessageId, QueueName, Until, Verdict};
+use polyqueue::{Dedup, DedupUntil, MessageId, QueueName, Verdict};
 
 use super::found::{Bounds, Found};
 use super::view::{Fate, Given, Life, Line, Publish, View};
@@ -71,8 +71,9 @@ fn falsely(
     }
     let before = |given: &&Given<'_>| given.span.before(inv);
     let mut verdicts = owner.holds.iter().flat_map(|hold| &hold.verdicts).filter(before);
-    let frees =
-        |given: &Given<'_>| given.is_last() && (given.verdict != &Verdict::Ack || dedup.until == Until::Ack);
+    let frees = |given: &Given<'_>| {
+        given.is_last() && (given.verdict != &Verdict::Ack || dedup.until == DedupUntil::Ack)
+    };
     if verdicts.any(frees) || owner.deaths.iter().any(|seen| seen.ret.seq < inv.seq) {
         return Some("which had come to its end");
     }
@@ -100,7 +101,7 @@ fn twice(
 /// Whether anything may have freed the key of a message before that moment.
 fn may_be_free(line: &Line<'_>, life: &Life<'_>, dedup: Dedup, moment: Stamp) -> bool {
     let ended = |given: &Given<'_>| match given.verdict {
-        Verdict::Ack => dedup.until == Until::Ack,
+        Verdict::Ack => dedup.until == DedupUntil::Ack,
         Verdict::DeadLetter { .. } | Verdict::Retry { .. } => true,
         Verdict::Release { .. } => false,
     };

@@ -151,7 +151,7 @@ impl Scene {
         while !self.closing.load(SeqCst) {
             queue.stats(&self.name).await?;
             let page = queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(500)).await?;
-            if let Some(dead_letter) = rng.pick(&page.letters).filter(|_| page.letters.len() > 4) {
+            if let Some(dead_letter) = rng.pick(&page.dead_letters).filter(|_| page.dead_letters.len() > 4) {
                 if let Some(message) = dead_letter.message() {
                     self.unfinished.lock().insert(message.id().clone());
                 }

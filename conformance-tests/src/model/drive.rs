@@ -305,7 +305,7 @@ impl Driver {
         loop {
             let listed = self.queue.dead_letters(&self.name, &DeadFilter::all(), page).await;
             let listed = good("the listing of dead letters", listed)?;
-            dead_letters.extend(listed.letters);
+            dead_letters.extend(listed.dead_letters);
             pages += 1;
             match listed.next {
                 Some(cursor) if pages < 1_000 => page = Page::after(cursor, 2),

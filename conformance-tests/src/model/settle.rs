@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polyqueue::{DeadReason, Settled, Until, Verdict};
+use polyqueue::{DeadReason, DedupUntil, Settled, Verdict};
 
 use super::coverage::Coverage;
 use super::message::{Lease, Place, Span, Window, name};
@@ -69,7 +69,7 @@ fn apply(model: &mut Model, call: Span, delivery: usize, verdict: &Verdict, effe
         Verdict::Ack => {
             model.done.acked += 1;
             model.messages[message].place = Place::Gone;
-            if model.rules.dedup.until == Until::Ack {
+            if model.rules.dedup.until == DedupUntil::Ack {
                 let freed = model.free(message);
                 model.coverage.note_if(freed, "key freed by an ack");
             }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use polyqueue::Until;
+use polyqueue::DedupUntil;
 use tokio::time::Instant;
 
 use super::bench::Bench;
@@ -38,7 +38,7 @@ pub(super) struct Found {
 pub(super) async fn try_seed(bench: &Bench, seed: u64, patience: Duration) -> Result<Coverage, Box<Found>> {
     let mut bench = bench.clone();
     // Every other queue frees keys by an ack.
-    bench.rules.dedup.until = if seed.is_multiple_of(2) { Until::Ack } else { Until::Window };
+    bench.rules.dedup.until = if seed.is_multiple_of(2) { DedupUntil::Ack } else { DedupUntil::Window };
     let (program, began) = (bench.taste.program(seed), Instant::now());
     let failure = match bench.drive(&program).await {
         Ok(coverage) => return Ok(coverage),

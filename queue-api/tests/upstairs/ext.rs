@@ -113,7 +113,7 @@ async fn what_dies_again_meanwhile_is_left_alone() {
     }
     drop(stop);
     assert_eq!(running.await.unwrap().unwrap().died, 30);
-    let letters = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(500)).await.unwrap().letters;
+    let letters = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(500)).await.unwrap().dead_letters;
     assert!(letters.iter().all(|letter| letter.redriven == 1), "{letters:#?}");
 }
 

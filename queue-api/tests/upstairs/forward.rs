@@ -84,7 +84,9 @@ async fn every_method_reaches_the_inner_queue() {
     assert_eq!(queue.queues().await.unwrap(), [QueueSpec::new(Q)]);
     assert_eq!(queue.stats(&Q).await.unwrap().ready, 1);
     assert_eq!(queue.purge(&Q, Purge::Waiting).await.unwrap(), 1);
-    assert!(queue.dead_letters(&Q, &DeadFilter::all(), Page::first(1)).await.unwrap().letters.is_empty());
+    assert!(
+        queue.dead_letters(&Q, &DeadFilter::all(), Page::first(1)).await.unwrap().dead_letters.is_empty()
+    );
     let nobody = [DeadId::new("nobody")];
     assert_eq!(queue.redrive(&Q, &nobody).await.unwrap(), [false]);
     assert_eq!(queue.discard(&Q, &nobody).await.unwrap(), [false]);

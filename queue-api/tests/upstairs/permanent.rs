@@ -70,7 +70,7 @@ async fn it_dies_at_once_in_every_dress() {
         let report = run_until_empty(&queue, worker).await;
         assert_eq!((report.died, report.retried), (1, 0), "way {way}");
         let page = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(9)).await.unwrap();
-        let letter = &page.letters[0];
+        let letter = &page.dead_letters[0];
         let found = (letter.reason, letter.attempts, letter.error.as_str());
         assert_eq!(found, (DeadReason::Rejected, 1, text), "way {way}");
     }

@@ -56,7 +56,7 @@ async fn what_keeps_failing_is_tried_four_times_and_dies_readable() {
             let (told, queue) = (kept.clone(), reader.clone());
             async move {
                 let page = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(9)).await.unwrap();
-                told.lock().push((death.reason, death.error, death.attempts, page.letters.len()));
+                told.lock().push((death.reason, death.error, death.attempts, page.dead_letters.len()));
             }
         });
     let report = run_until_empty(&queue, worker).await;

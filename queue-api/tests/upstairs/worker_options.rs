@@ -71,7 +71,9 @@ async fn each_handler_has_attempts_of_its_own() {
     assert_eq!(seen, [died("ping", 3), died("other", 5), died("slow", 6)]);
     let page = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(9)).await.unwrap();
     assert!(
-        page.letters.iter().all(|letter| letter.reason == DeadReason::MaxAttempts && letter.error == "boom")
+        page.dead_letters
+            .iter()
+            .all(|letter| letter.reason == DeadReason::MaxAttempts && letter.error == "boom")
     );
 }
 

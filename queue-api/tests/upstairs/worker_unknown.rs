@@ -91,7 +91,7 @@ async fn what_nobody_knew_for_an_hour_is_a_dead_letter() {
     let report = worker.await.unwrap().unwrap();
     assert_eq!((report.died, report.handled), (1, 0));
     let page = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(9)).await.unwrap();
-    let letter = &page.letters[0];
+    let letter = &page.dead_letters[0];
     assert_eq!((letter.reason, letter.attempts), (DeadReason::Rejected, 1));
     assert_eq!(letter.error, r#"no handler for kind "pong": none knew it for 3600s"#);
 }

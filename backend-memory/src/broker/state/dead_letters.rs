@@ -144,7 +144,7 @@ impl<'a> Listing<'a> {
     pub(crate) fn page(self) -> DeadPage {
         let next = (!self.ended).then(|| Cursor::new(self.next.to_string()));
         let mut page = DeadPage::default();
-        (page.letters, page.next) = (self.letters, next);
+        (page.dead_letters, page.next) = (self.letters, next);
         page
     }
 }

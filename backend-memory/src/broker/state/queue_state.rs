@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use polyqueue::backend::EventSender;
-use polyqueue::{Bound, Message, MessageId, Overflow, QueueName, QueueSpec, Retention, Until};
+use polyqueue::{Bound, DedupUntil, Message, MessageId, Overflow, QueueName, QueueSpec, Retention};
 
 use super::blocked::BlockedPublishes;
 use super::consumers::ConsumerState;
@@ -213,7 +213,7 @@ impl QueueState {
     /// The message is acked: its key is free where the queue is declared so.
     pub(super) fn free_acked_key(&mut self, message: &Message) {
         let until = self.keys.as_ref().map(|keys| keys.dedup.until);
-        let frees = (until == Some(Until::Ack)) != planted(Bug::AckTurnsKeys);
+        let frees = (until == Some(DedupUntil::Ack)) != planted(Bug::AckTurnsKeys);
         if frees {
             self.free_key(message);
         }

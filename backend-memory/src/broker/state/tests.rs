@@ -186,7 +186,7 @@ impl Bench {
     }
 
     fn letters(&mut self) -> Vec<DeadLetter> {
-        self.page(&DeadFilter::all(), &Page::first(500)).letters
+        self.page(&DeadFilter::all(), &Page::first(500)).dead_letters
     }
 
     fn page(&mut self, filter: &DeadFilter, page: &Page) -> DeadPage {

@@ -70,6 +70,6 @@ fn pages_have_no_gap_while_others_die() {
     die(&mut bench, "a4");
     let second = bench.page(&filter, &Page::after(first.next.unwrap(), 2));
     assert!(second.next.is_none());
-    let errors = first.letters.iter().chain(&second.letters).map(|letter| &*letter.error);
+    let errors = first.dead_letters.iter().chain(&second.dead_letters).map(|letter| &*letter.error);
     assert_eq!(errors.collect::<Vec<_>>(), ["a1", "a2", "a3", "a4"]);
 }
