@@ -2,7 +2,7 @@
 //!
 //! Each line begins with the path by which the item is reached, so that a line that changes is an item that changed:
 //! signatures with every type by its full path, fields, variants, items of traits, derives and impls. Re-exports are followed.
-//! What is not seen: auto traits, and what a macro of another crate, or one with repetitions, would expand to; its
+//! The crate's own macros are expanded, wherever they are defined. What is not seen: auto traits, and what a macro of another crate, or one with repetitions, would expand to; its
 //! invocation is listed as it is written.
 
 mod describe;

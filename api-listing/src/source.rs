@@ -31,14 +31,22 @@ pub(crate) struct Use {
 pub(crate) struct Crate {
     pub(crate) name: String,
     pub(crate) modules: BTreeMap<ModulePath, Module>,
+    /// All that are defined, wherever.
+    macros: Macros,
 }
 
 impl Crate {
     pub(crate) fn read(name: &str, root: &Path) -> Result<Self, Error> {
-        let mut source = Self { name: name.to_owned(), modules: BTreeMap::new() };
+        // Twice: a macro that is brought in by `use` may stand behind its first invocation.
+        let first = Self::walked(name, root, &Macros::default())?;
+        Self::walked(name, root, &first.macros)
+    }
+
+    fn walked(name: &str, root: &Path, known: &Macros) -> Result<Self, Error> {
+        let mut source = Self { name: name.to_owned(), modules: BTreeMap::new(), macros: Macros::default() };
         let items = parse(root)?;
         let folder = root.parent().unwrap_or(Path::new("")).to_owned();
-        source.add(vec![], items, &folder, &Macros::default())?;
+        source.add(vec![], items, &folder, known)?;
         Ok(source)
     }
 
@@ -81,6 +89,7 @@ impl Crate {
             },
             Item::Macro(item) => {
                 macros.define(&item);
+                self.macros.define(&item);
                 module.items.push(Item::Macro(item));
             }
             Item::Mod(mut item) => {

@@ -27,9 +27,9 @@ impl<T: Clone> Kept<T> {
     fn private(&self) {}
 }
 impl<T> From<Part> for Kept<T> { fn from(part: Part) -> Self { todo!() } }
-macro_rules! shown { ($type:ident) => { impl std::fmt::Display for $type {} } }
+use crate::shown::displayed;
 pub enum Kind { One, Two(u8), Three { size: Span } }
-shown!(Kind);
+displayed!(Kind);
 pub trait Store: Send { const SIZE: usize = 1; fn put(&mut self, part: Part) -> bool; fn flush(&self) {} }
 struct Secret;
 impl Store for Secret { fn put(&mut self, _: Part) -> bool { true } }
@@ -38,7 +38,10 @@ mod tests { pub struct Tested; }
 ";
 
 const SHOWN: &str =
-    "pub struct Part(pub u8, u8);\npub async fn run<F>(each: F) where F: Fn(&[Part]) -> bool {}\n";
+    "pub struct Part(pub u8, u8);\npub async fn run<F>(each: F) where F: Fn(&[Part]) -> bool {}
+macro_rules! displayed { ($type:ident) => { impl std::fmt::Display for $type {} } }
+pub(crate) use displayed;
+";
 
 fn listed(inside: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
