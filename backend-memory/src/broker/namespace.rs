@@ -16,15 +16,20 @@ use crate::broker::replies::ReplyBuffers;
 use crate::mutants::{Bug, planted};
 
 /// What one namespace holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Namespace {
     /// Whoever stores a copy of a message to a topic asks under the queue's lock whether it is bound still, and who unbinds
     /// takes that lock afterwards: so no copy goes by a stale route.
     pub(crate) queues: RwLock<Queues>,
     pub(crate) reply_buffers: ReplyBuffers,
+    pub(crate) events: EventSender,
 }
 
 impl Namespace {
+    fn new(events: EventSender) -> Arc<Self> {
+        Arc::new(Self { queues: RwLock::default(), reply_buffers: ReplyBuffers::default(), events })
+    }
+
     /// The queues that are bound to this key, once each, in the order of their names.
     ///
     /// # Errors
@@ -63,7 +68,7 @@ impl Namespace {
 pub(crate) struct Broker {
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) events: EventSender,
+    events: EventSender,
     namespaces: Mutex<HashMap<String, Arc<Namespace>>>,
 }
 
@@ -101,6 +106,7 @@ impl Broker {
 
     /// The namespace of this name.
     pub(crate) fn namespace(&self, name: &str) -> Arc<Namespace> {
-        self.namespaces.lock().entry(name.to_owned()).or_default().clone()
+        let make = || Namespace::new(self.events.child(name));
+        self.namespaces.lock().entry(name.to_owned()).or_insert_with(make).clone()
     }
 }

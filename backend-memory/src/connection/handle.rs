@@ -77,9 +77,9 @@ impl Handle {
         clock_offset: TimeDelta,
     ) -> Self {
         Self {
+            events: namespace.events.clone(),
             namespace,
             budget: broker.budget.clone(),
-            events: broker.events.child(namespace),
             clock: broker.clock,
             broker: Mutex::new(Some(broker)),
             limits: Limits::default(),
