@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::{Env, Outcome};
+use crate::{Env, FaultKind, Outcome};
 
 /// One case of the suite.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +39,12 @@ pub enum Need {
     Durable,
     /// Other processes can join.
     Shared,
-    /// Faults of the broker's process.
+    /// Control over the broker's process: killed, stopped, paused, and started again.
     Faults,
-    /// A proxy between client and broker.
-    Proxy,
+    /// A fault of this kind, whatever else the harness offers.
+    Fault(FaultKind),
+    /// A link between client and broker that can be cut, slowed and silenced.
+    Link,
     /// Not even a queue: the case tries a pure function, so that it makes no call that could be recorded.
     Nothing,
     /// Some minutes instead of one, and the machine for itself: a generator that goes through many histories.
@@ -57,16 +59,24 @@ pub enum Need {
     DedupStore,
 }
 
-/// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`.
+impl Need {
+    /// Whether the case does something to the broker itself, which disturbs whatever runs beside it.
+    pub(crate) fn is_of_faults(self) -> bool {
+        matches!(self, Self::Faults | Self::Fault(_))
+    }
+}
+
+/// A row of a table of cases: `case!("C-PUB-01", "every field arrives", ["S-DEL-5"], Both, [], every_field_arrives)`. What it
+/// needs: `[Link, Fault(Alarm)]`.
 #[macro_export]
 macro_rules! case {
-    ($id:literal, $name:literal, [$($statement:literal),* $(,)?], $kind:ident, [$($need:ident),* $(,)?], $body:path) => {
+    ($id:literal, $name:literal, [$($statement:literal),* $(,)?], $kind:ident, [$($need:ident $(($kind_of_fault:ident))?),* $(,)?], $body:path) => {
         $crate::Case {
             id: $id,
             name: $name,
             statements: &[$($statement),*],
             kind: $crate::Kind::$kind,
-            needs: &[$($crate::Need::$need),*],
+            needs: &[$($crate::Need::$need $(($crate::FaultKind::$kind_of_fault))?),*],
             body: |env| ::std::boxed::Box::pin($body(env)),
         }
     };

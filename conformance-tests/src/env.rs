@@ -1,7 +1,6 @@
 //! What a case is given: a namespace of its own, recorded handles, the unit of time and the seed.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -12,7 +11,6 @@ use parking_lot::Mutex;
 use polyqueue::{Backoff, ConnectOptions, Info, Queue, QueueName, RetryPolicy, Subscription};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::broker::{ProxiedQueue, Proxy};
 use crate::child::Part;
 use crate::fail::asserted;
 use crate::history::{Call, Recorder};
@@ -20,7 +18,7 @@ use crate::lateness::Controls;
 use crate::namespace::Namespaces;
 use crate::recorded::Recorded;
 use crate::series::Series;
-use crate::{Child, Fail, Faults, Garbage, Harness, Namespace, NoFaults, Outcome, Rng, Time};
+use crate::{Child, Fail, Faults, Garbage, Harness, LinkedQueue, Namespace, NoFaults, Outcome, Rng, Time};
 
 /// What has not come so long after it was late is not there.
 const NEVER: Duration = Duration::from_secs(10);
@@ -278,31 +276,25 @@ impl Env {
         policy.unwrap_or_else(|error| unreachable!("constants are valid: {error}"))
     }
 
-    /// Control over the broker's process. From here on the history may hold duplicates.
+    /// Control over the broker. From here on the history may hold duplicates.
     ///
     /// # Errors
     /// When the harness has none; [`Need::Faults`](crate::Need) keeps a case from being run then.
     pub async fn faults(&self) -> Result<Arc<dyn Faults>, Fail> {
         self.note_fault();
-        self.0.harness.faults().await.map_err(|none| match none {
-            NoFaults::NotApplicable(reason) => Fail::new(reason),
-            NoFaults::Missing => Fail::new("the harness offers no faults"),
-        })
+        self.0.harness.faults(self.namespace()).await.map_err(|none| why_not(none, "faults"))
     }
 
-    /// A fresh recorded client that reaches the broker through a proxy of its own. From here on the history may hold
+    /// A fresh recorded client that reaches the broker over a link of its own. From here on the history may hold
     /// duplicates.
     ///
     /// # Errors
-    /// When there are no sockets; [`Need::Proxy`](crate::Need) keeps a case from being run then.
-    pub async fn proxy(&self) -> Result<ProxiedQueue, Fail> {
+    /// When there is none; [`Need::Link`](crate::Need) keeps a case from being run then.
+    pub async fn link(&self) -> Result<LinkedQueue, Fail> {
         self.note_fault();
-        let broker = self.0.harness.broker().ok_or("the harness names no address of its broker")?;
-        let proxy = Proxy::start(broker.port()).map_err(|error| Fail::new(error.to_string()))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, proxy.port()));
-        let url = self.0.harness.through(address).ok_or("the harness gives no URL through a proxy")?;
-        let queue = self.open_at(&url).await?;
-        Ok(ProxiedQueue { queue, proxy, url })
+        let linked = self.0.harness.link(self.namespace()).await.map_err(|none| why_not(none, "link"))?;
+        let queue = self.open_at(&linked.url).await?;
+        Ok(LinkedQueue { queue, link: linked.link, url: linked.url })
     }
 
     /// One more fresh recorded client, for this URL.
@@ -396,5 +388,12 @@ impl fmt::Debug for Env {
             .field("namespace", self.namespace())
             .field("seed", &self.0.seed)
             .finish_non_exhaustive()
+    }
+}
+
+fn why_not(none: NoFaults, what: &str) -> Fail {
+    match none {
+        NoFaults::NotApplicable(reason) => Fail::new(reason),
+        NoFaults::Missing => Fail::new(format!("the harness offers no {what}()")),
     }
 }

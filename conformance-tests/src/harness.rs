@@ -1,13 +1,12 @@
 //! What a backend brings so that the suite can run on it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
 
-use crate::{ChildSpec, Faults, Namespace, NoFaults, Stage};
+use crate::{ChildSpec, Faults, Linked, Namespace, NoFaults, Stage};
 
 /// A backend under test.
 #[async_trait]
@@ -16,7 +15,7 @@ pub trait Harness: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// A fresh client at each call. `options` hold namespace, deadline and clock; the harness fills in the URL, unless it
-    /// is already set (then the client is meant to go through a proxy).
+    /// is already set (then the client is meant to go over a [link](Harness::link)).
     async fn open(&self, namespace: &Namespace, options: ConnectOptions) -> Result<Arc<dyn Queue>>;
 
     /// Whose clock decides.
@@ -37,25 +36,27 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
-    /// Control over the broker's process.
+    /// Control over the broker that serves this namespace.
     ///
     /// # Errors
     /// [`NoFaults`], which says whether that is as it must be.
-    async fn faults(&self) -> Result<Arc<dyn Faults>, NoFaults> {
+    async fn faults(&self, _namespace: &Namespace) -> Result<Arc<dyn Faults>, NoFaults> {
         match self.stage() {
             Some(stage) => stage.faults().await,
             None => Err(NoFaults::Missing),
         }
     }
 
-    /// Where the broker listens; `None` when there are no sockets. Asked after the first [`Harness::open`].
-    fn broker(&self) -> Option<SocketAddr> {
-        self.stage()?.address()
-    }
-
-    /// The URL of the broker, seen through a proxy that listens at `proxy`.
-    fn through(&self, proxy: SocketAddr) -> Option<String> {
-        self.stage()?.through(proxy)
+    /// A new link to the broker that serves this namespace: a [`Proxy`](crate::broker::Proxy), or a simulated one. Asked after
+    /// the first [`Harness::open`].
+    ///
+    /// # Errors
+    /// [`NoFaults`], which says whether that is as it must be.
+    async fn link(&self, _namespace: &Namespace) -> Result<Linked, NoFaults> {
+        match self.stage() {
+            Some(stage) => stage.link(),
+            None => Err(NoFaults::Missing),
+        }
     }
 
     /// Puts something unreadable where a message of this queue would be.

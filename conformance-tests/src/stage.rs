@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use polyqueue::{Certainty, ConnectOptions, Error, Provider, Queue, Result};
 use tokio::sync::OnceCell;
 
-use crate::broker::{self, Broker};
-use crate::{ChildSpec, Fail, Fault, Faults, NoFaults, Outcome, async_trait};
+use crate::broker::{self, Broker, BrokerFaults, Proxy};
+use crate::{ChildSpec, Faults, Linked, NoFaults};
 
 /// Starts a private broker.
 pub type Start = fn() -> BoxFuture<'static, broker::Result<Arc<dyn Broker>>>;
@@ -61,7 +61,20 @@ impl Stage {
             return Err(NoFaults::NotApplicable(format!("the broker is given by {}", self.url_var)));
         }
         let broker = self.own().await.map_err(|_| NoFaults::Missing)?;
-        Ok(Arc::new(Process(broker.clone())))
+        Ok(Arc::new(BrokerFaults::new(broker.clone())))
+    }
+
+    /// A proxy before it, where it is on this machine. Known after the first [`Stage::url`].
+    ///
+    /// # Errors
+    /// [`NoFaults`], as [`Harness::link`](crate::Harness::link) says it.
+    pub fn link(&self) -> Result<Linked, NoFaults> {
+        let proxied = self.address().and_then(|broker| {
+            let proxy = Proxy::start(broker.port()).ok()?;
+            let url = self.through(proxy.address())?;
+            Some(Linked { link: Arc::new(proxy), url })
+        });
+        proxied.ok_or(NoFaults::Missing)
     }
 
     /// Where a proxy can stand before it: on this machine only. Known after the first [`Stage::url`].
@@ -107,27 +120,6 @@ fn here(url: &str) -> Option<SocketAddr> {
     matches!(host, "127.0.0.1" | "localhost")
         .then(|| port.parse().ok())?
         .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-}
-
-struct Process(Arc<dyn Broker>);
-
-#[async_trait]
-impl Faults for Process {
-    async fn apply(&self, fault: Fault) -> Outcome {
-        let done = match fault {
-            Fault::Kill9 => self.0.kill9().await,
-            Fault::StopGracefully => self.0.stop_gracefully().await,
-            Fault::Pause => self.0.freeze(),
-            Fault::CloseConnections => self.0.close_all_connections().await,
-        };
-        done.map_err(|error| Fail::new(error.to_string()))
-    }
-
-    async fn heal(&self) -> Outcome {
-        // A process that is down cannot be thawed, and need not be.
-        let _ = self.0.thaw();
-        self.0.start_again().await.map_err(|error| Fail::new(error.to_string()))
-    }
 }
 
 #[cfg(test)]

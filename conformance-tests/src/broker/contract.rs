@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 use super::error::Result;
+use crate::Fault;
 
 /// What a test can do to a broker process, whichever broker it is. Every method has a deadline.
 #[async_trait]
@@ -28,14 +30,22 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Starts it again on the same port and data; returns when it is ready for clients. Nothing to do if it is up.
     async fn start_again(&self) -> Result<()>;
 
-    /// Closes every client connection from the broker's side; the broker stays up.
-    async fn close_all_connections(&self) -> Result<()>;
-
     /// Stops the process from running (SIGSTOP): connections stay open and nobody answers, until [`Broker::thaw`].
     fn freeze(&self) -> Result<()>;
 
     /// Lets a frozen process run again (SIGCONT).
     fn thaw(&self) -> Result<()>;
+
+    /// What makes one of the broker's own faults happen: those that are no matter of processes, signals and connections.
+    /// `None` where it has no such fault.
+    fn own_fault(&self, _fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
+        None
+    }
+
+    /// Takes back what [`Broker::own_fault`] has done; called when the broker is up.
+    async fn undo(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// [`Broker::stop_gracefully`], then [`Broker::start_again`].
     async fn restart_gracefully(&self) -> Result<()> {

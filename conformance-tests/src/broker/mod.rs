@@ -17,6 +17,7 @@
 
 mod contract;
 mod error;
+mod faults;
 mod port;
 mod process;
 mod proxy;
@@ -25,7 +26,7 @@ mod redis;
 
 pub use contract::Broker;
 pub use error::{BrokerError, Result};
-pub use proxy::traffic::{Direction, Traffic};
-pub use proxy::{ProxiedQueue, Proxy};
+pub use faults::BrokerFaults;
+pub use proxy::Proxy;
 pub use rabbitmq::RabbitBroker;
 pub use redis::RedisBroker;

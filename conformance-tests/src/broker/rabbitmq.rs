@@ -1,6 +1,7 @@
 //! A private RabbitMQ node: no plugins, no port mapper daemon, nothing outside loopback.
 
 mod console;
+mod faults;
 mod layout;
 
 use std::fs::File;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ use super::contract::Broker;
 use super::error::{BrokerError, Result, last_words};
 use super::port;
 use super::process::{Process, TICK, within};
+use crate::Fault;
 
 const BOOT_WITHIN: Duration = Duration::from_secs(120);
 /// How often a boot that takes long says so.
@@ -71,6 +74,12 @@ impl RabbitBroker {
     /// `vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1})` raises the memory alarm, for example.
     pub async fn eval(&self, expressions: &str) -> Result<String> {
         self.console()?.eval(expressions, ANSWER_WITHIN).await
+    }
+
+    /// Closes every client connection from the broker's side; the broker stays up.
+    pub async fn close_all_connections(&self) -> Result<()> {
+        self.eval("[rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]").await?;
+        Ok(())
     }
 
     fn console(&self) -> Result<Arc<Console>> {
@@ -188,9 +197,12 @@ impl Broker for RabbitBroker {
         Ok(())
     }
 
-    async fn close_all_connections(&self) -> Result<()> {
-        self.eval("[rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]").await?;
-        Ok(())
+    fn own_fault(&self, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
+        faults::own(self, fault)
+    }
+
+    async fn undo(&self) -> Result<()> {
+        faults::undo(self).await
     }
 
     fn freeze(&self) -> Result<()> {

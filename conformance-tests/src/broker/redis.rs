@@ -1,11 +1,14 @@
 //! A private `redis-server` with an append-only file.
 
+mod faults;
+
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -17,6 +20,7 @@ use super::contract::Broker;
 use super::error::{BrokerError, Result, last_words};
 use super::port;
 use super::process::{Process, TICK, within};
+use crate::Fault;
 
 const NAME: &str = "redis-server";
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -59,15 +63,33 @@ impl RedisBroker {
     /// Sends one command in Redis' inline form, for example `CONFIG SET maxmemory 1mb`, over a connection of its own
     /// and returns the first line of the answer without its type mark; an error answer is [`BrokerError::Refused`].
     pub async fn command(&self, command: &str) -> Result<String> {
-        let asked = timeout(ANSWER_WITHIN, ask(self.port, &format!("{command}\r\nQUIT"))).await;
-        let asked = asked
-            .map_err(|_| BrokerError::Late { what: format!("redis: {command}"), waited: ANSWER_WITHIN })?;
-        let answer = asked.map_err(BrokerError::io(format!("redis: {command}")))?;
+        let answer = self.ask(command).await?;
         let line = answer.lines().next().unwrap_or_default();
         match line.split_at_checked(1) {
             Some(("+" | ":" | "$" | "*", rest)) => Ok(rest.to_owned()),
             _ => Err(BrokerError::Refused { broker: NAME, answer: line.to_owned() }),
         }
+    }
+
+    /// The whole answer to one command.
+    async fn ask(&self, command: &str) -> Result<String> {
+        let asked = timeout(ANSWER_WITHIN, ask(self.port, &format!("{command}\r\nQUIT"))).await;
+        let asked = asked
+            .map_err(|_| BrokerError::Late { what: format!("redis: {command}"), waited: ANSWER_WITHIN })?;
+        asked.map_err(BrokerError::io(format!("redis: {command}")))
+    }
+
+    /// Where a snapshot would be written.
+    fn snapshot(&self) -> std::path::PathBuf {
+        self.dir.path().join("dump.rdb")
+    }
+
+    /// Closes every client connection from the broker's side; the broker stays up.
+    pub async fn close_all_connections(&self) -> Result<()> {
+        for kind in ["normal", "pubsub"] {
+            self.command(&format!("CLIENT KILL TYPE {kind}")).await?;
+        }
+        Ok(())
     }
 
     /// Whether the server on our port is ready for commands, and is our own process.
@@ -172,11 +194,12 @@ impl Broker for RedisBroker {
         Ok(())
     }
 
-    async fn close_all_connections(&self) -> Result<()> {
-        for kind in ["normal", "pubsub"] {
-            self.command(&format!("CLIENT KILL TYPE {kind}")).await?;
-        }
-        Ok(())
+    fn own_fault(&self, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
+        faults::own(self, fault)
+    }
+
+    async fn undo(&self) -> Result<()> {
+        faults::undo(self).await
     }
 
     fn freeze(&self) -> Result<()> {

@@ -87,7 +87,7 @@ async fn a_bad_item_is_named_and_nothing_is_stored(env: Env) -> Outcome {
     let consumer = queue.subscribe(&env.subscription(&q)).await?;
     ensure_eq!(Arrival::acked(&env, &*consumer).await?.text(), "sentinel", "all that was stored");
     ensure_eq!(queue.publish(&(&q).into(), Vec::new()).await?.len(), 0, "answers to an empty batch");
-    if env.harness().broker().is_some() {
+    if env.harness().link(env.namespace()).await.is_ok() {
         an_empty_batch_sends_nothing(&env).await?;
     }
     Ok(())
@@ -95,15 +95,15 @@ async fn a_bad_item_is_named_and_nothing_is_stored(env: Env) -> Outcome {
 
 /// The connection may carry a heartbeat at any moment, hence several looks: a batch that sent something would each time.
 async fn an_empty_batch_sends_nothing(env: &Env) -> Outcome {
-    let proxied = env.proxy().await?;
+    let linked = env.link().await?;
     let q = env.queue_name("bad-item");
-    publish_one(&proxied.queue, &q, Message::new("connected")).await?;
+    publish_one(&linked.queue, &q, Message::new("connected")).await?;
     let mut sent = Vec::new();
     for _ in 0..10 {
-        let before = proxied.proxy.traffic().to_broker;
-        proxied.queue.publish(&(&q).into(), Vec::new()).await?;
+        let before = linked.link.traffic().to_broker;
+        linked.queue.publish(&(&q).into(), Vec::new()).await?;
         tokio::time::sleep(env.t(0.1)).await;
-        sent.push(proxied.proxy.traffic().to_broker - before);
+        sent.push(linked.link.traffic().to_broker - before);
     }
     ensure!(sent.contains(&0), "an empty batch sent {sent:?} bytes");
     Ok(())
@@ -157,25 +157,25 @@ impl Answers {
 }
 
 async fn a_cut_batch_tells_the_truth_of_each_item(env: Env) -> Outcome {
-    use crate::broker::Direction::{ToBroker, ToClient};
+    use crate::link::Direction::{ToBroker, ToClient};
     let (direct, q) = env.declared("cut").await?;
-    let proxied = env.proxy().await?;
+    let linked = env.link().await?;
     env.note_fault();
     let mut rng = env.rng();
     let mut answers = Answers::default();
-    publish_fifty(&proxied.queue, &q, &mut answers).await;
-    let before = proxied.proxy.traffic();
-    publish_fifty(&proxied.queue, &q, &mut answers).await;
-    let after = proxied.proxy.traffic();
+    publish_fifty(&linked.queue, &q, &mut answers).await;
+    let before = linked.link.traffic();
+    publish_fifty(&linked.queue, &q, &mut answers).await;
+    let after = linked.link.traffic();
     for round in 0..20 {
-        connected(&env, &proxied.queue, &q, &mut answers).await?;
+        connected(&env, &linked.queue, &q, &mut answers).await?;
         let (way, bytes) = match round % 4 {
             3 => (ToClient, after.to_client - before.to_client),
             _ => (ToBroker, after.to_broker - before.to_broker),
         };
-        proxied.proxy.cut_after(way, rng.below(bytes));
-        publish_fifty(&proxied.queue, &q, &mut answers).await;
-        proxied.proxy.heal();
+        linked.link.cut_after(way, rng.below(bytes));
+        publish_fifty(&linked.queue, &q, &mut answers).await;
+        linked.link.heal();
     }
     let last = publish_one(&direct, &q, Message::new("sentinel")).await?;
     let consumer = direct.subscribe(&env.subscription(&q).lease(env.t(100.0))).await?;
@@ -252,7 +252,7 @@ pub(crate) const CASES: &[Case] = &[
         "a batch whose connection is cut tells the truth of each item",
         ["S-BAT-2", "S-PUB-2", "S-PUB-5"],
         Safety,
-        [Proxy],
+        [Link],
         a_cut_batch_tells_the_truth_of_each_item
     ),
 ];

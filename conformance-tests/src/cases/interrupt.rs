@@ -7,14 +7,14 @@ use std::task::Poll;
 
 use polyqueue::Queue;
 
-use crate::broker::{Direction, Proxy, Traffic};
+use crate::link::{Direction, Link, Traffic};
 use crate::verbs::poll_then_drop;
 use crate::{Env, Fail};
 
 /// A client of its own, to which things happen.
 pub(super) struct Victim {
     pub(super) queue: Arc<dyn Queue>,
-    wire: Option<(Proxy, String)>,
+    wire: Option<(Arc<dyn Link>, String)>,
 }
 
 /// Where a call is cut off.
@@ -47,8 +47,8 @@ impl Victim {
         if env.virtual_time() {
             return Ok(Self { queue: env.open().await?, wire: None });
         }
-        let proxied = env.proxy().await?;
-        Ok(Self { queue: proxied.queue, wire: Some((proxied.proxy, proxied.url)) })
+        let linked = env.link().await?;
+        Ok(Self { queue: linked.queue, wire: Some((linked.link, linked.url)) })
     }
 
     /// One more client by the same way.
@@ -79,10 +79,10 @@ impl Victim {
         match (cut, &self.wire) {
             (Cut::Poll(polls), _) => poll_then_drop(call, polls).await,
             (Cut::Wire(..), None) => Some(call.await),
-            (Cut::Wire(direction, bytes), Some((proxy, _))) => {
-                proxy.cut_after(direction, bytes);
+            (Cut::Wire(direction, bytes), Some((link, _))) => {
+                link.cut_after(direction, bytes);
                 let answer = call.await;
-                proxy.heal();
+                link.heal();
                 Some(answer)
             }
         }
@@ -96,7 +96,7 @@ impl Victim {
         meanwhile: M,
     ) -> (F::Output, M::Output) {
         let mut call = pin!(call);
-        let Some((proxy, _)) = &self.wire else {
+        let Some((link, _)) = &self.wire else {
             let mut early = None;
             if hold == Hold::Answer {
                 early = poll_once(call.as_mut()).await;
@@ -107,19 +107,19 @@ impl Victim {
                 None => (call.await, between),
             };
         };
-        proxy.swallow(match hold {
+        link.swallow(match hold {
             Hold::Request => Direction::ToBroker,
             Hold::Answer => Direction::ToClient,
         });
         tokio::join!(call, async {
             let between = meanwhile.await;
-            proxy.heal();
+            link.heal();
             between
         })
     }
 
     fn traffic(&self) -> Traffic {
-        self.wire.as_ref().map(|(proxy, _)| proxy.traffic()).unwrap_or_default()
+        self.wire.as_ref().map(|(link, _)| link.traffic()).unwrap_or_default()
     }
 
     /// Bytes that it has sent so far; 0 where there are no sockets.
@@ -129,7 +129,7 @@ impl Victim {
 
     /// Connections that are open through the proxy; `None` where there are no sockets.
     pub(super) fn connections(&self) -> Option<u64> {
-        self.wire.as_ref().map(|(proxy, _)| proxy.traffic().open)
+        self.wire.as_ref().map(|(link, _)| link.traffic().open)
     }
 }
 

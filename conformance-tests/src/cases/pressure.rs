@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::arrival::{patience, timed};
 use super::crowd::{declared_for_thousands, drain_in_batches};
 use super::hand::{PATIENCE, hold, numbered, steady};
-use crate::broker::Direction;
+use crate::link::Direction;
 use crate::verbs::{eventually, publish_all, publish_one, receive_one};
 use crate::{Case, Env, Outcome, case, ensure, ensure_eq};
 
@@ -42,14 +42,14 @@ async fn large_messages_wait_at_the_broker(env: Env) -> Outcome {
         publish_all(&queue, &name, (0..10).map(|_| Message::new(vec![7; MIB])).collect()).await?;
     }
     for prefetch in [0, PREFETCH] {
-        let proxied = env.proxy().await?;
+        let linked = env.link().await?;
         let subscription = steady(&env, &name).prefetch(prefetch as usize).max_attempts(NonZeroU32::MAX);
-        let consumer = proxied.queue.subscribe(&subscription).await?;
+        let consumer = linked.queue.subscribe(&subscription).await?;
         receive_one(&*consumer, PATIENCE).await?;
         let mut before = 0;
         // It is at rest when nothing comes any more.
         eventually(&env, PATIENCE, "a wire at rest", || {
-            let now = proxied.proxy.traffic().to_client;
+            let now = linked.link.traffic().to_client;
             let rests = now < std::mem::replace(&mut before, now) + 1024;
             async move {
                 sleep(Duration::from_millis(100)).await;
@@ -58,9 +58,9 @@ async fn large_messages_wait_at_the_broker(env: Env) -> Outcome {
         })
         .await?;
         // One more than it holds, and one that somebody before it had in hand: that may have to be put back into its order.
-        let (sent, most) = (proxied.proxy.traffic().to_client, (prefetch.max(1) + 2) * MIB as u64);
+        let (sent, most) = (linked.link.traffic().to_client, (prefetch.max(1) + 2) * MIB as u64);
         ensure!(sent <= most, "with a prefetch of {prefetch} {sent} bytes came, for one message in hand");
-        proxied.queue.close().await?;
+        linked.queue.close().await?;
     }
     ensure_eq!(queue.purge(&name, Purge::Waiting).await? <= N, true, "purged");
     Ok(())
@@ -72,8 +72,8 @@ type Verb = (&'static str, Duration, BoxFuture<'static, polyqueue::Result<()>>);
 async fn silence_ends_by_the_deadline(env: Env) -> Outcome {
     let deadline = Duration::from_secs(2);
     let (direct, name) = env.declared("silent").await?;
-    let proxied = env.proxy().await?;
-    let url = proxied.url.clone();
+    let linked = env.link().await?;
+    let url = linked.url.clone();
     let queue = env
         .open_with(|mut options| {
             options.url = url;
@@ -83,8 +83,8 @@ async fn silence_ends_by_the_deadline(env: Env) -> Outcome {
     let consumer: Arc<dyn polyqueue::Consumer> = queue.subscribe(&steady(&env, &name)).await?.into();
     publish_one(&queue, &name, Message::new("in hand")).await?;
     let leased = receive_one(&*consumer, PATIENCE).await?;
-    proxied.proxy.swallow(Direction::ToBroker);
-    proxied.proxy.swallow(Direction::ToClient);
+    linked.link.swallow(Direction::ToBroker);
+    linked.link.swallow(Direction::ToClient);
     env.note_fault();
     let wait = env.t(1.0);
     let mut verbs = verbs(&queue, &name);
@@ -112,10 +112,10 @@ async fn silence_ends_by_the_deadline(env: Env) -> Outcome {
     let (health, span) = timed(queue.health()).await;
     ensure!(!health.healthy, "the health of a silent broker is good: {health:?}");
     env.in_time_by("the health of a silent broker", span.inv, span.ret, Duration::from_secs(2))?;
-    proxied.proxy.heal();
+    linked.link.heal();
     let works = async || Ok(queue.stats(&name).await.is_ok().then_some(()));
     eventually(&env, patience(&env), "the handle works again", works).await?;
-    a_silent_close_ends(&env, &proxied, queue, deadline).await?;
+    a_silent_close_ends(&env, &linked, queue, deadline).await?;
     direct.purge(&name, Purge::Waiting).await?;
     Ok(())
 }
@@ -163,12 +163,12 @@ fn verbs(queue: &Arc<dyn Queue>, name: &QueueName) -> Vec<Verb> {
 
 async fn a_silent_close_ends(
     env: &Env,
-    proxied: &crate::ProxiedQueue,
+    linked: &crate::LinkedQueue,
     queue: Arc<dyn Queue>,
     deadline: Duration,
 ) -> Outcome {
-    proxied.proxy.swallow(Direction::ToBroker);
-    proxied.proxy.swallow(Direction::ToClient);
+    linked.link.swallow(Direction::ToBroker);
+    linked.link.swallow(Direction::ToClient);
     let (closed, span) = timed(timeout(deadline + patience(env), queue.close())).await;
     ensure!(closed.is_ok(), "close hangs");
     env.in_time_by(
@@ -177,8 +177,8 @@ async fn a_silent_close_ends(
         span.ret,
         Duration::from_secs(1),
     )?;
-    proxied.proxy.cut();
-    proxied.proxy.heal();
+    linked.link.cut();
+    linked.link.heal();
     Ok(())
 }
 
@@ -196,7 +196,7 @@ pub(crate) const CASES: &[Case] = &[
         "what a consumer has not asked for stays at the broker, byte by byte",
         ["S-BPR-2"],
         Safety,
-        [Proxy],
+        [Link],
         large_messages_wait_at_the_broker
     ),
     case!(
@@ -204,7 +204,7 @@ pub(crate) const CASES: &[Case] = &[
         "a broker that says nothing ends each call by its deadline",
         ["S-BPR-3"],
         Both,
-        [Proxy],
+        [Link],
         silence_ends_by_the_deadline
     ),
 ];

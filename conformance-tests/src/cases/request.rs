@@ -212,10 +212,10 @@ async fn answers_of_many_are_gathered(env: Env) -> Outcome {
 async fn a_cut_is_an_error_or_an_answer(env: Env) -> Outcome {
     for asker_is_cut in [true, false] {
         let (direct, name) = env.declared(if asker_is_cut { "asker" } else { "responder" }).await?;
-        let proxied = env.proxy().await?;
+        let linked = env.link().await?;
         let (asking, answering) = match asker_is_cut {
-            true => (proxied.queue.clone(), direct.clone()),
-            false => (direct.clone(), proxied.queue.clone()),
+            true => (linked.queue.clone(), direct.clone()),
+            false => (direct.clone(), linked.queue.clone()),
         };
         let requester = Requester::open(asking).await?;
         let worker = doubling(&env, &answering, &name, 1);
@@ -225,7 +225,7 @@ async fn a_cut_is_an_error_or_an_answer(env: Env) -> Outcome {
             let asked = requester.request::<_, Doubled>(name.clone(), &Double(1), timeout);
             let cut = async {
                 sleep(env.t(0.1)).await;
-                proxied.proxy.cut();
+                linked.link.cut();
             };
             tokio::join!(asked, cut).0
         })
@@ -318,7 +318,7 @@ pub(crate) const CASES: &[Case] = &[
         "a cut between request and answer is an error or an answer in time; both sides work on",
         ["S-RPC-4"],
         Both,
-        [Proxy],
+        [Link],
         a_cut_is_an_error_or_an_answer
     ),
     case!(

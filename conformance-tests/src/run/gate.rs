@@ -5,7 +5,8 @@ use std::sync::Arc;
 use polyqueue::{Error, Info, MessageId, Reschedule};
 
 use crate::dedup_store::KeysInMemory;
-use crate::{Case, Env, Fail, Need, NoFaults, Time};
+use crate::faults::not_offered;
+use crate::{Case, Env, Fail, FaultKind, Need, NoFaults, Time};
 
 /// Whether a case is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,9 @@ pub(crate) struct Facts {
     durable: bool,
     shared: bool,
     faults: Gate,
-    proxy: Gate,
+    /// What of the broker's faults there is.
+    offered: Vec<FaultKind>,
+    link: Gate,
     child: bool,
     time: Time,
     reschedules: bool,
@@ -34,22 +37,21 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) async fn gather(env: &Env, info: &Info) -> Result<Self, Fail> {
         let harness = env.harness().as_ref();
-        let faults = match harness.faults().await {
-            Ok(_) => Gate::Open,
-            Err(NoFaults::NotApplicable(reason)) => Gate::NotApplicable(reason),
-            Err(NoFaults::Missing) => Gate::Skip("no faults()".into()),
+        let (faults, offered) = match harness.faults(env.namespace()).await {
+            Ok(faults) => (Gate::Open, FaultKind::ALL.into_iter().filter(|&it| faults.offers(it)).collect()),
+            Err(none) => (lacking(none, "faults()"), Vec::new()),
         };
-        let proxy = match harness.broker() {
-            Some(_) => Gate::Open,
-            None if info.shared => Gate::Skip("no broker() for the proxy to stand before".into()),
-            None => Gate::NotApplicable("needs sockets".into()),
+        let link = match harness.link(env.namespace()).await {
+            Ok(_) => Gate::Open,
+            Err(none) => lacking(none, "link()"),
         };
         let (durable, shared) = (info.durable, info.shared);
         Ok(Self {
             durable,
             shared,
             faults,
-            proxy,
+            offered,
+            link,
             child: harness.child().is_some(),
             time: harness.time(),
             reschedules: reschedules(env).await?,
@@ -82,10 +84,21 @@ impl Facts {
             }
             Need::RealTime if self.time != Time::Real => Gate::NotApplicable("needs real time".into()),
             Need::Faults => self.faults.clone(),
-            Need::Proxy => self.proxy.clone(),
+            Need::Fault(kind) if self.faults == Gate::Open && !self.offered.contains(&kind) => {
+                Gate::NotApplicable(not_offered(kind))
+            }
+            Need::Fault(_) => self.faults.clone(),
+            Need::Link => self.link.clone(),
             Need::Durable | Need::Shared | Need::Nothing | Need::Minutes => Gate::Open,
             Need::VirtualTime | Need::RealTime | Need::Reschedule | Need::DedupStore => Gate::Open,
         }
+    }
+}
+
+fn lacking(none: NoFaults, what: &str) -> Gate {
+    match none {
+        NoFaults::NotApplicable(reason) => Gate::NotApplicable(reason),
+        NoFaults::Missing => Gate::Skip(format!("no {what}")),
     }
 }
 
@@ -131,7 +144,8 @@ mod tests {
         durable: false,
         shared: false,
         faults: Gate::Skip(String::new()),
-        proxy: Gate::NotApplicable(String::new()),
+        offered: Vec::new(),
+        link: Gate::NotApplicable(String::new()),
         child: false,
         time: Time::Virtual,
         reschedules: true,
@@ -144,5 +158,15 @@ mod tests {
         assert!(matches!(MEMORY.gate(&case(&[Need::Faults])), Gate::Skip(_)));
         assert!(matches!(MEMORY.gate(&case(&[Need::Faults, Need::Durable])), Gate::NotApplicable(_)));
         assert!(matches!(MEMORY.gate(&case(&[Need::Durable, Need::Faults])), Gate::NotApplicable(_)));
+    }
+    #[test]
+    fn a_kind_of_fault_that_is_not_offered_is_named_and_no_skip() {
+        let needs = [Need::Fault(FaultKind::Alarm)];
+        let case = case(Box::leak(Box::new(needs)));
+        let offering = |offered| Facts { faults: Gate::Open, offered, ..MEMORY };
+        let gate = offering(vec![FaultKind::Kill9]).gate(&case);
+        assert_eq!(gate, Gate::NotApplicable("the harness does not offer Alarm".into()));
+        assert_eq!(offering(vec![FaultKind::Alarm]).gate(&case), Gate::Open);
+        assert!(matches!(MEMORY.gate(&case), Gate::Skip(_)), "no faults at all");
     }
 }

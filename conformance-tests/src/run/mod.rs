@@ -79,7 +79,7 @@ pub fn run(harness: impl Harness) -> ExitCode {
 
 /// A fault of the broker, and a load that lasts for minutes, would disturb whatever runs beside it.
 fn alone(case: &Case) -> bool {
-    case.needs.iter().any(|need| matches!(need, Need::Faults | Need::Minutes))
+    case.needs.iter().any(|need| need.is_of_faults() || *need == Need::Minutes)
 }
 
 fn title(case: &Case) -> String {

@@ -106,8 +106,8 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// Leaves the broker as the case found it, and fails when it cannot.
 async fn clean(case: &Case, env: &Env) -> Outcome {
-    if case.needs.contains(&Need::Faults)
-        && let Ok(faults) = env.harness().faults().await
+    if case.needs.iter().any(|need| need.is_of_faults())
+        && let Ok(faults) = env.harness().faults(env.namespace()).await
     {
         faults.heal().await?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{ConnectOptions, Message, Queue, QueueName, Result};
-use polyqueue_conformance::{Bytes, Garbage, Harness, Namespace, NoFaults, Time, async_trait};
+use polyqueue_conformance::{Bytes, Garbage, Harness, Linked, Namespace, NoFaults, Time, async_trait};
 use polyqueue_memory::MemoryQueue;
 
 /// Keeps each case's broker until its leftovers are looked for: as with any other broker, a case may drop all its clients.
@@ -46,8 +46,12 @@ impl Harness for Memory {
         Duration::from_secs(1)
     }
 
-    async fn faults(&self) -> Result<Arc<dyn polyqueue_conformance::Faults>, NoFaults> {
+    async fn faults(&self, _: &Namespace) -> Result<Arc<dyn polyqueue_conformance::Faults>, NoFaults> {
         Err(NoFaults::NotApplicable("the broker is not a process".into()))
+    }
+
+    async fn link(&self, _: &Namespace) -> Result<Linked, NoFaults> {
+        Err(NoFaults::NotApplicable("needs sockets".into()))
     }
 
     async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {

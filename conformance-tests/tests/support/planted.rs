@@ -2,7 +2,6 @@
 //!
 //! `CONFORMANCE_PLANT=late-delays cargo test --test redis` runs the suite on it; see `scripts/loaded-suites`.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use polyqueue::{
     Queue, QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::{
-    Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Namespace, NoFaults, Stage, Time,
+    Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Linked, Namespace, NoFaults, Stage, Time,
     async_trait, run,
 };
 use tokio::time::sleep;
@@ -78,16 +77,12 @@ impl Harness for Planted {
         self.inner.stage()
     }
 
-    async fn faults(&self) -> std::result::Result<Arc<dyn Faults>, NoFaults> {
-        self.inner.faults().await
+    async fn faults(&self, namespace: &Namespace) -> Result<Arc<dyn Faults>, NoFaults> {
+        self.inner.faults(namespace).await
     }
 
-    fn broker(&self) -> Option<SocketAddr> {
-        self.inner.broker()
-    }
-
-    fn through(&self, proxy: SocketAddr) -> Option<String> {
-        self.inner.through(proxy)
+    async fn link(&self, namespace: &Namespace) -> Result<Linked, NoFaults> {
+        self.inner.link(namespace).await
     }
 
     async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {

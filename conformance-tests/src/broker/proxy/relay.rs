@@ -3,112 +3,33 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::traffic::{Direction, Traffic};
+use super::door::Door;
+use super::rules::{Rules, Shared};
+use crate::link::Direction;
 
 const CHUNK: usize = 16 * 1024;
-
-/// What holds for all connections at the moment.
-#[derive(Debug, Default)]
-pub(super) struct Rules {
-    pub(super) refuse: bool,
-    pub(super) delay: Duration,
-    /// By [`Direction`].
-    pub(super) swallow: [bool; 2],
-    pub(super) ended: bool,
-    /// How many cuts there were; a connection lives within one.
-    cuts: u64,
-}
-
-impl Rules {
-    pub(super) fn heal(&mut self) {
-        *self = Self { ended: self.ended, cuts: self.cuts, ..Self::default() };
-    }
-}
-
-/// What the proxy and its thread both hold.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) rules: watch::Sender<Rules>,
-    /// Bytes that may still pass before everything is cut, by [`Direction`].
-    allowance: Mutex<[Option<u64>; 2]>,
-    connections: AtomicU64,
-    open: AtomicU64,
-    passed: [AtomicU64; 2],
-}
-
-impl Shared {
-    pub(super) fn traffic(&self) -> Traffic {
-        Traffic {
-            connections: self.connections.load(Relaxed),
-            open: self.open.load(Relaxed),
-            to_broker: self.passed[Direction::ToBroker as usize].load(Relaxed),
-            to_client: self.passed[Direction::ToClient as usize].load(Relaxed),
-            cuts: self.rules.borrow().cuts,
-        }
-    }
-
-    pub(super) fn cut(&self) {
-        self.rules.send_modify(|rules| rules.cuts += 1);
-    }
-
-    pub(super) fn allow(&self, direction: Direction, bytes: Option<u64>) {
-        self.allowance.lock()[direction as usize] = bytes;
-        if bytes == Some(0) {
-            self.spent(direction);
-        }
-    }
-
-    /// How many of `wanted` bytes may pass; they count as passed.
-    fn take(&self, direction: Direction, wanted: usize) -> usize {
-        match &mut self.allowance.lock()[direction as usize] {
-            Some(left) => {
-                let granted = wanted.min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= granted as u64;
-                granted
-            }
-            None => wanted,
-        }
-    }
-
-    /// Cuts if the allowance of a direction is used up, once.
-    fn spent(&self, direction: Direction) {
-        let used_up = {
-            let mut allowance = self.allowance.lock();
-            let used_up = allowance[direction as usize] == Some(0);
-            if used_up {
-                allowance[direction as usize] = None;
-            }
-            used_up
-        };
-        if used_up {
-            self.cut();
-        }
-    }
-}
+/// So many chunks a second go over a slow line.
+const SLOW_CHUNKS: u64 = 20;
 
 /// Accepts clients until the proxy is dropped.
-pub(super) async fn serve(listener: std::net::TcpListener, broker: SocketAddr, shared: Arc<Shared>) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+pub(super) async fn serve(mut door: Door, broker: SocketAddr, shared: Arc<Shared>) {
     let mut rules = shared.rules.subscribe();
     loop {
         let client = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
             _ = rules.wait_for(|rules| rules.ended) => return,
         };
-        // An accept can fail for one client (it has gone already) without the listener being lost.
-        let Ok((client, _)) = client else { continue };
-        shared.connections.fetch_add(1, Relaxed);
-        if !rules.borrow().refuse {
+        let Ok(client) = client else { continue };
+        shared.attempts.lock().push(Instant::now());
+        if !rules.borrow().close_new {
             tokio::spawn(connect(client, broker, shared.clone()));
         }
     }
@@ -148,9 +69,11 @@ async fn copy(
     let mut rules = shared.rules.subscribe();
     let mut chunk = vec![0; CHUNK];
     loop {
-        let length = from.read(&mut chunk).await?;
+        let most = most_at_once(&rules.borrow());
+        let length = from.read(&mut chunk[..most]).await?;
         let delay = rules.borrow().delay;
         sleep(delay).await;
+        slowly(&mut rules, direction, length, shared).await;
         let _ = rules.wait_for(|rules| !rules.swallow[direction as usize]).await;
         if length == 0 {
             return to.shutdown().await;
@@ -165,5 +88,20 @@ async fn copy(
             return std::future::pending().await;
         }
         shared.spent(direction);
+    }
+}
+
+fn most_at_once(rules: &Rules) -> usize {
+    let slow = rules.slow.and_then(|speed| usize::try_from(speed / SLOW_CHUNKS).ok());
+    slow.map_or(CHUNK, |slow| slow.clamp(1, CHUNK))
+}
+
+/// Waits as long as these bytes take on a slow line, or until it is healed.
+async fn slowly(rules: &mut watch::Receiver<Rules>, direction: Direction, bytes: usize, shared: &Shared) {
+    let Some(speed) = rules.borrow().slow else { return };
+    let over = shared.over_by(direction, bytes, speed);
+    tokio::select! {
+        () = sleep_until(over) => {}
+        _ = rules.wait_for(|rules| rules.slow.is_none()) => {}
     }
 }

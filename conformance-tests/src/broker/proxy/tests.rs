@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -98,16 +96,56 @@ async fn a_cut_towards_the_broker_lets_it_see_no_more() {
 }
 
 #[tokio::test]
-async fn refuses_and_counts_until_healed() {
+async fn accepts_closes_and_counts_until_healed() {
     let proxy = proxied_echo().await;
     let mut open = client(&proxy).await;
     echo(&mut open, "x").await;
-    proxy.refuse();
+    proxy.accept_and_close();
+    let before = Instant::now();
     assert_eq!(rest(&mut client(&proxy).await).await, b"");
     assert_eq!(echo(&mut open, "still").await, "still");
     proxy.heal();
     assert_eq!(echo(&mut client(&proxy).await, "again").await, "again");
     assert_eq!(proxy.traffic().connections, 3);
+    let attempts = proxy.attempts();
+    assert!(attempts.is_sorted() && attempts[0] < before && before <= attempts[1], "{attempts:?}");
+}
+
+#[tokio::test]
+async fn the_port_refuses_until_healed_and_stays_the_same() {
+    let proxy = proxied_echo().await;
+    let mut open = client(&proxy).await;
+    echo(&mut open, "x").await;
+    for _ in 0..3 {
+        proxy.refuse();
+        let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(echo(&mut open, "still").await, "still");
+        proxy.heal();
+        assert_eq!(echo(&mut client(&proxy).await, "again").await, "again");
+    }
+    assert_eq!(proxy.traffic().connections, 4);
+}
+
+#[tokio::test]
+async fn a_slow_line_carries_so_many_bytes_a_second_both_ways_until_healed() {
+    let proxy = proxied_echo().await;
+    let mut stream = client(&proxy).await;
+    echo(&mut stream, "x").await;
+    proxy.slow(1_000);
+    let start = Instant::now();
+    echo(&mut stream, &"slow".repeat(50)).await;
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(200), "200 bytes, 1000 a second: {took:?}");
+    proxy.slow(10);
+    stream.write_all(&[b'x'; 500]).await.unwrap();
+    let mut answer = [0; 500];
+    assert!(timeout(A_WHILE, stream.read_exact(&mut answer)).await.is_err(), "50 s");
+    proxy.heal();
+    let mut rest = Vec::new();
+    stream.shutdown().await.unwrap();
+    timeout(SOON, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.iter().all(|&byte| byte == b'x') && rest.len() > 450, "{}", rest.len());
 }
 
 #[tokio::test]
