@@ -12,6 +12,9 @@
 //! is due is applied. A message to a topic is stored in all its queues or in none; where more than 32 queues are bound,
 //! those that can refuse it get it together, and the others one after the other.
 //!
+//! What real brokers and networks do to their clients can be had here, too: a [`MemoryBroker`] that is killed, paused, wiped, out of
+//! memory, and [links](SimulatedLink) to it that are cut, slowed and silenced, on tokio's clock.
+//!
 //! One message's walk through the rooms:
 //!
 //! | it is | in |
@@ -36,6 +39,7 @@ pub mod mutants;
 mod publish;
 mod queue;
 mod settle;
+mod simulation;
 mod topology;
 
 use std::sync::Arc;
@@ -44,6 +48,9 @@ use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
 use address::{DEFAULT_URL, NAME};
 pub use queue::MemoryQueue;
+pub use simulation::broker::MemoryBroker;
+pub use simulation::line::Direction;
+pub use simulation::link::SimulatedLink;
 
 /// Chosen by `memory` or by the scheme `memory://`; the URL stands in `MEMORY_URL`, `memory://default` unless set.
 pub const PROVIDER: Provider = Provider::new(NAME, &[NAME], "MEMORY_URL", DEFAULT_URL, connect);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use polyqueue::backend::EventSender;
 use polyqueue::{
     Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health,
     Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
@@ -70,11 +71,22 @@ impl MemoryQueue {
     /// [`Error::Unsupported`] for a [`DedupStore`](polyqueue::DedupStore), since this broker remembers keys itself.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
         options.check()?;
-        if options.dedup_store.is_some() {
-            let what = "a dedup store: this broker remembers dedup keys itself";
-            return Err(Error::unsupported(NAME, what));
-        }
+        refuse_store(options)?;
         Ok(Self::open(Broker::at(&Address::parse(&options.url)?)?, options))
+    }
+
+    /// A handle to this broker, whatever the URL says.
+    ///
+    /// # Errors
+    /// As [`MemoryQueue::connect`].
+    pub(crate) fn at(broker: Arc<Broker>, options: &ConnectOptions) -> Result<Self> {
+        refuse_store(options)?;
+        Ok(Self::open(broker, options))
+    }
+
+    /// Where it tells what happens to it.
+    pub(crate) fn event_sender(&self) -> EventSender {
+        self.handle.events.clone()
     }
 
     fn open(broker: Arc<Broker>, options: &ConnectOptions) -> Self {
@@ -94,6 +106,13 @@ impl MemoryQueue {
     pub fn publish_unreadable(&self, queue: &QueueName, bytes: impl Into<Bytes>) -> Result<()> {
         self.handle.lifecycle.check_open()?;
         dispatch::publish_unreadable(&self.handle, queue, bytes.into())
+    }
+}
+
+fn refuse_store(options: &ConnectOptions) -> Result<()> {
+    match options.dedup_store {
+        Some(_) => Err(Error::unsupported(NAME, "a dedup store: this broker remembers dedup keys itself")),
+        None => Ok(()),
     }
 }
 

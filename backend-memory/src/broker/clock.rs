@@ -1,5 +1,7 @@
 //! The broker's clock: tokio's, counted from when the broker began.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -33,15 +35,17 @@ fn nanos(wait: Duration) -> u64 {
 }
 
 /// Wall time is derived from tokio's clock, so that under a paused clock nobody dies before his publication.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     began: Instant,
     began_wall: i64,
+    /// By so many milliseconds it is wrong, on purpose.
+    shifted: Arc<AtomicI64>,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { began: Instant::now(), began_wall: Utc::now().timestamp_millis() }
+        Self { began: Instant::now(), began_wall: Utc::now().timestamp_millis(), shifted: Arc::default() }
     }
 
     pub(crate) fn now(&self) -> At {
@@ -55,7 +59,12 @@ impl Clock {
     /// Wall time in whole milliseconds.
     pub(crate) fn wall(&self, at: At) -> DateTime<Utc> {
         let since = i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX);
-        whole_millis(self.began_wall.saturating_add(since))
+        whole_millis(self.began_wall.saturating_add(since).saturating_add(self.shifted.load(Relaxed)))
+    }
+
+    /// Shifts wall time, for all who share this clock; what waits is not touched.
+    pub(crate) fn shift(&self, millis: i64) {
+        self.shifted.store(millis, Relaxed);
     }
 }
 

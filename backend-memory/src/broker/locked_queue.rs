@@ -51,7 +51,7 @@ pub(crate) type Wakers = HashMap<WaiterId, Waker>;
 impl LockedQueue {
     pub(crate) fn new(spec: &QueueSpec, clock: Clock, events: EventSender) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let queue = QueueState::new(spec, clock, events, SERIAL.fetch_add(1, Relaxed));
+        let queue = QueueState::new(spec, clock.clone(), events, SERIAL.fetch_add(1, Relaxed));
         let terms = Terms {
             name: spec.name.clone(),
             keeps_keys: spec.dedup.is_some(),

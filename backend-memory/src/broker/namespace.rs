@@ -13,6 +13,7 @@ use crate::broker::clock::Clock;
 use crate::broker::declared::{Declared, Queues};
 use crate::broker::queue_ref::QueueRef;
 use crate::broker::replies::ReplyBuffers;
+use crate::broker::state::admin;
 use crate::mutants::{Bug, planted};
 
 /// What one namespace holds.
@@ -102,6 +103,20 @@ impl Broker {
         let broker = Self::private(address.max_bytes);
         named.insert(address.name.clone(), Arc::downgrade(&broker));
         Ok(broker)
+    }
+
+    /// Loses every queue.
+    pub(crate) fn wipe(&self) {
+        let mut namespaces: Vec<_> =
+            self.namespaces.lock().iter().map(|(name, it)| (name.clone(), it.clone())).collect();
+        namespaces.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (_, namespace) in namespaces {
+            let queues = std::mem::take(&mut namespace.queues.write().0);
+            for (name, declared) in queues {
+                QueueRef::new(declared.queue, Meter::default().of(&name))
+                    .hold(|queue, _| admin::delete(queue));
+            }
+        }
     }
 
     /// The namespace of this name.

@@ -20,8 +20,8 @@ impl QueueRef {
         Self { queue, meter }
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.queue.clock
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.queue.clock
     }
 
     /// One call, when all that is due is applied; others get in as long as it is not.

@@ -80,7 +80,7 @@ impl Handle {
             events: namespace.events.clone(),
             namespace,
             budget: broker.budget.clone(),
-            clock: broker.clock,
+            clock: broker.clock.clone(),
             broker: Mutex::new(Some(broker)),
             limits: Limits::default(),
             deadline,

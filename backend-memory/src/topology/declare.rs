@@ -22,7 +22,7 @@ pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
         declared.spec.bindings.extend(spec.bindings.iter().cloned());
         return Ok(());
     }
-    let queue = Arc::new(LockedQueue::new(spec, handle.clock, handle.events.clone()));
+    let queue = Arc::new(LockedQueue::new(spec, handle.clock.clone(), handle.events.clone()));
     queues.insert(spec.name.clone(), Declared { spec: spec.clone(), queue });
     tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
     Ok(())

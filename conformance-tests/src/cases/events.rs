@@ -85,14 +85,14 @@ async fn a_namespace_is_told_its_own(env: Env) -> Outcome {
 }
 
 async fn a_lost_connection_is_told(env: Env) -> Outcome {
-    let proxied = env.proxy().await?;
+    let linked = env.link().await?;
     let name = env.queue_name("cut");
-    proxied.queue.declare(&name.clone().into()).await?;
-    publish_one(&proxied.queue, &name, Message::new("before")).await?;
-    let mut events = proxied.queue.events();
-    proxied.proxy.cut();
+    linked.queue.declare(&name.clone().into()).await?;
+    publish_one(&linked.queue, &name, Message::new("before")).await?;
+    let mut events = linked.queue.events();
+    linked.link.cut();
+    publish_after_fault(&env, &linked.queue, &name, "after").await?;
     next(&mut events, "the lost connection", |event| event.name() == "connection_lost").await?;
-    publish_after_fault(&env, &proxied.queue, &name, "after").await?;
     next(&mut events, "the restored connection", |event| event.name() == "connection_restored").await?;
     Ok(())
 }
@@ -120,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
         "a lost and a restored connection is told",
         ["S-EVT-1"],
         Both,
-        [Proxy],
+        [Link],
         a_lost_connection_is_told
     ),
 ];

@@ -61,7 +61,7 @@ impl Bench {
 
     fn of(spec: QueueSpec) -> Self {
         let clock = Clock::start();
-        let queue = QueueState::new(&spec, clock, EventSender::new(""), 0);
+        let queue = QueueState::new(&spec, clock.clone(), EventSender::new(""), 0);
         let mut bench = Self { queue, clock, woken: Vec::new(), counts: [0; 5], holds: 0, most_steps: 0 };
         bench.join(A, terms());
         bench.join(B, terms());
