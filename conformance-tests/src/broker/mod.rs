@@ -15,6 +15,7 @@
 //! A broker dies with the value that stands for it, and, by a watchdog, with this process, however that ends. Nothing
 //! here is tied to one tokio runtime: a broker started in one may be used from any other.
 
+mod command;
 mod contract;
 mod error;
 mod faults;
@@ -23,7 +24,9 @@ mod process;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod slot;
 
+pub use command::ProcessFaults;
 pub use contract::Broker;
 pub use error::{BrokerError, Result};
 pub use faults::BrokerFaults;

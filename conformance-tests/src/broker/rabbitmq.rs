@@ -78,8 +78,7 @@ impl RabbitBroker {
 
     /// Closes every client connection from the broker's side; the broker stays up.
     pub async fn close_all_connections(&self) -> Result<()> {
-        self.eval("[rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]").await?;
-        Ok(())
+        self.eval(faults::CLOSE_CONNECTIONS).await.map(drop)
     }
 
     fn console(&self) -> Result<Arc<Console>> {
@@ -198,11 +197,11 @@ impl Broker for RabbitBroker {
     }
 
     fn own_fault(&self, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
-        faults::own(self, fault)
+        faults::own(self.console(), fault)
     }
 
     async fn undo(&self) -> Result<()> {
-        faults::undo(self).await
+        faults::undo(self.console()).await
     }
 
     fn freeze(&self) -> Result<()> {

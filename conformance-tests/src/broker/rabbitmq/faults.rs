@@ -1,18 +1,23 @@
 //! What RabbitMQ can suffer beyond being a process: by its own functions, as `rabbitmqctl` calls them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::RabbitBroker;
+use super::console::Console;
 use crate::broker::error::Result;
 use crate::{Fault, Policy, Right};
 
+const DONE_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const CLOSE_CONNECTIONS: &str =
+    "[rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]";
 const MEMORY: &str = "{resource_limit, memory, node()}";
 const DISK: &str = "{resource_limit, disk, node()}";
-/// As a server would do it: the channel ends with an error of its own, the connection lives.
-const CLOSE_CHANNELS: &str = "[exit(C, {amqp_error, precondition_failed, \"closed by the test\", none}) || C <- rabbit_channel:list_local()]";
+/// As if each had acked what it was never sent, for which a channel is closed and the connection lives.
+const CLOSE_CHANNELS: &str = "[gen_server2:cast(C, {method, {'basic.ack', 1 bsl 60, false}, none, noflow}) || \
+     C <- rabbit_channel:list_local()]";
 const DELETE_QUEUES: &str =
     "[rabbit_amqqueue:delete(Q, false, false, <<\"test\">>) || Q <- rabbit_amqqueue:list()]";
 const DELETE_EXCHANGES: &str = "[rabbit_exchange:delete(N, false, <<\"test\">>) || \
@@ -21,23 +26,24 @@ const DELETE_EXCHANGES: &str = "[rabbit_exchange:delete(N, false, <<\"test\">>) 
 const UNLIMITED: u64 = 128 << 20;
 
 /// Evaluated on the node for each fault; `None` for what RabbitMQ does not have: scripts, a replica to be, a clock of its own.
-pub(super) fn own(rabbit: &RabbitBroker, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
+pub(super) fn own(console: Result<Arc<Console>>, fault: Fault) -> Option<BoxFuture<'static, Result<()>>> {
     let expressions = match fault {
-        Fault::CloseConnections => return Some(rabbit.close_all_connections().boxed()),
+        Fault::CloseConnections => vec![CLOSE_CONNECTIONS.to_owned()],
         Fault::CloseChannels => vec![CLOSE_CHANNELS.to_owned()],
         Fault::Alarm => vec![format!("rabbit_alarm:set_alarm({{{MEMORY}, []}})")],
         Fault::DiskFull => vec![format!("rabbit_alarm:set_alarm({{{DISK}, []}})")],
         Fault::Wipe => vec![DELETE_QUEUES.into(), DELETE_EXCHANGES.into()],
         Fault::DenyPermission(right) => vec![permissions(Some(right))],
         Fault::Policy(policy) => vec![policed(policy)],
-        Fault::SizeLimit(bytes) => return Some(limit_size(rabbit, bytes).boxed()),
+        // A channel keeps the limit that it was opened with; who sets another one starts the node again.
+        Fault::SizeLimit(bytes) => vec![size_limit(bytes), CLOSE_CONNECTIONS.into()],
         _ => return None,
     };
-    Some(all(rabbit, expressions).boxed())
+    Some(all(console, expressions).boxed())
 }
 
 /// Takes everything back, whatever was done.
-pub(super) async fn undo(rabbit: &RabbitBroker) -> Result<()> {
+pub(super) async fn undo(console: Result<Arc<Console>>) -> Result<()> {
     let expressions = [
         format!("rabbit_alarm:clear_alarm({MEMORY})"),
         format!("rabbit_alarm:clear_alarm({DISK})"),
@@ -45,12 +51,13 @@ pub(super) async fn undo(rabbit: &RabbitBroker) -> Result<()> {
         "catch rabbit_policy:delete(<<\"/\">>, <<\"test\">>, <<\"test\">>)".into(),
         size_limit(UNLIMITED),
     ];
-    all(rabbit, expressions.to_vec()).await
+    all(console, expressions.to_vec()).await
 }
 
-async fn all(rabbit: &RabbitBroker, expressions: Vec<String>) -> Result<()> {
+async fn all(console: Result<Arc<Console>>, expressions: Vec<String>) -> Result<()> {
+    let console = console?;
     for expression in expressions {
-        rabbit.eval(&expression).await?;
+        console.eval(&expression, DONE_WITHIN).await?;
     }
     Ok(())
 }
@@ -79,10 +86,4 @@ fn policed(policy: Policy) -> String {
 
 fn size_limit(bytes: u64) -> String {
     format!("application:set_env(rabbit, max_message_size, {bytes})")
-}
-
-/// A channel keeps the limit that it was opened with; who sets another one starts the node again.
-async fn limit_size(rabbit: &RabbitBroker, bytes: u64) -> Result<()> {
-    rabbit.eval(&size_limit(bytes)).await?;
-    rabbit.close_all_connections().await
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
-use super::RedisBroker;
+use super::operator::Operator;
 use crate::broker::error::{BrokerError, Result};
 use crate::broker::process::{TICK, within};
 use crate::{Fault, Right};
@@ -18,9 +18,9 @@ const A_DEAD_HOST: &str = "127.0.0.1 1";
 
 /// Server-side commands for each fault; `None` for what Redis does not have: an alarm, channels, policies, a clock of its own,
 /// a right to make queues.
-pub(super) fn own(redis: &RedisBroker, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
+pub(super) fn own(redis: &Operator, fault: Fault) -> Option<BoxFuture<'_, Result<()>>> {
     let commands = match fault {
-        Fault::CloseConnections => return Some(redis.close_all_connections().boxed()),
+        Fault::CloseConnections => return Some(close_connections(redis).boxed()),
         Fault::DiskFull => return Some(fill_disk(redis).boxed()),
         Fault::Wipe => {
             vec!["FLUSHALL SYNC".to_owned(), "SCRIPT FLUSH SYNC".into(), "FUNCTION FLUSH SYNC".into()]
@@ -38,7 +38,7 @@ pub(super) fn own(redis: &RedisBroker, fault: Fault) -> Option<BoxFuture<'_, Res
 }
 
 /// Takes everything back, whatever was done.
-pub(super) async fn undo(redis: &RedisBroker) -> Result<()> {
+pub(super) async fn undo(redis: &Operator) -> Result<()> {
     let commands = [
         "ACL SETUSER default on nopass ~* &* +@all",
         "REPLICAOF NO ONE",
@@ -49,7 +49,11 @@ pub(super) async fn undo(redis: &RedisBroker) -> Result<()> {
     empty_disk(redis).await
 }
 
-async fn all(redis: &RedisBroker, commands: Vec<String>) -> Result<()> {
+pub(super) async fn close_connections(redis: &Operator) -> Result<()> {
+    all(redis, ["normal", "pubsub"].map(|kind| format!("CLIENT KILL TYPE {kind}")).to_vec()).await
+}
+
+async fn all(redis: &Operator, commands: Vec<String>) -> Result<()> {
     for command in commands {
         redis.command(&command).await?;
     }
@@ -57,16 +61,16 @@ async fn all(redis: &RedisBroker, commands: Vec<String>) -> Result<()> {
 }
 
 /// A directory stands where the snapshot would be written: it fails, and Redis refuses writes from then on.
-async fn fill_disk(redis: &RedisBroker) -> Result<()> {
-    let blocked = std::fs::create_dir_all(redis.snapshot().join("in the way"));
+async fn fill_disk(redis: &Operator) -> Result<()> {
+    let blocked = std::fs::create_dir_all(redis.snapshot.join("in the way"));
     blocked.map_err(BrokerError::io("blocking the snapshot"))?;
     redis.command("CONFIG SET stop-writes-on-bgsave-error yes").await?;
     redis.command(r#"CONFIG SET save "86400 1""#).await?;
     saved(redis, "err").await
 }
 
-async fn empty_disk(redis: &RedisBroker) -> Result<()> {
-    match std::fs::remove_dir_all(redis.snapshot()) {
+async fn empty_disk(redis: &Operator) -> Result<()> {
+    match std::fs::remove_dir_all(&redis.snapshot) {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
         Err(error) => return Err(BrokerError::io("freeing the snapshot")(error)),
@@ -76,7 +80,7 @@ async fn empty_disk(redis: &RedisBroker) -> Result<()> {
 }
 
 /// Lets Redis write a snapshot until it has come to this end.
-async fn saved(redis: &RedisBroker, status: &str) -> Result<()> {
+async fn saved(redis: &Operator, status: &str) -> Result<()> {
     let wanted = format!("rdb_last_bgsave_status:{status}");
     within(SAVED_WITHIN, "redis-server: a snapshot", async {
         loop {
