@@ -42,5 +42,5 @@ pub use link::{Direction, Link, Linked, LinkedQueue, Traffic};
 pub use namespace::Namespace;
 pub use polyqueue::{ConnectOptions, Queue, QueueName, Result, async_trait};
 pub use rng::Rng;
-pub use run::run;
+pub use run::{run, run_with};
 pub use stage::Stage;

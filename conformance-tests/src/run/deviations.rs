@@ -4,6 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::one::Judged;
+use super::report::End;
+use crate::Fail;
+
 /// One case that is known to fail.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,7 +19,8 @@ pub(crate) struct Deviation {
     /// Why.
     pub(crate) reason: String,
     /// Where it is being looked after.
-    pub(crate) issue: String,
+    #[serde(rename = "where")]
+    pub(crate) place: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -23,6 +28,23 @@ pub(crate) struct Deviation {
 struct File {
     #[serde(default)]
     deviation: Vec<Deviation>,
+}
+
+/// What a case came to that is declared, or not: a declared one must fail, and one that passes must be taken off the list.
+pub(crate) fn as_declared(
+    declared: Option<&Deviation>,
+    outcome: Result<Judged, Fail>,
+) -> Result<(End, Option<String>), Fail> {
+    match (declared, outcome) {
+        (_, Ok(Judged::TooSlow(why))) => Ok((End::TooSlow, Some(why))),
+        (None, outcome) => outcome.map(|_| (End::Passed, None)),
+        (Some(declared), Err(_)) => {
+            Ok((End::Declared, Some(format!("{} ({})", declared.reason, declared.place))))
+        }
+        (Some(_), Ok(Judged::Passed)) => {
+            Err("passes, although deviations.toml says that it does not: remove it there".into())
+        }
+    }
 }
 
 /// The declared deviations of one harness; none where there is no file.
@@ -49,6 +71,18 @@ mod tests {
             assert!(crate::cases::all().iter().any(|case| case.id == deviation.case), "{deviation:?}");
         }
         assert_eq!(all.len(), MOST, "the list may only shrink: lower MOST with it, never raise it");
+    }
+
+    #[test]
+    fn a_declared_case_must_fail_and_is_shown_with_its_reason() {
+        let text = "[[deviation]]\nharness = 'x'\ncase = 'C-X'\nreason = 'late'\nwhere = 'docs'";
+        let declared = &toml::from_str::<File>(text).unwrap().deviation[0];
+        let failed = as_declared(Some(declared), Err("broken".into())).unwrap();
+        assert_eq!(failed, (End::Declared, Some("late (docs)".into())));
+        let passed = as_declared(Some(declared), Ok(Judged::Passed)).unwrap_err();
+        assert!(passed.what().contains("remove it there"), "{passed}");
+        assert_eq!(as_declared(None, Ok(Judged::Passed)).unwrap().0, End::Passed);
+        assert!(as_declared(None, Err("broken".into())).is_err());
     }
 
     /// How many deviations are declared.

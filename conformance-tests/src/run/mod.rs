@@ -10,6 +10,7 @@ mod options;
 mod progress;
 mod report;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use self::calibrate::{Calibrated, Measured, calibrate};
 use self::control::Control;
 use self::deviations::Deviation;
 pub(crate) use self::gate::{Facts, Gate};
-pub(crate) use self::one::{Judged, panic_text, run_case, runtime, sweep};
+pub(crate) use self::one::{panic_text, run_case, runtime, sweep};
 use self::options::Options;
 use self::progress::Progress;
 use self::report::{End, Report, Row};
@@ -45,26 +46,34 @@ const VIRTUAL_LATENESS: Duration = Duration::from_millis(1);
 /// `CONFORMANCE_STRESS=20` runs everything 20 times, in parallel. `CONFORMANCE_PATIENCE_MS=2000` judges lateness by a bound of
 /// up to two seconds instead of a quarter of one, for work on a busy machine.
 pub fn run(harness: impl Harness) -> ExitCode {
+    run_with(harness, &[])
+}
+
+/// The same with cases of one's own beside those of the suite: tables as [`case!`](crate::case) makes them, in the same runner,
+/// with the same records, checkers, needs and deviations.
+pub fn run_with(harness: impl Harness, tables: &[&'static [Case]]) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     // What panics fails its case, which tells more: a line is enough.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     if let Some(code) = child::play(&harness) {
         return code;
     }
-    let options = match Options::of_process() {
+    let all: Vec<&'static Case> = cases::all().into_iter().chain(tables.iter().copied().flatten()).collect();
+    let options = match Options::of_process().and_then(|options| unique(&all).map(|()| options)) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
+    let wanted: Vec<_> = all.into_iter().filter(|case| options.wants(&title(case))).collect();
     if options.runner.list {
-        for case in wanted(&options) {
+        for case in wanted {
             println!("{}: test", title(case));
         }
         return ExitCode::SUCCESS;
     }
-    match Suite::prepare(harness, options) {
+    match Suite::prepare(harness, options, wanted) {
         Ok(suite) => Arc::new(suite).run(),
         Err(Stop::Failed(why)) => {
             eprintln!("the suite cannot run: {why}");
@@ -86,8 +95,13 @@ fn title(case: &Case) -> String {
     format!("{} {}", case.id, case.name)
 }
 
-fn wanted(options: &Options) -> Vec<&'static Case> {
-    cases::all().into_iter().filter(|case| options.wants(&title(case))).collect()
+/// Reports and deviations name cases by their ids.
+fn unique(cases: &[&Case]) -> Result<(), String> {
+    let mut ids = HashSet::new();
+    match cases.iter().find(|case| !ids.insert(case.id)) {
+        Some(twice) => Err(format!("{}: two cases have this id", twice.id)),
+        None => Ok(()),
+    }
 }
 
 /// Why nothing is run at all.
@@ -106,6 +120,7 @@ impl<E: Into<Fail>> From<E> for Stop {
 struct Suite {
     harness: Arc<dyn Harness>,
     options: Options,
+    cases: Vec<&'static Case>,
     /// Stands in each namespace, so that two runs on one broker do not meet.
     run: String,
     info: Info,
@@ -119,7 +134,7 @@ struct Suite {
 }
 
 impl Suite {
-    fn prepare(harness: Arc<dyn Harness>, options: Options) -> Result<Self, Stop> {
+    fn prepare(harness: Arc<dyn Harness>, options: Options, cases: Vec<&'static Case>) -> Result<Self, Stop> {
         let deviations = deviations::read(Path::new("deviations.toml"), harness.name())?;
         let run = format!("{:x}", mix(options.seed, &std::process::id().to_string()) >> 48);
         let runtime =
@@ -144,16 +159,16 @@ impl Suite {
         };
         let control =
             (harness.time() == Time::Real).then(|| Control::start(outside(&harness, &run, "control")));
-        let of = wanted(&options).iter().filter(|case| facts.gate(case) == Gate::Open).count();
+        let of = cases.iter().filter(|case| facts.gate(case) == Gate::Open).count();
         let progress = Progress::start(harness.name(), of * options.stress as usize);
         let rows = Mutex::default();
-        Ok(Self { harness, options, run, info, facts, lateness, control, deviations, rows, progress })
+        Ok(Self { harness, options, cases, run, info, facts, lateness, control, deviations, rows, progress })
     }
 
     /// The outcome of each case is noted by itself, so that what the test runner concludes adds nothing.
     fn run(self: Arc<Self>) -> ExitCode {
         println!("{}: seed {}, L {:?}", self.harness.name(), self.options.seed, self.lateness);
-        let cases: Vec<&Case> = wanted(&self.options).into_iter().filter(|case| self.admits(case)).collect();
+        let cases: Vec<&Case> = self.cases.iter().copied().filter(|case| self.admits(case)).collect();
         let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| alone(case));
         let (timed, busy): (Vec<&Case>, Vec<&Case>) =
             together.iter().partition(|case| case.kind != Kind::Safety);
@@ -202,7 +217,8 @@ impl Suite {
     fn try_one(&self, case: &'static Case, repetition: u32) -> Result<(), Failed> {
         let start = Instant::now();
         let outcome = run_case(case, self.env(case, repetition));
-        let outcome = self.as_declared(case, outcome);
+        let declared = self.deviations.iter().find(|it| it.case == case.id);
+        let outcome = deviations::as_declared(declared, outcome);
         let (end, why) = match &outcome {
             Ok((end, why)) => (*end, why.clone()),
             Err(fail) => (End::Failed, Some(fail.to_string())),
@@ -220,20 +236,6 @@ impl Suite {
         let controls = self.control.as_ref().map_or_else(Controls::none, |it| Controls::beside(it.trips()));
         let setting = Setting { namespace, seed, lateness: self.lateness, controls, info: self.info.clone() };
         Env::new(self.harness.clone(), setting)
-    }
-
-    /// A declared case must fail: one that passes must be taken off the list.
-    fn as_declared(&self, case: &Case, outcome: Result<Judged, Fail>) -> Result<(End, Option<String>), Fail> {
-        match (self.deviations.iter().find(|it| it.case == case.id), outcome) {
-            (_, Ok(Judged::TooSlow(why))) => Ok((End::TooSlow, Some(why))),
-            (None, outcome) => outcome.map(|_| (End::Passed, None)),
-            (Some(declared), Err(_)) => {
-                Ok((End::Declared, Some(format!("{} ({})", declared.reason, declared.issue))))
-            }
-            (Some(_), Ok(Judged::Passed)) => {
-                Err("passes, although deviations.toml says that it does not: remove it there".into())
-            }
-        }
     }
 
     fn note(&self, case: &Case, end: End, why: Option<String>, took: Duration) {
