@@ -27,7 +27,9 @@ mod table {
 
     use polyqueue::{ConnectOptions, Queue, QueueName, Result};
     use polyqueue_conformance::model::drill::{Disagreement, cases, histories, model};
-    use polyqueue_conformance::{Bytes, Fail, Garbage, Harness, Namespace, NoFaults, Time, async_trait};
+    use polyqueue_conformance::{
+        Bytes, Fail, Faults, Garbage, Harness, Linked, Namespace, NoFaults, Time, async_trait,
+    };
     use polyqueue_memory::mutants::{ALL, Mutant, plant, uproot};
 
     use super::memory::Memory;
@@ -56,8 +58,12 @@ mod table {
             Duration::from_millis(40)
         }
 
-        async fn faults(&self) -> Result<Arc<dyn polyqueue_conformance::Faults>, NoFaults> {
-            self.0.faults().await
+        async fn faults(&self, namespace: &Namespace) -> Result<Arc<dyn Faults>, NoFaults> {
+            self.0.faults(namespace).await
+        }
+
+        async fn link(&self, namespace: &Namespace) -> Result<Linked, NoFaults> {
+            self.0.link(namespace).await
         }
 
         async fn garbage(&self, namespace: &Namespace, queue: &QueueName, raw: Garbage) -> Result<()> {
