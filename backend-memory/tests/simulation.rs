@@ -195,6 +195,20 @@ async fn writes_are_refused_for_certain_and_reads_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receive_that_is_refused_backs_off_and_ends_with_its_wait() {
+    let (broker, link, queue) = place().await;
+    let consumer = consumer(&queue).await;
+    broker.read_only();
+    let before = link.passed(Direction::ToBroker);
+    let start = Instant::now();
+    let refused = consumer.receive(1, Duration::from_secs(20)).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { certainty: Certainty::Definite, .. }), "{refused}");
+    assert_eq!(start.elapsed(), Duration::from_secs(20));
+    let asked = link.passed(Direction::ToBroker) - before;
+    assert!(asked < 64 * 40, "{asked} bytes of requests in 20 s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shifted_clock_dates_messages_and_moves_no_delay() {
     let (broker, _link, queue) = place().await;
     let consumer = consumer(&queue).await;

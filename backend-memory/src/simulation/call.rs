@@ -7,7 +7,7 @@ use std::time::Duration;
 use polyqueue::backend::EventSender;
 use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::address::NAME;
 use crate::simulation::line::{Born, Direction, Ended, Line};
@@ -16,6 +16,24 @@ use crate::simulation::size;
 /// From one attempt to connect to the next: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pauses between attempts: each twice as long as the one before, up to a second.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Pauses {
+    pub(crate) fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    /// The next one, or until `end` where that is sooner.
+    pub(crate) async fn pause(&mut self, end: Option<Instant>) {
+        let pause = self.0;
+        self.0 = (2 * pause).min(LONGEST_PAUSE);
+        let over = Instant::now() + pause;
+        sleep_until(end.map_or(over, |end| end.min(over))).await;
+    }
+}
 
 /// What runs at the broker.
 pub(crate) type Work<A> = std::pin::Pin<Box<dyn Future<Output = Result<A>> + Send>>;
@@ -113,7 +131,7 @@ impl Wire {
 
     async fn dial(&self) -> Result<Born> {
         let _turn = self.dialing.lock().await;
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::new();
         loop {
             if self.closed.load(SeqCst) {
                 return Err(Error::Closed);
@@ -124,8 +142,7 @@ impl Wire {
                 }
                 return Ok(born);
             }
-            sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
+            pauses.pause(None).await;
         }
     }
 

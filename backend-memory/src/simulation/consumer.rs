@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use polyqueue::{Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict};
 use tokio::time::Instant;
 
-use crate::simulation::call::{Answer, Effect, Request, Unread, Work};
+use crate::simulation::call::{Answer, Effect, Pauses, Request, Unread, Work};
 use crate::simulation::session::Session;
 use crate::simulation::size;
 
@@ -88,7 +88,7 @@ impl Consumer for LinkedConsumer {
     /// Goes on over connections that end, as long as it may wait.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         let end = Instant::now() + wait.min(Duration::from_secs(1 << 31));
-        let mut left = wait;
+        let (mut left, mut pauses) = (wait, Pauses::new());
         loop {
             match self.receive_once(max, left).await {
                 Err(Error::NotFound(what)) => {
@@ -97,11 +97,10 @@ impl Consumer for LinkedConsumer {
                     }
                 }
                 Err(error @ Error::Unavailable { .. }) if Instant::now() >= end => return Err(error),
-                Err(Error::Unavailable { .. }) => {}
+                Err(Error::Unavailable { .. }) => pauses.pause(Some(end)).await,
                 answer => return answer,
             }
             left = end.saturating_duration_since(Instant::now());
-            tokio::task::yield_now().await;
         }
     }
 

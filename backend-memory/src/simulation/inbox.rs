@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use polyqueue::{Error, Inbox, Message, ReplyAddress, Result};
 use tokio::time::Instant;
 
-use crate::simulation::call::{Answer, Effect, Request, Unread, Wire, Work};
+use crate::simulation::call::{Answer, Effect, Pauses, Request, Unread, Wire, Work};
 use crate::simulation::size;
 
 /// An inbox over a line: replies that were read and got lost on the way are sent again.
@@ -49,17 +49,16 @@ impl Inbox for LinkedInbox {
     /// While the broker is away it waits.
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>> {
         let end = Instant::now() + wait.min(Duration::from_secs(1 << 31));
-        let mut left = wait;
+        let (mut left, mut pauses) = (wait, Pauses::new());
         loop {
             match self.receive_once(left).await {
                 Err(Error::Unavailable { .. } | Error::Timeout { .. }) if Instant::now() >= end => {
                     return Ok(Vec::new());
                 }
-                Err(Error::Unavailable { .. } | Error::Timeout { .. }) => {}
+                Err(Error::Unavailable { .. } | Error::Timeout { .. }) => pauses.pause(Some(end)).await,
                 answer => return answer,
             }
             left = end.saturating_duration_since(Instant::now());
-            tokio::task::yield_now().await;
         }
     }
 }
