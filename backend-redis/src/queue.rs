@@ -30,6 +30,7 @@ use crate::scripts;
 use crate::settle::settlers::Settlers;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::declare;
+use crate::topology::revival::{Deletions, Revival};
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
 use crate::wire::request::Request;
@@ -41,6 +42,8 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct RedisQueue {
     handle: Arc<Handle>,
     catalogue: Arc<Catalogue>,
+    revival: Arc<Revival>,
+    hears_deletions: OnceCell<()>,
     publishers: Publishers,
     settlers: Settlers,
 }
@@ -83,12 +86,39 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
 impl RedisQueue {
     fn new(handle: Arc<Handle>) -> Self {
         let catalogue = Arc::new(Catalogue::new(handle.node.clone(), handle.namespace.clone()));
+        let revival = Arc::new(Revival::new(handle.node.clone(), handle.namespace.clone()));
         Self {
-            publishers: Publishers::new(handle.clone(), catalogue.clone()),
+            publishers: Publishers::new(handle.clone(), catalogue.clone(), revival.clone()),
             settlers: Settlers::new(handle.clone()),
             catalogue,
+            revival,
+            hears_deletions: OnceCell::new(),
             handle,
         }
+    }
+}
+
+impl RedisQueue {
+    /// What is used is brought back to a server that has lost it.
+    async fn remember(&self, queue: &QueueName) {
+        let limit = Deadline::new("declare", self.handle.deadline);
+        let channel = names::deleted(&self.handle.namespace);
+        let hears = self.hears_deletions.get_or_try_init(async || {
+            let deletions = Deletions(Arc::downgrade(&self.revival));
+            self.handle.notifier.add_inbox(&channel, Arc::new(deletions));
+            self.handle.subscribe(&channel, limit).await
+        });
+        // Whoever does not hear of deletions brings nothing back.
+        if hears.await.is_err() {
+            return;
+        }
+        self.revival.remember(queue, limit).await;
+    }
+
+    async fn is_there(&self, queue: &QueueName) -> Result<bool> {
+        let mut request = Request::plain("EXISTS");
+        request.arg(QueueKeys::new(&self.handle.namespace, queue).queue());
+        Ok(self.handle.call("subscribe", request).await?.number() == Some(1))
     }
 }
 
@@ -101,7 +131,9 @@ impl Queue for RedisQueue {
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         self.handle.check_open()?;
         self.handle.info.limits.check_spec(spec)?;
-        declare::declare(&self.handle, spec).await
+        declare::declare(&self.handle, spec).await?;
+        self.remember(&spec.name).await;
+        Ok(())
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
@@ -119,15 +151,17 @@ impl Queue for RedisQueue {
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.handle.check_open()?;
         self.handle.info.limits.check_subscription(subscription)?;
-        let mut request = Request::plain("EXISTS");
-        request.arg(QueueKeys::new(&self.handle.namespace, &subscription.queue).queue());
-        if self.handle.call("subscribe", request).await?.number() != Some(1) {
-            return Err(Error::not_found(subscription.queue.clone()));
+        let limit = Deadline::new("subscribe", self.handle.deadline);
+        let queue = &subscription.queue;
+        if !self.is_there(queue).await? && !self.revival.revive(queue, limit).await {
+            return Err(Error::not_found(queue.clone()));
         }
-        self.handle.listen(Deadline::new("subscribe", self.handle.deadline)).await?;
+        self.remember(queue).await;
+        self.handle.listen(limit).await?;
         Ok(Box::new(RedisConsumer::start(
             &self.handle,
             self.settlers.of(&subscription.queue),
+            self.revival.clone(),
             subscription.clone(),
         )))
     }
@@ -171,11 +205,14 @@ impl Admin for RedisQueue {
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
         self.handle.check_open()?;
-        declare::unbind(&self.catalogue, &self.handle, queue, pattern).await
+        declare::unbind(&self.catalogue, &self.handle, queue, pattern).await?;
+        self.remember(queue).await;
+        Ok(())
     }
 
     async fn delete(&self, queue: &QueueName) -> Result<()> {
         self.handle.check_open()?;
+        self.revival.forget(queue);
         let deleted = declare::delete(&self.handle, queue).await;
         self.publishers.forget(queue);
         self.settlers.forget(queue);

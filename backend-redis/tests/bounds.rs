@@ -154,3 +154,22 @@ async fn dead_letters_beyond_what_is_kept_are_dropped_and_counted() {
     let stats = bench.stats().await;
     assert_eq!((stats.ready, stats.dead, stats.counters.dropped), (0, 0, 150));
 }
+
+#[tokio::test]
+async fn many_that_wait_for_room_ask_ever_less() {
+    let bench = Bench::start_with(spec(1, Overflow::Block)).await;
+    bench.publish(Message::new("full")).await;
+    let asked = async || {
+        let info: String = bench.command(&["INFO", "commandstats"]).await;
+        let count = |line: &str| line.split_once("calls=")?.1.split_once(',')?.0.parse::<u64>().ok();
+        info.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(count).sum::<u64>()
+    };
+    let hasty = bench.another(4 * SECOND).await;
+    let before = asked().await;
+    let to = QUEUE.into();
+    let waits = (0..20).map(|_| hasty.publish(&to, texts(0..1)));
+    let answers = futures_util::future::join_all(waits).await;
+    assert!(answers.iter().all(|answer| matches!(answer.as_deref(), Ok([Err(Error::Timeout { .. })]))));
+    let calls = asked().await - before;
+    assert!(calls < 20 * 15, "{calls} calls");
+}

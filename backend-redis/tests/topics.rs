@@ -135,3 +135,18 @@ async fn each_queue_looks_at_its_own_keys() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn copies_that_do_not_fit_are_refused_as_a_whole() {
+    let bench = Bench::start().await;
+    for n in 0..40 {
+        bench.queue.declare(&bound(QueueName::new(format!("w{n}")).unwrap(), "wide")).await.unwrap();
+    }
+    bench.command::<()>(&["CONFIG", "SET", "maxmemory", "20mb"]).await;
+    let error = bench.send(key("wide"), Message::new(vec![7; 1024 * 1024])).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { certainty: polyqueue::Certainty::Definite, .. }), "{error}");
+    assert!(error.to_string().contains("the copies have"), "{error}");
+    assert_eq!(ready(&bench, &QueueName::from_static("w0")).await, 0);
+    bench.send(key("wide"), Message::new(vec![7; 100_000])).await.unwrap();
+    assert_eq!(ready(&bench, &QueueName::from_static("w0")).await, 1);
+}

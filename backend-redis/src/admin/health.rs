@@ -8,7 +8,6 @@ use tokio::time::timeout;
 
 use crate::address::NAME;
 use crate::connection::handle::Handle;
-use crate::wire::request::Request;
 
 /// How long a look at the server's health may take.
 const HEALTH: Duration = Duration::from_millis(900);
@@ -16,8 +15,8 @@ const HEALTH: Duration = Duration::from_millis(900);
 pub(crate) async fn health(handle: &Handle) -> Health {
     let limit = Deadline::new("health", HEALTH);
     let node = &handle.node;
-    let detail = match timeout(HEALTH, node.call(Request::plain("PING"), limit)).await {
-        Ok(Ok(_)) => return Health::good(NAME),
+    let detail = match timeout(HEALTH, node.probe(limit)).await {
+        Ok(Ok(())) => return Health::good(NAME),
         Ok(Err(error)) => error.to_string(),
         Err(_) => node.trouble().map_or("no answer".into(), |error| error.to_string()),
     };

@@ -22,10 +22,14 @@ pub(super) enum Fault {
     Failed(String),
     /// The server is too old to talk to us.
     TooOld,
+    /// A later version of ours made what we are to work on.
+    Newer(String),
     /// The connection broke.
     Lost(String),
     /// The deadline passed.
     Late(Error),
+    /// The same, and the connection has answered nothing for so long that it must be dead.
+    Silent(Error),
 }
 
 impl From<RedisError> for Fault {
@@ -42,15 +46,16 @@ impl From<RedisError> for Fault {
             "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => Self::Refused(text),
             "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => Self::Unfit(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Denied(text),
+            "NEWER" => Self::Newer(text),
             _ => Self::Failed(text),
         }
     }
 }
 
 impl Fault {
-    /// Whether another connection may do better, or this one may still answer an old question.
+    /// Whether another connection may do better. One that only lets a caller down who could not wait for long may be all right.
     pub(super) fn drops_connection(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Late(_) | Self::Unfit(_))
+        matches!(self, Self::Lost(_) | Self::Silent(_) | Self::Unfit(_))
     }
 
     pub(super) fn into_error(self, address: &Address) -> Error {
@@ -68,8 +73,9 @@ impl Fault {
                 NAME,
                 at("a server that does not speak RESP3: 7.0 or later is needed".into()),
             ),
+            Self::Newer(text) => Error::unsupported(NAME, at(text)),
             Self::Lost(text) => Error::unavailable(NAME, Certainty::Unknown, at(text)),
-            Self::Late(error) => error,
+            Self::Late(error) | Self::Silent(error) => error,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Making the connections over two streams: handshake, a look at the server, our channels.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::backend::later;
@@ -12,14 +13,22 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::{Address, NAME};
 use crate::connection::fault;
 use crate::connection::fault::Fault;
+use crate::connection::progress::Progress;
 use crate::connection::stream::Stream;
+
+/// One of the two connections.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) progress: Arc<Progress>,
+}
 
 /// Two connections, as long as both live.
 pub(super) struct Session {
     /// For calls.
-    pub(super) connection: MultiplexedConnection,
-    /// Where the server tells unasked. A server cuts off who listens and has 32 MiB before him: no answer may be there.
-    pub(super) subscriber: MultiplexedConnection,
+    pub(super) asking: Line,
+    /// Where the server tells unasked. A server cuts off who listens and has 32 MiB before him: no large answer may be there.
+    pub(super) listening: Line,
     pub(super) generation: u64,
     /// What reads and writes the two streams, which are closed when it ends: with the session.
     _drivers: JoinSet<()>,
@@ -30,6 +39,8 @@ pub(super) struct Session {
 pub(crate) struct Server {
     /// Whether it writes an append-only file.
     pub(crate) durable: bool,
+    /// What its clock said, in ms.
+    pub(crate) time: Option<u64>,
 }
 
 /// What both connections of a session are made with.
@@ -58,26 +69,27 @@ where
         // While nothing but a handshake was sent, nothing can have happened.
         let failed = |fault: Fault| fault.into_error(address).definite();
         let broken = |error: RedisError| failed(error.into());
-        let ((mut connection, driver), (mut subscriber, other)) =
-            tokio::try_join!(self.connection(asking), self.connection(listening)).map_err(broken)?;
+        let ((mut asking, driver), (mut listening, other)) =
+            tokio::try_join!(self.line(asking), self.line(listening)).map_err(broken)?;
         let mut drivers = JoinSet::new();
         drivers.spawn(driver);
         drivers.spawn(other);
-        let info = fault::read(connection.send_packed_command(&redis::cmd("INFO")).await).map_err(failed)?;
+        let info =
+            fault::read(asking.connection.send_packed_command(&redis::cmd("INFO")).await).map_err(failed)?;
         let info = info.into_bytes().unwrap_or_default();
         let server = examine(address, &String::from_utf8_lossy(&info))?;
-        subscriber.subscribe(self.channels).await.map_err(broken)?;
-        let session = Session { connection, subscriber, generation: self.generation, _drivers: drivers };
+        listening.connection.subscribe(self.channels).await.map_err(broken)?;
+        let session = Session { asking, listening, generation: self.generation, _drivers: drivers };
         Ok((session, server))
     }
 
-    async fn connection(
-        &self,
-        stream: Stream,
-    ) -> RedisResult<(MultiplexedConnection, impl Future<Output = ()> + 'static)> {
+    async fn line(&self, stream: Stream) -> RedisResult<(Line, impl Future<Output = ()> + 'static)> {
+        let progress = stream.progress();
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(self.push.clone());
-        MultiplexedConnection::new_with_config(&self.address.login, stream, config).await
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&self.address.login, stream, config).await?;
+        Ok((Line { connection, progress }, driver))
     }
 }
 
@@ -101,7 +113,9 @@ fn examine(address: &Address, info: &str) -> Result<Server> {
         return unfit("is a replica, which takes no writes");
     }
     let policy = field("maxmemory_policy").unwrap_or("noeviction");
-    if policy != "noeviction" && !address.allow_eviction {
+    // No key of a message has a time to live.
+    let spares_ours = policy == "noeviction" || policy.starts_with("volatile-");
+    if !spares_ours && !address.allow_eviction {
         let what = format!(
             "a server that may evict messages ({} has maxmemory-policy {policy}): set it to noeviction, or accept \
              losses with ?allow_eviction=true",
@@ -109,7 +123,11 @@ fn examine(address: &Address, info: &str) -> Result<Server> {
         );
         return Err(Error::unsupported(NAME, what));
     }
-    Ok(Server { durable: field("aof_enabled") == Some("1") })
+    let micros = field("server_time_usec").and_then(|micros| micros.parse::<u64>().ok());
+    Ok(Server {
+        durable: field("aof_enabled") == Some("1"),
+        time: micros.map(|micros| micros.div_ceil(1000)),
+    })
 }
 
 #[cfg(test)]

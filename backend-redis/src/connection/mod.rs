@@ -1,9 +1,14 @@
 //! The connections to the server, and what one client shares.
 
+pub(crate) mod clock;
 pub(crate) mod fault;
 pub(crate) mod handle;
 pub(crate) mod handshake;
+pub(crate) mod listening;
 pub(crate) mod node;
 pub(crate) mod notifier;
+pub(crate) mod pace;
+pub(crate) mod progress;
+mod state;
 pub(crate) mod steps;
 pub(crate) mod stream;

@@ -3,21 +3,25 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Jitter, background};
+use polyqueue::backend::{Deadline, Jitter, background, later};
 use polyqueue::{Certainty, Error, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::{Address, NAME};
+use crate::connection::clock::Clock;
 use crate::connection::fault;
 use crate::connection::fault::Fault;
-use crate::connection::handshake::{Handshake, Server, Session};
+use crate::connection::handshake::{Handshake, Line, Server, Session};
+use crate::connection::pace::Pace;
+use crate::connection::state::State;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
 
@@ -25,6 +29,13 @@ use crate::wire::request::Request;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// … and before all that follow, doubled each time, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// So many times its deadline what brings much may take while bytes come …
+const MUCH_LONGER: u32 = 30;
+/// … with pauses no longer than this …
+const LONGEST_QUIET: Duration = Duration::from_secs(5);
+/// … looked for so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Hears what the server says unasked.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -38,31 +49,16 @@ pub(crate) trait Listener: Send + Sync + 'static {
 
 /// One server, and the connections to it, which mend themselves: what every request is sent through.
 pub(crate) struct Node {
-    address: Address,
+    pub(super) address: Address,
     channels: Mutex<BTreeSet<String>>,
-    open_within: Duration,
+    pub(super) open_within: Duration,
     listener: Arc<dyn Listener>,
     state: watch::Sender<State>,
-}
-
-enum State {
-    Up(Arc<Session>),
-    Down(Error),
-    Closed,
-}
-
-impl State {
-    fn session(&self) -> Result<Arc<Session>> {
-        match self {
-            Self::Up(session) => Ok(session.clone()),
-            Self::Down(error) => Err(error.clone()),
-            Self::Closed => Err(Error::Closed),
-        }
-    }
-
-    fn is_up(&self, generation: u64) -> bool {
-        matches!(self, Self::Up(session) if session.generation == generation)
-    }
+    /// The last look at the server's clock.
+    clock: Mutex<Option<Clock>>,
+    pace: Pace,
+    /// Somebody looks whether the server tells us something.
+    pub(super) checking: AtomicBool,
 }
 
 /// An answer and when its request was sent.
@@ -82,7 +78,16 @@ impl Node {
         let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
         let state = watch::Sender::new(State::Down(nothing));
         let channels = Mutex::new(BTreeSet::from([channel]));
-        let node = Arc::new(Self { address, channels, open_within, listener, state });
+        let node = Arc::new(Self {
+            address,
+            channels,
+            open_within,
+            listener,
+            state,
+            clock: Mutex::default(),
+            pace: Pace::default(),
+            checking: AtomicBool::new(false),
+        });
         let (session, server) = node.connect(0).await?;
         node.state.send_replace(State::Up(Arc::new(session)));
         Ok((node, server))
@@ -108,7 +113,10 @@ impl Node {
         };
         let channels = self.channels.lock().iter().cloned().collect();
         let handshake = Handshake { address: &self.address, channels, generation, push };
-        handshake.connect(self.open_within).await
+        let before = Instant::now();
+        let (session, server) = handshake.connect(self.open_within).await?;
+        *self.clock.lock() = server.time.map(|time| Clock::new(before, time));
+        Ok((session, server))
     }
 
     /// What the server says unasked.
@@ -133,15 +141,75 @@ impl Node {
     /// and hence did not run, is sent again with its text.
     pub(crate) async fn call(self: &Arc<Self>, request: Request, limit: Deadline) -> Result<Answer> {
         let session = self.session(&limit).await?;
+        self.send(&session, &session.asking, request, &limit, false).await
+    }
+
+    /// The same for what may bring much: it is not late while bytes come, up to many times its deadline.
+    pub(crate) async fn call_for_much(self: &Arc<Self>, request: Request, limit: Deadline) -> Result<Answer> {
+        let session = self.session(&limit).await?;
+        let progress = &session.asking.progress;
+        let _sharing = self.pace.share();
+        let (before, began) = (progress.bytes(), Instant::now());
+        let answer = self.send(&session, &session.asking, request, &limit, true).await;
+        match &answer {
+            Ok(_) => self.pace.measured(progress.bytes() - before, began.elapsed()),
+            Err(_) => self.pace.failed(),
+        }
+        answer
+    }
+
+    /// The same for what brings little and must not stand behind what brings much.
+    pub(crate) async fn call_beside(self: &Arc<Self>, request: Request, limit: Deadline) -> Result<Answer> {
+        let session = self.session(&limit).await?;
+        self.send(&session, &session.listening, request, &limit, false).await
+    }
+
+    /// How many bytes may be asked for so that they come well within `time`.
+    pub(crate) fn budget(&self, time: Duration) -> u64 {
+        self.pace.budget(time.min(self.open_within))
+    }
+
+    /// The last look at the server's clock.
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        *self.clock.lock()
+    }
+
+    /// Somebody has looked at the server's clock.
+    pub(crate) fn set_clock(&self, clock: Clock) {
+        *self.clock.lock() = Some(clock);
+    }
+
+    async fn send(
+        self: &Arc<Self>,
+        session: &Session,
+        line: &Line,
+        request: Request,
+        limit: &Deadline,
+        much: bool,
+    ) -> Result<Answer> {
         let sent = Instant::now();
-        let reply = match self.exchange(&session, request.command(), &limit).await {
+        let reply = match self.exchange(session, line, request.command(), limit, much).await {
             Err(Fault::NoScript) => match request.with_text() {
-                Some(command) => self.exchange(&session, &command, &limit).await,
+                Some(command) => self.exchange(session, line, &command, limit, much).await,
                 None => Err(Fault::NoScript),
             },
             reply => reply,
         };
-        Ok(Answer { reply: reply.map_err(|fault| self.judge(&session, fault))?, sent })
+        Ok(Answer { reply: reply.map_err(|fault| self.judge(session, fault))?, sent })
+    }
+
+    /// Whether both connections answer.
+    ///
+    /// # Errors
+    /// Which does not, or why there is none.
+    pub(crate) async fn probe(self: &Arc<Self>, limit: Deadline) -> Result<()> {
+        let session = self.session(&limit).await?;
+        let ping = redis::cmd("PING");
+        let answers = tokio::try_join!(
+            self.exchange(&session, &session.asking, &ping, &limit, false),
+            self.exchange(&session, &session.listening, &ping, &limit, false)
+        );
+        answers.map(drop).map_err(|fault| self.judge(&session, fault))
     }
 
     /// Listens on one more channel, over reconnections too.
@@ -149,12 +217,13 @@ impl Node {
         let session = self.session(&limit).await?;
         self.channels.lock().insert(channel.to_owned());
         // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
-        let mut subscriber = session.subscriber.clone();
-        let subscribed = timeout_at(limit.until(), subscriber.subscribe(channel)).await;
-        let fault = match subscribed {
+        let line = &session.listening;
+        let mut connection = line.connection.clone();
+        line.progress.asked();
+        let fault = match timeout_at(limit.until(), connection.subscribe(channel)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Fault::from(error),
-            Err(_) => Fault::Late(limit.error(Certainty::Unknown)),
+            Err(_) => self.late(line, &limit),
         };
         self.channels.lock().remove(channel);
         Err(self.judge(&session, fault))
@@ -168,15 +237,22 @@ impl Node {
             return;
         }
         let Ok(session) = self.state.borrow().session() else { return };
-        let mut subscriber = session.subscriber.clone();
-        let _ = timeout_at(limit.until(), subscriber.unsubscribe(channels)).await;
+        let mut listening = session.listening.connection.clone();
+        let _ = timeout_at(limit.until(), listening.unsubscribe(channels)).await;
     }
 
     /// Waits until all was heard that the server has said up to now.
-    pub(crate) async fn await_notifications(&self, limit: Deadline) {
-        let Ok(session) = self.state.borrow().session() else { return };
-        let mut subscriber = session.subscriber.clone();
-        let _ = timeout_at(limit.until(), subscriber.send_packed_command(&redis::cmd("PING"))).await;
+    /// Answers whether it was: else some may be lost.
+    pub(crate) async fn await_notifications(self: &Arc<Self>, limit: Deadline) -> bool {
+        let Ok(session) = self.state.borrow().session() else { return false };
+        let ping = redis::cmd("PING");
+        match self.exchange(&session, &session.listening, &ping, &limit, false).await {
+            Ok(_) => true,
+            Err(fault) => {
+                self.judge(&session, fault);
+                false
+            }
+        }
     }
 
     /// Ends it for good. Calls under way end with what the server answers.
@@ -189,7 +265,7 @@ impl Node {
         self.state.borrow().session().err()
     }
 
-    async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
+    pub(super) async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
         if let State::Up(session) = &*self.state.borrow() {
             return Ok(session.clone());
         }
@@ -199,21 +275,41 @@ impl Node {
         self.state.borrow().session()
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         self: &Arc<Self>,
-        session: &Arc<Session>,
+        session: &Session,
+        line: &Line,
         command: &redis::Cmd,
         limit: &Deadline,
+        much: bool,
     ) -> Result<Reply, Fault> {
-        let mut connection = session.connection.clone();
+        let mut connection = line.connection.clone();
+        line.progress.asked();
         let mut states = self.state.subscribe();
         let lost = |state: &State| !matches!(state, State::Closed) && !state.is_up(session.generation);
         tokio::select! {
             biased;
             answer = connection.send_packed_command(command) => fault::read(answer),
             _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
-            () = sleep_until(limit.until()) => Err(Fault::Late(limit.error(Certainty::Unknown))),
+            () = self.overdue(line, limit, much) => Err(self.late(line, limit)),
         }
+    }
+
+    /// Ends when there is no hope for an answer.
+    async fn overdue(&self, line: &Line, limit: &Deadline, much: bool) {
+        sleep_until(limit.until()).await;
+        let last = later(limit.until(), self.open_within.saturating_mul(MUCH_LONGER));
+        while much && Instant::now() < last && line.progress.quiet() < self.open_within.min(LONGEST_QUIET) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What has no answer in time. Only when nothing has come for about as long as the longest call may take is the connection dead:
+    /// a caller who could not wait for long does no harm to the others.
+    fn late(&self, line: &Line, limit: &Deadline) -> Fault {
+        let error = limit.error(Certainty::Unknown);
+        let is_dead = line.progress.silence() >= self.open_within.mul_f64(0.9);
+        if is_dead { Fault::Silent(error) } else { Fault::Late(error) }
     }
 
     /// Turns a fault into an error, and drops the connection where it cannot be trusted any more.
@@ -227,7 +323,7 @@ impl Node {
     }
 
     /// The connection of this generation is of no use any more: make another.
-    fn lost(self: &Arc<Self>, generation: u64, error: &Error) {
+    pub(super) fn lost(self: &Arc<Self>, generation: u64, error: &Error) {
         let mut lost = false;
         let down = Error::unavailable(NAME, Certainty::Definite, format!("{}: {error}", self.address));
         self.state.send_if_modified(|state| {

@@ -18,6 +18,7 @@ use crate::wire::names::QueueKeys;
 #[derive(Default)]
 pub(crate) struct Signal {
     rung: AtomicBool,
+    is_anew: AtomicBool,
     pushed: Mutex<Vec<Bytes>>,
     notify: Notify,
 }
@@ -37,6 +38,17 @@ impl Signal {
     /// Whether it rang since it was last asked.
     pub(crate) fn take_rung(&self) -> bool {
         self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// The connection was made anew.
+    pub(crate) fn set_anew(&self) {
+        self.is_anew.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Whether the connection was made anew since it was last asked: what was said before and is not here never comes.
+    pub(crate) fn take_anew(&self) -> bool {
+        self.is_anew.swap(false, Ordering::AcqRel)
     }
 
     /// Whether it rang or was given something.
@@ -150,7 +162,7 @@ impl Listener for Notifier {
     fn reconnected(&self, node: &Node) {
         self.events.send_to_all(Event::ConnectionRestored { detail: node.to_string() });
         for signal in self.signals.lock().values() {
-            signal.ring();
+            signal.set_anew();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,14 +14,18 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::address::{Endpoint, NAME};
+use crate::connection::progress::Progress;
 
 /// How long nothing is heard before the other side is asked whether it is there, and how often then.
 const ASK_AFTER: Duration = Duration::from_secs(20);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// An open byte stream to a server.
+/// An open byte stream to a server, which counts what comes.
 #[derive(Debug)]
-pub(super) struct Stream(TcpStream);
+pub(super) struct Stream {
+    tcp: TcpStream,
+    progress: Arc<Progress>,
+}
 
 impl Stream {
     /// Resolves the endpoint anew, so that a name may move, and takes the first of its addresses that answers.
@@ -28,7 +33,16 @@ impl Stream {
         let late = |_| Error::timeout(format!("connecting to {endpoint}"), within, Certainty::Definite);
         let failed =
             |error: io::Error| Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}"));
-        timeout(within, open(endpoint)).await.map_err(late)?.map(Self).map_err(failed)
+        timeout(within, open(endpoint)).await.map_err(late)?.map(Self::counted).map_err(failed)
+    }
+
+    fn counted(tcp: TcpStream) -> Self {
+        Self { tcp, progress: Arc::default() }
+    }
+
+    /// What has come over it.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
     }
 }
 
@@ -52,21 +66,26 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.progress.received(buf.filled().len() - before);
+        }
+        polled
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -93,9 +112,9 @@ mod tests {
     async fn a_name_is_resolved_and_the_address_that_answers_is_taken() {
         let (_listener, port) = listener();
         let stream = connect(&format!("redis://localhost:{port}")).await.unwrap();
-        assert_eq!(stream.0.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
-        assert!(stream.0.nodelay().unwrap());
-        assert!(SockRef::from(&stream.0).keepalive().unwrap());
+        assert_eq!(stream.tcp.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+        assert!(stream.tcp.nodelay().unwrap());
+        assert!(SockRef::from(&stream.tcp).keepalive().unwrap());
     }
 
     #[tokio::test]
@@ -103,7 +122,7 @@ mod tests {
         let Ok(listener) = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)) else { return };
         let port = listener.local_addr().unwrap().port();
         let stream = connect(&format!("redis://[::1]:{port}")).await.unwrap();
-        assert_eq!(stream.0.peer_addr().unwrap().to_string(), format!("[::1]:{port}"));
+        assert_eq!(stream.tcp.peer_addr().unwrap().to_string(), format!("[::1]:{port}"));
     }
 
     #[tokio::test]

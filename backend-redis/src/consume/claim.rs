@@ -1,12 +1,14 @@
 //! Claiming: asking the server for messages, under a lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::backend::Deadline;
-use polyqueue::{Certainty, Error, Message, Priority, QueueName, Result};
+use polyqueue::{Certainty, DeadReason, Error, Message, MessageId, Priority, QueueName, Result};
 use tokio::time::Instant;
 
 use crate::address::NAME;
+use crate::connection::clock::Clock;
 use crate::connection::node::{Answer, Node};
 use crate::scripts;
 use crate::wire::codec;
@@ -24,12 +26,24 @@ pub(crate) struct Wanted<'a> {
     pub(crate) lease: Duration,
     /// Unique to this call, names the consumer.
     pub(crate) nonce: String,
-    /// Whom to wake when there is nothing now.
-    pub(crate) waiter: Option<&'a str>,
+    /// Where publishers find the consumer.
+    pub(crate) waiter: &'a str,
+    pub(crate) place: Place,
+    /// About the most bytes; one message always fits.
+    pub(crate) bytes: u64,
     pub(crate) max_attempts: u32,
     pub(crate) consumer: &'a str,
     /// Whether little is expected: where the last claim found an end.
     pub(crate) sparse: bool,
+}
+
+/// What the consumer has to do with the list of those that wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    /// It is to stand there when there is nothing.
+    pub(crate) park: bool,
+    /// It stands there, as far as it knows: should somebody have found it, it is told nothing else.
+    pub(crate) listed: bool,
 }
 
 /// What there was.
@@ -45,34 +59,20 @@ pub(crate) struct Claimed {
     pub(crate) crowd: u64,
     /// Dead letters that were not to be kept.
     pub(crate) dropped: u64,
+    /// Who died though no verdict asked for it, each with the reason.
+    pub(crate) died: Vec<(MessageId, DeadReason)>,
     /// What the server's clock said.
     pub(crate) clock: Clock,
     /// Whether the waiter was still known as one that waits.
     pub(crate) known: bool,
 }
 
-/// A look at the server's clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    /// Before it was read.
-    before: Instant,
-    /// In ms, rounded up.
-    time: u64,
-}
-
-impl Clock {
-    /// When it says a later time at the earliest: no lease that was counted from there ends before one counted from here. Should
-    /// it have been put forward meanwhile, it is now.
-    pub(crate) fn earliest(&self, time: u64) -> Instant {
-        let passed = Duration::from_millis(time.saturating_sub(self.time));
-        self.before.checked_add(passed).map_or_else(Instant::now, |then| then.min(Instant::now()))
-    }
-}
-
 /// A message under a lease.
 pub(crate) struct Leased {
     pub(crate) lease: String,
     pub(crate) until: Instant,
+    /// The same by the server's clock, in ms.
+    pub(crate) ends: u64,
     pub(crate) attempt: u32,
     pub(crate) message: Result<Message, Unreadable>,
 }
@@ -80,22 +80,34 @@ pub(crate) struct Leased {
 /// A claim of no message: applies what is due and wakes somebody else.
 pub(crate) fn nothing(keys: &QueueKeys) -> Request {
     let mut request = Request::script(&scripts::CLAIM, keys);
-    request.number(0).number(1).arg("-").arg("").number(1).arg("").number(1);
+    request.number(0).number(1).arg("-").arg("").number(1).arg("").number(1).number(1).number(0).number(0);
     request
 }
 
 impl Wanted<'_> {
-    pub(crate) async fn claim(&self, node: &std::sync::Arc<Node>, limit: Deadline) -> Result<Claimed> {
+    /// # Errors
+    /// Also [`Error::Timeout`], definite, when the server got to it only after the time was up.
+    pub(crate) async fn claim(&self, node: &Arc<Node>, limit: Deadline) -> Result<Claimed> {
+        let not_after = node.clock().map_or(0, |clock| clock.latest(limit.until()));
         let mut request = Request::script(&scripts::CLAIM, self.keys);
         request.number(self.messages as u64).number(millis(self.lease)).arg(&self.nonce);
-        request.arg(self.waiter.unwrap_or_default()).number(self.max_attempts.into()).arg(self.consumer);
-        request.number(self.sparse.into());
-        let Answer { reply, sent } = node.call(request, limit).await?;
+        request.arg(self.waiter).number(self.max_attempts.into()).arg(self.consumer);
+        request.number(self.sparse.into()).number(self.bytes).number(not_after);
+        request.number(u64::from(self.place.park) + 2 * u64::from(self.place.listed));
+        let Answer { reply, sent } = node.call_for_much(request, limit).await?;
         if reply == Reply::Number(0) {
             return Err(Error::not_found(self.queue.clone()));
         }
+        if let Reply::List(list) = &reply
+            && let [_, time] = &list[..]
+        {
+            node.set_clock(Clock::new(sent, time.count()));
+            return Err(limit.error(Certainty::Definite));
+        }
         let strange = || Error::backend(NAME, Certainty::Unknown, "an answer to a claim that is none");
-        self.read(reply, sent).ok_or_else(strange)
+        let claimed = self.read(reply, sent).ok_or_else(strange)?;
+        node.set_clock(claimed.clock);
+        Ok(claimed)
     }
 
     fn read(&self, reply: Reply, sent: Instant) -> Option<Claimed> {
@@ -104,21 +116,34 @@ impl Wanted<'_> {
         let more = answer.next()?.number()? == 1;
         let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
         let crowd = u64::try_from(answer.next()?.number()?).ok()?;
-        let dropped = answer.next()?.count();
-        let clock = Clock { before: sent, time: answer.next()?.count() };
+        let (dropped, died) = deaths(answer.next()?)?;
+        let time = answer.next()?.count();
+        let clock = Clock::new(sent, time);
         let known = answer.next()?.number()? == 1;
-        let until = sent + self.lease;
-        let messages = answer.map(|entry| self.leased(entry, until)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next, crowd, dropped, clock, known })
+        let (until, ends) = (sent + self.lease, time + millis(self.lease));
+        let messages = answer.map(|entry| self.leased(entry, until, ends)).collect::<Option<_>>()?;
+        Some(Claimed { messages, full, more, next, crowd, dropped, died, clock, known })
     }
 
-    fn leased(&self, entry: Reply, until: Instant) -> Option<Leased> {
+    fn leased(&self, entry: Reply, until: Instant, ends: u64) -> Option<Leased> {
         let [p, id, max, fields] = <[Reply; 4]>::try_from(entry.into_list()?).ok()?;
         let (p, id, max) = (p.number()?, id.into_text()?, max.into_text()?);
         let fields = Fields::from_reply(fields)?;
         let lease = format!("{p}:{id}:{}:{max}:{}", self.nonce, self.consumer);
         let message = codec::read(&fields, &id, Priority::new(p).ok()?);
         let attempt = fields.number("a").ok().flatten().unwrap_or_default().saturating_add(1);
-        Some(Leased { lease, until, attempt, message })
+        Some(Leased { lease, until, ends, attempt, message })
     }
+}
+
+/// How many letters were dropped, and who died.
+fn deaths(reply: Reply) -> Option<(u64, Vec<(MessageId, DeadReason)>)> {
+    let mut told = reply.into_list()?.into_iter();
+    let (dropped, mut died) = (told.next()?.count(), Vec::new());
+    while let Some((id, reason)) = told.next().zip(told.next()) {
+        // A foreign message may have an id that is none of ours.
+        let id = MessageId::new(id.into_text()?);
+        died.extend(id.ok().zip(reason.into_text()?.parse().ok()));
+    }
+    Some((dropped, died))
 }

@@ -17,6 +17,7 @@ use crate::connection::handle::Handle;
 use crate::consume::fetcher;
 use crate::consume::state::ConsumerState;
 use crate::settle::settlers::QueueSettler;
+use crate::topology::revival::Revival;
 
 /// A reader of one queue.
 pub(crate) struct RedisConsumer {
@@ -29,9 +30,10 @@ impl RedisConsumer {
     pub(crate) fn start(
         handle: &Arc<Handle>,
         settler: Arc<QueueSettler>,
+        revival: Arc<Revival>,
         subscription: Subscription,
     ) -> Self {
-        let state = Arc::new(ConsumerState::new(handle, settler, subscription));
+        let state = Arc::new(ConsumerState::new(handle, settler, revival, subscription));
         let (end, ended) = watch::channel(false);
         let task = state.clone();
         tokio::spawn(async move {

@@ -9,27 +9,23 @@ use polyqueue::{Delivery, Error, Result};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::consume::claim::{Claimed, Clock};
+use crate::connection::clock::Clock;
+use crate::connection::listening::check_listening;
+use crate::consume::claim::Place;
 use crate::consume::orphans::pass_on;
 use crate::consume::pushed::Pushed;
 use crate::consume::registration::Registration;
+use crate::consume::schedule::NextClaim;
 use crate::consume::state::ConsumerState;
 
-/// The longest that a waiting consumer asks nothing.
-const SAFETY: Duration = Duration::from_secs(5);
-/// How much longer, by chance.
-const SAFETY_JITTER: Duration = Duration::from_millis(200);
-/// When a consumer finds nothing although something was due, others got it. So that they do not all ask again in the same
-/// instant, each waits, by chance, up to this long for each that waits: some of them are early, few ask.
-const CROWD_SPREAD: Duration = Duration::from_millis(1);
-/// The most that one waits for that.
-const CROWD_SPREAD_MOST: Duration = Duration::from_millis(100);
 /// How long it asks nothing after a claim that failed, and as much again by chance.
 const REST: Duration = Duration::from_millis(100);
 /// The most messages of one receive.
 const MAX_MESSAGES: usize = 10_000;
 /// About the most bytes of one receive.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// After so long no more is added to what was claimed.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
 /// The most messages of one claim.
 const CHUNK: usize = 100;
 
@@ -52,6 +48,8 @@ pub(crate) async fn run(state: Arc<ConsumerState>) {
         registration: Registration::default(),
         hold_off: None,
         clock: None,
+        last_given: 0,
+        has_missed: false,
         trouble: None,
         chance: Jitter::default(),
     };
@@ -59,29 +57,6 @@ pub(crate) async fn run(state: Arc<ConsumerState>) {
         fetcher.turn().await;
     }
     fetcher.end().await;
-}
-
-/// When to claim although nobody said anything.
-#[derive(Clone, Copy)]
-enum NextClaim {
-    Now,
-    /// Something is due then.
-    Due(Instant),
-    /// In case nobody said, or after a failure.
-    Poll(Instant),
-}
-
-impl NextClaim {
-    fn at(self) -> Option<Instant> {
-        match self {
-            Self::Now => None,
-            Self::Due(at) | Self::Poll(at) => Some(at),
-        }
-    }
-
-    fn has_come(self) -> bool {
-        self.at().is_none_or(|at| at <= Instant::now())
-    }
 }
 
 struct Fetcher {
@@ -96,6 +71,10 @@ struct Fetcher {
     hold_off: Option<Instant>,
     /// The last look at the server's clock.
     clock: Option<Clock>,
+    /// When it was last given something, by the server's clock in µs.
+    last_given: u64,
+    /// Something may have been given to it and not come.
+    has_missed: bool,
     /// What the last claim failed with.
     trouble: Option<Error>,
     chance: Jitter,
@@ -103,6 +82,9 @@ struct Fetcher {
 
 impl Fetcher {
     async fn turn(&mut self) {
+        if self.state.signal.take_anew() {
+            self.recover_given().await;
+        }
         self.take_pushed().await;
         let returned = self.state.pending.returned();
         self.state.give_back(&returned).await;
@@ -146,6 +128,9 @@ impl Fetcher {
             return self.rest(until).await;
         }
         self.hold_off = None;
+        if matches!(self.next, NextClaim::Poll(_)) && self.next.has_come() && self.registration.is_listed() {
+            check_listening(&self.state.handle.node);
+        }
         let told = rung || demand.round > self.arrivals;
         if told || self.next.has_come() {
             let unprompted = matches!(self.next, NextClaim::Due(_)) && !told;
@@ -209,6 +194,7 @@ impl Fetcher {
                 let surplus = self.state.hand_out(deliveries);
                 self.state.give_back(&surplus).await;
             }
+            Err(Error::NotFound(_)) if self.state.revive().await => self.ask_at_once(),
             Err(error) => self.failed(error),
         }
     }
@@ -216,11 +202,17 @@ impl Fetcher {
     /// Claims until there is enough, or no more.
     async fn claim(&mut self, demand: &Demand, wanted: usize, unprompted: bool) -> Result<Vec<Delivery>> {
         let mut deliveries: Vec<Delivery> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, began) = (0, Instant::now());
         while deliveries.len() < wanted && bytes < MAX_BYTES {
+            // What is here is not kept waiting for what is long in coming.
+            if !deliveries.is_empty() && began.elapsed() >= LONG_ENOUGH {
+                break;
+            }
             let count = (wanted - deliveries.len()).min(CHUNK);
             let park = demand.patient && deliveries.is_empty();
-            let claimed = match self.state.claim(count, park, self.sparse, self.limit(demand)).await {
+            let listed = self.registration.is_listed();
+            let place = Place { park, listed };
+            let claimed = match self.state.claim(count, place, self.sparse, self.limit(demand)).await {
                 Ok(claimed) => claimed,
                 Err(_) if !deliveries.is_empty() => break,
                 Err(error) => {
@@ -230,12 +222,17 @@ impl Fetcher {
                     return Err(error);
                 }
             };
-            self.set_next(&claimed, unprompted);
+            self.next = NextClaim::after(&claimed, unprompted, &self.chance);
             self.sparse = !claimed.full;
             self.clock = Some(claimed.clock);
-            if park {
-                let listed = claimed.messages.is_empty() && !claimed.full;
-                self.registration = self.registration.claimed(listed, claimed.known);
+            if listed && !claimed.known {
+                self.registration = self.registration.claimed(false, false);
+                self.hear_who_found_it().await;
+                return Ok(deliveries);
+            }
+            let is_nothing = claimed.messages.is_empty() && !claimed.full;
+            if park || (listed && !is_nothing) {
+                self.registration = self.registration.claimed(is_nothing, claimed.known);
             }
             let (full, unreadable) = (claimed.full, claimed.messages.iter().any(|m| m.message.is_err()));
             let readable = self.state.readable(claimed.messages).await;
@@ -258,19 +255,6 @@ impl Fetcher {
         if demand.patient { limit.connect_by(demand.until.max(little)) } else { limit }
     }
 
-    fn set_next(&mut self, claimed: &Claimed, unprompted: bool) {
-        let safety = self.chance.between(SAFETY, SAFETY_JITTER);
-        let due = claimed.next.filter(|next| *next < safety);
-        let wait = match due {
-            _ if claimed.more => Duration::ZERO,
-            Some(due) if unprompted => due.max(self.chance.between(Duration::ZERO, spread(claimed.crowd))),
-            Some(due) => due,
-            None => safety,
-        };
-        let at = Instant::now() + wait;
-        self.next = if due.is_some() { NextClaim::Due(at) } else { NextClaim::Poll(at) };
-    }
-
     fn failed(&mut self, error: Error) {
         self.next = NextClaim::Poll(Instant::now() + self.chance.between(REST, REST));
         if error.is_transient() {
@@ -288,6 +272,7 @@ impl Fetcher {
             return;
         }
         self.found();
+        self.last_given = pushed.iter().map(Pushed::given_at).fold(self.last_given, u64::max);
         let Some(clock) = self.clock else {
             for pushed in pushed {
                 pushed.give_back(self.state.handle.node.clone()).await;
@@ -322,6 +307,16 @@ impl Fetcher {
         }
     }
 
+    /// Somebody has found it among those that wait, before a claim that therefore did nothing: what he gave comes first, and then it
+    /// asks again.
+    async fn hear_who_found_it(&mut self) {
+        let limit = Deadline::new("hearing of a message", DEREGISTER_WITHIN.min(self.state.handle.deadline));
+        self.await_notifications(limit).await;
+        self.registration = Registration::default();
+        self.arrivals = self.arrivals.saturating_sub(1);
+        self.ask_at_once();
+    }
+
     /// Somebody has found it among those that wait.
     fn found(&mut self) {
         self.registration = self.registration.found();
@@ -337,8 +332,38 @@ impl Fetcher {
         if !std::mem::take(&mut self.registration).is_open() {
             return false;
         }
-        self.state.handle.node.await_notifications(limit).await;
+        self.await_notifications(limit).await;
         self.state.signal.has_news()
+    }
+
+    async fn await_notifications(&mut self, limit: Deadline) {
+        if !self.state.handle.node.await_notifications(limit).await {
+            self.has_missed = true;
+            check_listening(&self.state.handle.node);
+        }
+    }
+
+    /// The connection was made anew: what was given to it before and is not here never comes, and goes back.
+    async fn recover_given(&mut self) {
+        let limit = Deadline::new("leaving a queue", DEREGISTER_WITHIN.min(self.state.handle.deadline));
+        if self.registration.is_listed() {
+            self.registration = self.registration.left(self.state.leave(limit).await);
+        }
+        self.has_missed |= std::mem::take(&mut self.registration).is_open();
+        self.await_notifications(limit).await;
+        self.take_pushed().await;
+        self.ask_at_once();
+        if !self.has_missed {
+            return;
+        }
+        match self.state.give_back_unheard(self.last_given).await {
+            Ok(()) => self.has_missed = false,
+            Err(error) => {
+                tracing::debug!(name: "redis.recovery_failed", queue = %self.state.queue, %error);
+                self.state.signal.set_anew();
+                sleep(REST).await;
+            }
+        }
     }
 
     /// It has ended: nothing must be given to it any more, and what was comes back.
@@ -352,8 +377,4 @@ impl Fetcher {
             self.pass_on();
         }
     }
-}
-
-fn spread(crowd: u64) -> Duration {
-    CROWD_SPREAD.saturating_mul(u32::try_from(crowd).unwrap_or(u32::MAX)).min(CROWD_SPREAD_MOST)
 }

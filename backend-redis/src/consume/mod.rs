@@ -5,5 +5,7 @@ pub(crate) mod consumer;
 pub(crate) mod fetcher;
 pub(crate) mod orphans;
 pub(crate) mod pushed;
+mod recovery;
 mod registration;
+mod schedule;
 pub(crate) mod state;

@@ -16,6 +16,7 @@ use crate::settle::batch::LeaseVerdict;
 use crate::wire::codec::{Fields, Unreadable};
 use crate::wire::names::QueueKeys;
 use crate::wire::request::Request;
+use crate::wire::time::millis;
 use crate::wire::{codec, msgpack};
 
 /// A message under a lease, for one who did not ask.
@@ -54,17 +55,30 @@ impl Pushed {
         texts.into_iter().filter_map(read).collect()
     }
 
-    pub(crate) fn until(self, until: Instant) -> Leased {
-        Leased { lease: self.lease, until, attempt: self.attempt, message: self.message }
+    /// When it was given, by the server's clock in µs: its lease says so.
+    pub(crate) fn given_at(&self) -> u64 {
+        given_at(&self.lease).unwrap_or_default()
+    }
+
+    /// As leased for so long, until then by our clock.
+    pub(crate) fn leased(self, lease: Duration, until: Instant) -> Leased {
+        let ends = self.at + millis(lease);
+        Leased { lease: self.lease, until, ends, attempt: self.attempt, message: self.message }
     }
 
     /// Gives it back where nobody can handle it, attempt unburned. Should it fail, it comes back at the end of its lease.
     pub(crate) async fn give_back(self, node: Arc<Node>) {
         let limit = Deadline::new("giving a message back", Duration::from_secs(5));
         let mut request = Request::script(&scripts::SETTLE, &self.keys);
-        batch::write(&LeaseVerdict::unhanded(self.lease, Instant::now()), &mut request);
+        batch::write(&LeaseVerdict::unhanded(self.lease), &mut request);
         let _ = node.call(request, limit).await;
     }
+}
+
+/// When a lease was given to its holder, by the server's clock in µs; nothing for one that was claimed.
+pub(crate) fn given_at(lease: &str) -> Option<u64> {
+    let nonce = lease.split(':').nth(2)?;
+    nonce.strip_suffix(".given")?.rsplit_once('.')?.1.parse().ok()
 }
 
 /// What was pushed is no message: nobody can say whose lease it was.

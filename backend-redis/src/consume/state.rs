@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, PendingReceives};
-use polyqueue::{Certainty, Delivery, QueueName, Result, Subscription};
+use polyqueue::{Certainty, Delivery, Event, QueueName, Result, Subscription};
 use tokio::time::Instant;
 
+use crate::connection::clock::Clock;
 use crate::connection::handle::Handle;
 use crate::connection::notifier::Signal;
-use crate::consume::claim::{Claimed, Clock, Leased, Wanted};
+use crate::consume::claim::{Claimed, Leased, Place, Wanted};
+use crate::consume::pushed;
 use crate::consume::pushed::Pushed;
+use crate::consume::recovery::Nonce;
 use crate::settle::batch::LeaseVerdict;
 use crate::settle::settlers::QueueSettler;
 use crate::settle::verdicts::Verdicts;
+use crate::topology::revival::Revival;
 use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
@@ -28,6 +33,7 @@ pub(crate) struct ConsumerState {
     pub(crate) pending: PendingReceives<Delivery>,
     pub(crate) verdicts: Verdicts,
     pub(crate) subscription: Subscription,
+    revival: Arc<Revival>,
     number: u64,
     /// Where a publisher finds us.
     waiter: String,
@@ -36,7 +42,12 @@ pub(crate) struct ConsumerState {
 }
 
 impl ConsumerState {
-    pub(crate) fn new(handle: &Arc<Handle>, settler: Arc<QueueSettler>, subscription: Subscription) -> Self {
+    pub(crate) fn new(
+        handle: &Arc<Handle>,
+        settler: Arc<QueueSettler>,
+        revival: Arc<Revival>,
+        subscription: Subscription,
+    ) -> Self {
         let (number, signal) = handle.notifier.add();
         let holder = format!("{}-{number}", handle.tag);
         let leased =
@@ -51,6 +62,7 @@ impl ConsumerState {
             number,
             waiter: format!("{}|{leased}", handle.waiter(number)),
             subscription,
+            revival,
             claims: AtomicU64::new(0),
             verdict_given: AtomicBool::new(false),
         }
@@ -90,49 +102,94 @@ impl ConsumerState {
         let lease = self.subscription.lease;
         let leased = pushed.into_iter().map(|pushed| {
             let until = clock.earliest(pushed.at) + lease;
-            pushed.until(until)
+            pushed.leased(lease, until)
         });
         self.readable(leased.collect()).await
     }
 
+    /// Claims. What is long in coming is not lost meanwhile; what will never come goes back.
     pub(crate) async fn claim(
         &self,
         messages: usize,
-        park: bool,
+        place: Place,
         sparse: bool,
         limit: Deadline,
     ) -> Result<Claimed> {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
+        let (node, lease) = (&self.handle.node, self.subscription.lease);
         let wanted = Wanted {
             queue: &self.queue,
             keys: &self.keys,
             messages,
-            lease: self.subscription.lease,
+            lease,
             nonce: format!("{}.{claim:x}", self.verdicts.holder),
-            waiter: park.then_some(&*self.waiter),
+            waiter: &self.waiter,
+            place,
+            bytes: node.budget(lease),
             max_attempts: self.subscription.max_attempts.get(),
             consumer: &self.subscription.consumer,
             sparse,
         };
-        let claimed = wanted.claim(&self.handle.node, limit).await?;
+        let nonce = self.leases_of(wanted.nonce.clone());
+        let kept_until = Mutex::default();
+        let claimed = tokio::select! {
+            biased;
+            claimed = wanted.claim(node, limit) => claimed,
+            () = nonce.keep(lease, &kept_until) => return Err(limit.error(Certainty::Unknown)),
+        };
+        let mut claimed = claimed.inspect_err(|error| {
+            if error.certainty() == Certainty::Unknown {
+                let not_after = node.clock().map_or(0, |clock| clock.latest(limit.until()));
+                tokio::spawn(nonce.recover(not_after, lease));
+            }
+        })?;
+        if let Some(until) = kept_until.into_inner() {
+            for leased in &mut claimed.messages {
+                leased.ends += millis(until.saturating_duration_since(leased.until));
+                leased.until = leased.until.max(until);
+            }
+        }
         self.handle.meter.of(&self.queue).dropped(claimed.dropped);
+        for (id, reason) in claimed.died.drain(..) {
+            self.handle.events.send(Event::DeadLetter { queue: self.queue.clone(), id, reason });
+        }
         Ok(claimed)
+    }
+
+    /// Gives back what was given to us after `last`, by the server's clock in µs, and never came.
+    pub(crate) async fn give_back_unheard(&self, last: u64) -> Result<()> {
+        let given = self.leases_of(format!("{}.*.given", self.verdicts.holder));
+        let mut leases = given.leases().await?;
+        leases.retain(|lease| pushed::given_at(lease).is_some_and(|at| at > last));
+        given.give_back(&leases).await
+    }
+
+    /// Whether the queue, which was not there, is there again.
+    pub(crate) async fn revive(&self) -> bool {
+        self.revival.revive(&self.queue, Deadline::new("receive", self.handle.deadline)).await
+    }
+
+    fn leases_of(&self, pattern: String) -> Nonce {
+        Nonce { node: self.handle.node.clone(), keys: self.keys.clone(), pattern }
     }
 
     /// Dead-letters what cannot be read; the rest can be handed out.
     pub(crate) async fn readable(&self, messages: Vec<Leased>) -> Vec<Delivery> {
         let (mut deliveries, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
-        for Leased { lease, until, attempt, message } in messages {
+        for Leased { lease, until, ends, attempt, message } in messages {
             match message {
                 Ok(message) => {
-                    let receipt = self.verdicts.receipt(&lease, until);
+                    let receipt = self.verdicts.receipt(&lease, until, ends);
                     deliveries.push(Delivery::new(self.queue.clone(), message, attempt, receipt, until));
                 }
-                Err(error) => unreadable.push(LeaseVerdict::unreadable(lease, until, error.0)),
+                Err(error) => {
+                    let detail = error.0.clone();
+                    self.handle.events.send(Event::SetAside { queue: self.queue.clone(), detail });
+                    unreadable.push(LeaseVerdict::unreadable(lease, error.0));
+                }
             }
         }
         if !unreadable.is_empty() {
-            tracing::warn!(name: "redis.undecodable", queue = %self.queue, entries = unreadable.len());
             self.verdicts.send(unreadable).await;
         }
         deliveries

@@ -18,7 +18,7 @@ use crate::wire::request::Request;
 /// How long a publisher that nobody wakes waits before it looks again: from this, growing …
 const LOOK: Duration = Duration::from_millis(25);
 /// … to this, and half as much again by chance.
-const LOOK_MOST: Duration = Duration::from_millis(100);
+const LOOK_MOST: Duration = Duration::from_secs(1);
 
 /// Sends items in order, one call after the other, each as soon as there is room.
 pub(crate) async fn in_order<F, I>(

@@ -12,6 +12,7 @@ use crate::address::NAME;
 use crate::connection::node::Node;
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
+use crate::topology::revival::Revival;
 use crate::wire::codec;
 use crate::wire::codec::Written;
 use crate::wire::names::QueueKeys;
@@ -25,6 +26,7 @@ pub(crate) struct PublishCall {
     pub(crate) keys: QueueKeys,
     pub(crate) meter: Arc<QueueMeter>,
     pub(crate) known_rules: Arc<KnownRules>,
+    pub(crate) revival: Arc<Revival>,
 }
 
 /// A message and when it was published, by the sender's clock.
@@ -65,7 +67,11 @@ impl BatchCall for PublishCall {
 
     async fn call(&self, items: Vec<Outgoing>, limit: Deadline) -> Vec<Result<PublishOutcome<Outgoing>>> {
         let count = items.len();
-        let answers = match self.call(&items, limit).await {
+        let mut answer = self.call(&items, limit).await;
+        if matches!(answer, Ok(Reply::Number(0))) && self.revival.revive(&self.queue, limit).await {
+            answer = self.call(&items, limit).await;
+        }
+        let answers = match answer {
             Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); count],
             Ok(reply) => self.judge(items, reply),
             Err(error) => vec![Err(error); count],

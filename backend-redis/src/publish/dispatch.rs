@@ -60,7 +60,11 @@ async fn keeps_keys(publishers: &Publishers, publisher: &QueuePublisher) -> Resu
         return Ok(true);
     }
     let limit = Deadline::new("publish", publishers.handle.deadline);
-    let text = publishers.catalogue.text_of(&publisher.queue, limit).await.map_err(Error::definite)?;
+    let read = || publishers.catalogue.text_of(&publisher.queue, limit);
+    let mut text = read().await.map_err(Error::definite)?;
+    if text.is_none() && publishers.revival.revive(&publisher.queue, limit).await {
+        text = read().await.map_err(Error::definite)?;
+    }
     let text = text.ok_or_else(|| Error::not_found(publisher.queue.clone()))?;
     let keeps = catalogue::parse(publisher.queue.as_str(), &text)?.dedup.is_some();
     if keeps {

@@ -12,6 +12,7 @@ use crate::publish::batch::{Outgoing, strange};
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
 use crate::topology::catalogue::{Catalogue, Table};
+use crate::topology::revival::Revival;
 use crate::wire::codec::Written;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
@@ -26,6 +27,7 @@ pub(crate) struct TopicPublishCall {
     pub(crate) node: Arc<Node>,
     pub(crate) namespace: String,
     pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) revival: Arc<Revival>,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -95,9 +97,13 @@ impl TopicPublishCall {
             true => self.catalogue.reload(limit).await?,
             false => self.catalogue.known(limit).await?,
         };
+        let reaches_nobody = |table: &Table| items.iter().any(|post| table.route(&post.key).is_empty());
         // That nobody is bound must be true now, not only as far as we know.
-        if !stale && items.iter().any(|post| table.route(&post.key).is_empty()) {
+        if !stale && reaches_nobody(&table) {
             table = self.catalogue.newer(table, limit).await?;
+        }
+        if reaches_nobody(&table) && self.revival.revive_bound(limit).await {
+            table = self.catalogue.reload(limit).await?;
         }
         let mut answers = Vec::with_capacity(items.len());
         let mut rest = items.into_iter().peekable();
@@ -175,11 +181,13 @@ struct Load<'a> {
     /// All queues of all sets, by their position in the table.
     queues: Vec<usize>,
     copies: usize,
+    /// Of all copies.
+    bytes: usize,
 }
 
 impl<'a> Load<'a> {
     fn new(table: &'a Table) -> Self {
-        Self { table, posts: vec![], set_of: vec![], sets: vec![], queues: vec![], copies: 0 }
+        Self { table, posts: vec![], set_of: vec![], sets: vec![], queues: vec![], copies: 0, bytes: 0 }
     }
 
     fn takes(&self, post: &TopicMessage) -> bool {
@@ -192,6 +200,7 @@ impl<'a> Load<'a> {
         let route = self.table.route(&post.key);
         if !route.is_empty() {
             self.copies += route.len();
+            self.bytes += route.len() * post.outgoing.message.payload().len();
             let set = self.sets.iter().position(|set| *set == route);
             self.set_of.push(set.unwrap_or(self.sets.len()));
             if set.is_none() {
@@ -207,7 +216,7 @@ impl<'a> Load<'a> {
     fn request(&self, version: &str) -> Request {
         let queues: Vec<&QueueKeys> = self.queues.iter().map(|&at| &self.table.queues[at].keys).collect();
         let mut request = Request::on_keys(&scripts::TOPIC, &queues, &[version]);
-        request.arg(&self.table.version).number(self.sets.len() as u64);
+        request.arg(&self.table.version).arg(format!("{} {}", self.sets.len(), self.bytes));
         for set in &self.sets {
             let number = |at| (self.queues.partition_point(|queue| queue < at) + 1).to_string();
             request.arg(set.iter().map(number).collect::<Vec<_>>().join(" "));

@@ -11,12 +11,14 @@ use crate::connection::handle::Handle;
 use crate::publish::batch::{KnownRules, PublishCall};
 use crate::publish::fan_out::TopicPublishCall;
 use crate::topology::catalogue::Catalogue;
+use crate::topology::revival::Revival;
 use crate::wire::names::QueueKeys;
 
 /// What a handle keeps to publish.
 pub(crate) struct Publishers {
     pub(crate) handle: Arc<Handle>,
     pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) revival: Arc<Revival>,
     pub(crate) topics: Arc<Batcher<TopicPublishCall>>,
     queues: Mutex<HashMap<QueueName, Arc<QueuePublisher>>>,
 }
@@ -31,15 +33,16 @@ pub(crate) struct QueuePublisher {
 }
 
 impl Publishers {
-    pub(crate) fn new(handle: Arc<Handle>, catalogue: Arc<Catalogue>) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, catalogue: Arc<Catalogue>, revival: Arc<Revival>) -> Self {
         let topics = TopicPublishCall {
             node: handle.node.clone(),
             namespace: handle.namespace.clone(),
             catalogue: catalogue.clone(),
+            revival: revival.clone(),
             meter: handle.meter.clone(),
         };
         let topics = Batcher::new(topics, handle.deadline, handle.lifecycle.clone());
-        Self { handle, catalogue, topics, queues: Mutex::default() }
+        Self { handle, catalogue, revival, topics, queues: Mutex::default() }
     }
 
     pub(crate) fn of(&self, queue: &QueueName) -> Arc<QueuePublisher> {
@@ -47,7 +50,7 @@ impl Publishers {
         if let Some(publisher) = queues.get(queue) {
             return publisher.clone();
         }
-        let publisher = Arc::new(QueuePublisher::new(&self.handle, queue));
+        let publisher = Arc::new(QueuePublisher::new(&self.handle, self.revival.clone(), queue));
         queues.insert(queue.clone(), publisher.clone());
         publisher
     }
@@ -59,7 +62,7 @@ impl Publishers {
 }
 
 impl QueuePublisher {
-    fn new(handle: &Handle, queue: &QueueName) -> Self {
+    fn new(handle: &Handle, revival: Arc<Revival>, queue: &QueueName) -> Self {
         let known_rules = Arc::<KnownRules>::default();
         let call = PublishCall {
             node: handle.node.clone(),
@@ -67,6 +70,7 @@ impl QueuePublisher {
             keys: QueueKeys::new(&handle.namespace, queue),
             meter: handle.meter.of(queue),
             known_rules: known_rules.clone(),
+            revival,
         };
         Self {
             queue: queue.clone(),

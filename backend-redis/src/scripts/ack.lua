@@ -1,4 +1,5 @@
--- KEYS: the queue's, up to the owners of dedup keys. ARGV: leases. Answers for each: 1 applied, 3 not leased, 4 lease over.
+-- KEYS: the queue's, up to the owners of dedup keys. ARGV: leases. Answers for each: 1 applied, 3 not
+-- leased and not there, 4 lease over or lost; and last the time, in ms.
 --- @include keys
 
 local clock = redis.call('TIME')
@@ -22,7 +23,9 @@ end
 local answers, live, ids, seen = {}, {}, {}, {}
 for i, lease in ipairs(ARGV) do
   if not scores[i] or seen[lease] then
-    answers[i] = 3
+    local p, id = string.match(lease, '^(%d+):(%d+%-%d+):')
+    local is_there = not seen[lease] and redis.call('XRANGE', KEYS[tonumber(p)], id, id)[1]
+    answers[i] = is_there and 4 or 3
   elseif tonumber(scores[i]) <= now then
     answers[i] = 4
   else
@@ -37,4 +40,5 @@ for i, lease in ipairs(ARGV) do
 end
 if #live > 0 then redis.call('ZREM', KEYS[LEASES], unpack(live)) end
 for p, list in pairs(ids) do redis.call('XDEL', KEYS[p], unpack(list)) end
+answers[#ARGV + 1] = now
 return answers

@@ -1,4 +1,5 @@
--- KEYS: the queue's, catalogue, version of the routes. ARGV: name, a new version. Removes everything that the queue has. Answers
+-- KEYS: the queue's, catalogue, version of the routes. ARGV: name, a new version, the channel of those who would bring it back.
+-- Removes everything that the queue has. Answers
 -- 0: no such queue, 1: removed.
 --- @include keys
 --- @include notify
@@ -6,13 +7,14 @@
 local catalogue, version = KEYS[ALL + 1], KEYS[ALL + 2]
 local there = redis.call('EXISTS', KEYS[QUEUE]) + redis.call('HEXISTS', catalogue, ARGV[1])
 if there == 0 then return 0 end
+local known = redis.call('HGET', catalogue, ARGV[1])
 wake(0, WAITERS, 16)
 wake(0, PUBLISHERS, 16)
 redis.call('HDEL', catalogue, ARGV[1])
 redis.call('UNLINK', unpack(KEYS, 1, ALL))
-if redis.call('EXISTS', catalogue) == 0 then
-  redis.call('DEL', version)
-elseif redis.call('EXISTS', version) == 1 then
-  redis.call('SET', version, ARGV[2])
-end
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+if redis.call('EXISTS', catalogue) == 0 then redis.call('DEL', version) end
+local epoch = string.match(redis.call('GET', version) or '', '^[^.]+')
+local is_bound = known and string.find(known, '"bindings"', 1, true)
+if epoch and is_bound then redis.call('SET', version, epoch .. '.' .. ARGV[2]) end
 return 1

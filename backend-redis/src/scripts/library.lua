@@ -2,10 +2,11 @@
 -- the time    clock, now, from
 -- waking      prefix_of, wake
 -- rules       NONE, rules_of
+-- put back    BACK, first_end
 -- entries     get, changed, kept, whole, count, ms, expiry, time_text, priority, lease_parts, size
 -- errors      failed, must
 -- dedup keys  key_owner, remember_key, free_key, forget_ended_keys
--- the dead    K, BYTES, dropped, dead_letter, retain
+-- the dead    K, BYTES, dropped, died, dead_letter, retain
 -- waiting     make_ready, put_off, read_delayed, forget_delayed
 -- what is due first_time, apply_due
 -- `at` is where the keys of a queue begin, less one: 0 where a script works on one queue.
@@ -19,7 +20,23 @@ local NONE = {}
 local function rules_of(at)
   local found = redis.call('HMGET', KEYS[at + QUEUE], 'v', 'rules', 'ps')
   if not found[1] then return end
+  if found[1] ~= '1' then
+    --- @include version
+    error(newer(KEYS[at + QUEUE], found[1]))
+  end
   return found[2] and cjson.decode(found[2]) or NONE, found[3] or ''
+end
+
+-- A lease that nobody holds: its entry was read, handed to nobody and is ready where it stands. Its score is its priority, so
+-- that claims find it before what is unread.
+local BACK = 10
+
+-- When the first lease of a queue ends that somebody holds.
+local function first_end(at)
+  local key = KEYS[at + LEASES]
+  local first = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
+  if first > BACK then return first end
+  return tonumber(redis.call('ZRANGEBYSCORE', key, '(' .. BACK, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or math.huge
 end
 
 -- An entry of a stream is a flat list of names and values. What we do not know in it is carried along.
@@ -121,20 +138,21 @@ local function free_key(at, fields, id)
   end
 end
 
--- Forgets keys whose window has ended: 100 at most.
+-- Forgets keys whose window has ended: 500 at most. Answers whether there may be more.
 local function forget_ended_keys(at)
-  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + DEDUP_ENDS], '-inf', now, 'LIMIT', 0, 100)
-  if #ended == 0 then return end
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + DEDUP_ENDS], '-inf', now, 'LIMIT', 0, 500)
+  if #ended == 0 then return false end
   redis.call('ZREM', KEYS[at + DEDUP_ENDS], unpack(ended))
   redis.call('HDEL', KEYS[at + DEDUP_OWNERS], unpack(ended))
+  return #ended == 500
 end
 
 -- Dead letters: written when a message dies, kept for as long as the queue was declared to keep them. At most 100 entries or
 -- about 8 MiB a call.
 local K, BYTES = 100, 8 * 1024 * 1024
 
--- How many this call dropped, by queue.
-local dropped = {}
+-- How many this call dropped, by queue; and who died in it, each with the reason.
+local dropped, died = {}, {}
 
 local function size(fields)
   return #(get(fields, 'data') or '')
@@ -146,7 +164,10 @@ local function dead_letter(at, p, id, fields, reason, text, attempts, consumer)
   local own = #fields > 1000 and kept(fields, id, {}) or fields
   local stored = redis.pcall('XADD', KEYS[at + DEAD], '*', 'dr', reason, 'de', text, 'da', attempts, 'dt', total,
     'dc', consumer, 'do', id, 'dp', p, unpack(own))
-  if not failed(stored) then free_key(at, fields, id) end
+  if not failed(stored) then
+    free_key(at, fields, id)
+    died[#died + 1], died[#died + 2] = get(fields, 'id') or id, reason
+  end
   return stored
 end
 
@@ -252,9 +273,9 @@ end
 -- Messages whose lease has ended have failed once more: the end of their priority again, or the dead letters. Answers as
 -- `promote`.
 local function reap(at)
-  local first = first_time(KEYS[at + LEASES])
+  local first = first_end(at)
   if first > now then return 0, 0, first end
-  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + LEASES], '-inf', now, 'LIMIT', 0, K)
+  local ended = redis.call('ZRANGEBYSCORE', KEYS[at + LEASES], '(' .. BACK, now, 'LIMIT', 0, K)
   local ready, bytes = 0, 0
   for _, member in ipairs(ended) do
     local p, id, max, consumer = lease_parts(member)
@@ -306,8 +327,8 @@ local function apply_due(at, rules)
   local due, promoted, next_due = promote(at)
   local ended, reaped, next_end = reap(at)
   local expired = expire(at)
-  if rules.dedup then forget_ended_keys(at) end
+  local keys = rules.dedup and forget_ended_keys(at)
   local letters = retain(at, rules.dead)
-  local more = due == K or ended == K or expired == K or letters
+  local more = due == K or ended == K or expired == K or letters or keys
   return more, promoted + reaped, next_due and next_end and math.min(next_due, next_end)
 end

@@ -69,7 +69,7 @@ script!(
     DELETE, " flags=allow-oom", "delete", names::ALL);
 
 /// What several scripts need.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("keys", include_str!("keys.lua")),
     ("time", include_str!("time.lua")),
     ("notify", include_str!("notify.lua")),
@@ -78,6 +78,7 @@ const PARTS: [(&str, &str); 9] = [
     ("cursor", include_str!("cursor.lua")),
     ("push", include_str!("push.lua")),
     ("library", include_str!("library.lua")),
+    ("version", include_str!("version.lua")),
     ("placing", include_str!("placing.lua")),
 ];
 

@@ -37,8 +37,10 @@ local function drop_oldest(target)
   local at = target.at
   for p = 1, 10 do
     local key = KEYS[at + p]
-    local id = redis.call('XLEN', key) > 0 and first_unread(key)
+    local id, lease
+    if redis.call('XLEN', key) > 0 then id, lease = first_ready(at, p) end
     if id then
+      if lease then redis.call('ZREM', KEYS[at + LEASES], lease) end
       local fields = redis.call('XRANGE', key, id, id)[1][2]
       must(dead_letter(at, p, id, fields, 'overflow', 'dropped to make room', count(fields, 'a'), ''))
       redis.call('XDEL', key, id)
@@ -103,6 +105,7 @@ end
 local function write(target, m)
   local at, rules, stored = target.at, target.rules, nil
   target.used = with_priority(at, target.used, m.p)
+  if #m.fields[8] > LARGE then note_large(at) end
   if m.delay then
     stored = put_off(at, m.p, m.fields, from + m.delay, m.uid)
     target.delayed = target.delayed or {}

@@ -6,6 +6,10 @@
 
 local found = redis.call('HMGET', KEYS[QUEUE], 'v', 'rules', 'ps')
 if not found[1] then return 0 end
+if found[1] ~= '1' then
+  --- @include version
+  return newer(KEYS[QUEUE], found[1])
+end
 if found[2] then return 1 end
 local refused, expiring, used, clock = {}, {}, found[3] or '', nil
 local i, last, position, seen = 1, #ARGV, 0, nil
@@ -41,6 +45,7 @@ while i <= last do
       'data', unpack(ARGV, i + 3, i + 3 + others))
   end
   position, bytes = position + 1, #ARGV[i + 3]
+  if bytes > LARGE then note_large(0) end
   if type(stored) == 'table' then
     local n = #refused
     refused[n + 1], refused[n + 2], refused[n + 3], refused[n + 4] = position, 'E', 1, stored.err

@@ -12,7 +12,17 @@ if ARGV[1] == 'dead' then
   return { 0, dead, '', 0 }
 end
 
-local first, bound = ARGV[2] == '', ARGV[2] ~= '' and ARGV[2] or time_text(now)
+-- Up to the newest entry that is there, should the clock have been put back since.
+local function newest()
+  local latest = now
+  for p = 1, 10 do
+    local entry = redis.call('XREVRANGE', KEYS[p], '+', '-', 'COUNT', 1)[1]
+    if entry then latest = math.max(latest, tonumber(string.match(entry[1], '^%d+'))) end
+  end
+  return time_text(latest)
+end
+
+local first, bound = ARGV[2] == '', ARGV[2] ~= '' and ARGV[2] or newest()
 local function answer(more, removed)
   return { more, removed, bound, dropped[0] or 0 }
 end
@@ -37,24 +47,47 @@ end
 
 -- Entry by entry where some are in flight, for these stand in the same stream, or have keys.
 local function sweep(p, key, read, budget)
-  local swept, bytes = 0, 0
+  local swept, bytes, step = 0, 0, 10
+  local expires = redis.call('EXISTS', KEYS[EXPIRING]) == 1
   while swept < budget and bytes < BYTES do
-    local entries = redis.call('XRANGE', key, '(' .. read, bound, 'COUNT', 10)
+    local entries = redis.call('XRANGE', key, '(' .. read, bound, 'COUNT', step)
     if #entries == 0 then return swept, false end
     local ids, members = {}, {}
     for i, entry in ipairs(entries) do
       ids[i], members[i] = entry[1], p .. ':' .. entry[1]
       bytes = bytes + size(entry[2])
-      free_key(0, entry[2], entry[1])
+      if rules.dedup then free_key(0, entry[2], entry[1]) end
     end
-    redis.call('ZREM', KEYS[EXPIRING], unpack(members))
+    step = bytes > BYTES / 8 and 10 or 100
+    if expires then redis.call('ZREM', KEYS[EXPIRING], unpack(members)) end
     swept = swept + redis.call('XDEL', key, unpack(ids))
   end
   return swept, true
 end
 
-local budget = 100
+-- What was put back is ready, though it was read.
+local function remove_put_back()
+  local leases, bytes = redis.call('ZRANGEBYSCORE', KEYS[LEASES], '-inf', BACK, 'LIMIT', 0, K), 0
+  for n, lease in ipairs(leases) do
+    local p, id = lease_parts(lease)
+    local entry = p and redis.call('XRANGE', KEYS[p], id, id)[1]
+    if entry then
+      free_key(0, entry[2], id)
+      redis.call('XDEL', KEYS[p], id)
+      redis.call('ZREM', KEYS[EXPIRING], p .. ':' .. id)
+      bytes = bytes + size(entry[2])
+    end
+    redis.call('ZREM', KEYS[LEASES], lease)
+    if bytes > BYTES then return n, true end
+  end
+  return #leases, #leases == K
+end
+
+local back, more_back = remove_put_back()
+if more_back then return answer(1, back) end
+local budget = rules.dedup and 100 or 2000
 local removed, unfinished = remove_waiting(budget)
+removed = removed + back
 if unfinished then return answer(1, removed) end
 if rules.dedup then budget = math.max(1, budget - removed) end
 for p = 1, 10 do
@@ -75,4 +108,5 @@ for p = 1, 10 do
 end
 -- In one call nothing came in between: no ready message is left that could expire.
 if first then redis.call('UNLINK', KEYS[EXPIRING]) end
+if removed > 0 then wake(0, PUBLISHERS, removed) end
 return answer(0, removed)

@@ -17,9 +17,15 @@ local function is_outrun(at, p, used)
   return next(before) ~= nil
 end
 
+-- Whether anything was put back, as only a claim can find it.
+local function is_any_back(at)
+  local score = redis.call('ZRANGE', KEYS[at + LEASES], 0, 0, 'WITHSCORES')[2]
+  return score and tonumber(score) <= 10
+end
+
 -- Takes a message out of what is unread, if it is what comes next. Answers its fields.
 local function take_next(at, p, id, used)
-  if is_outrun(at, p, used) then return end
+  if is_any_back(at) or is_outrun(at, p, used) then return end
   local first = read(KEYS[at + p], 1)[1]
   if not first then return end
   if first[1] == id then return first[2] end
@@ -49,7 +55,8 @@ local function lease_to(at, p, id, fields, clock, waiter)
     if fields[i] == 'x' then max = string.format('%.0f', math.max(1, tonumber(fields[i + 1]) or 1)) end
   end
   local holder = string.match(waiter.channel, '[^:]*$') .. '-' .. waiter.number
-  local member = p .. ':' .. id .. ':' .. holder .. '.given:' .. max .. ':' .. waiter.consumer
+  local nonce = string.format('%s.%.0f%06d.given', holder, clock[1], clock[2])
+  local member = p .. ':' .. id .. ':' .. nonce .. ':' .. max .. ':' .. waiter.consumer
   local message = cmsgpack.pack({ 'P', prefix_of(at), 'lease', member, 'now', now, unpack(fields) })
   redis.call('ZADD', KEYS[at + LEASES], ends, member)
   if is_heard(waiter.channel, waiter.number .. '>' .. message) then return true end

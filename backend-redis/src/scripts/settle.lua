@@ -1,6 +1,7 @@
--- KEYS: the queue's. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt.
--- (ack, retry, release, dead letter.) Answers for each: 1 applied, 2 died, 3 not leased, 4 lease over, or an error's text; and
--- last how many letters were dropped.
+-- KEYS: the queue's. ARGV, for each verdict: a lease | r lease delay uid error | l lease delay uid | d lease reason error attempt |
+-- b lease. (ack, retry, release, dead letter, back to where it was, for nobody had it.) Answers for
+-- each: 1 applied, 2 died, 3 not leased and not there, 4 lease over or lost, or an error's text; and last how many letters were
+-- dropped, and the time in ms.
 --- @include keys
 --- @include library
 
@@ -8,8 +9,11 @@ local rules = rules_of(0) or {}
 local until_ack = rules.dedup and rules.dedup['until'] == 'ack'
 local answers, acks, ready = {}, {}, 0
 
-local function standing(score)
-  if not score then return 3 end
+local function standing(score, member)
+  if not score then
+    local p, id = lease_parts(member)
+    return p and redis.call('XRANGE', KEYS[p], id, id)[1] and 4 or 3
+  end
   if tonumber(score) <= now then return 4 end
 end
 
@@ -26,7 +30,7 @@ local function settle_acks()
   for i, ack in ipairs(acks) do members[i] = ack.member end
   local scores = redis.call('ZMSCORE', KEYS[LEASES], unpack(members))
   for i, ack in ipairs(acks) do
-    local refused = seen[ack.member] and 3 or standing(scores[i])
+    local refused = seen[ack.member] and 3 or standing(scores[i], ack.member)
     answers[ack.position] = refused or 1
     if not refused then
       seen[ack.member] = true
@@ -72,13 +76,23 @@ local function judge(verdict, p, id, max, consumer, fields, first, second, third
   return put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second), 1
 end
 
+-- It was leased and nobody had it: it is ready again where it stands, before all that came after it.
+local function put_back(member, p, id, fields)
+  local ends = expiry(fields)
+  if ends then redis.call('ZADD', KEYS[EXPIRING], ends, p .. ':' .. id) end
+  redis.call('ZADD', KEYS[LEASES], p, member)
+  ready = ready + 1
+  return 1
+end
+
 local function apply(verdict, member, first, second, third)
-  local refused = standing(redis.call('ZSCORE', KEYS[LEASES], member))
+  local refused = standing(redis.call('ZSCORE', KEYS[LEASES], member), member)
   if refused then return refused end
   local p, id, max, consumer = lease_parts(member)
   if not p then return 3 end
   local key = KEYS[p]
   local entry = redis.call('XRANGE', key, id, id)[1]
+  if verdict == 'b' and entry then return put_back(member, p, id, entry[2]) end
   local stored, answer = true, 3
   if entry then stored, answer = judge(verdict, p, id, max, consumer, entry[2], first, second, third) end
   if failed(stored) then return stored.err end
@@ -87,7 +101,7 @@ local function apply(verdict, member, first, second, third)
   return answer
 end
 
-local lengths = { a = 2, r = 5, l = 4, d = 5 }
+local lengths = { a = 2, r = 5, l = 4, d = 5, b = 2 }
 local i, position = 1, 0
 while i <= #ARGV do
   local verdict = ARGV[i]
@@ -103,5 +117,5 @@ end
 settle_acks()
 if ready > 0 then wake(0, WAITERS, ready) end
 retain(0, rules.dead)
-answers[position + 1] = dropped[0] or 0
+answers[position + 1], answers[position + 2] = dropped[0] or 0, now
 return answers

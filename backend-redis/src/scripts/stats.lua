@@ -11,13 +11,13 @@ local more, ready = apply_due(0, rules)
 if ready > 0 then wake(0, WAITERS, ready) end
 if more then return { 1, dropped[0] or 0 } end
 
-local in_flight = redis.call('ZCARD', KEYS[LEASES])
+local in_flight = redis.call('ZCOUNT', KEYS[LEASES], '(' .. BACK, '+inf')
 local entries, oldest = 0, now + 1
 for p = 1, 10 do
   local key = KEYS[p]
   local length = redis.call('XLEN', key)
   entries = entries + length
-  local id = length > 0 and first_unread(key)
+  local id = length > 0 and first_ready(0, p)
   local since = id and tonumber(string.match(id, '^%d+'))
   if since and since < oldest then oldest = since end
 end

@@ -1,4 +1,4 @@
--- Needs: keys. Defines: digit, with_priority.
+-- Needs: keys. Defines: digit, with_priority, LARGE, note_large.
 -- The priorities that a queue has ever had, a digit each. Most have one: to look into nine more streams would cost more than all
 -- the rest.
 local function digit(p)
@@ -10,4 +10,11 @@ local function with_priority(at, used, p)
   used = used .. digit(p)
   redis.call('HSET', KEYS[at + QUEUE], 'ps', used)
   return used
+end
+
+-- Whoever reads a queue that has had messages of more bytes reads one at a time: no size is known before it is read.
+local LARGE = 64 * 1024
+
+local function note_large(at)
+  redis.call('HSETNX', KEYS[at + QUEUE], 'large', '1')
 end

@@ -28,21 +28,21 @@ pub(crate) struct LeaseVerdict {
     pub(crate) lease: String,
     /// When the message was handed out; `None` when it never was.
     pub(crate) handed: Option<Instant>,
-    /// The end of the lease, by our clock.
-    pub(crate) until: Instant,
+    /// The end of the lease, by the server's clock, in ms.
+    pub(crate) ends: u64,
     pub(crate) verdict: Verdict,
 }
 
 impl LeaseVerdict {
     /// Gives back what nobody was given, attempt unburned.
-    pub(crate) fn unhanded(lease: String, until: Instant) -> Self {
-        Self { lease, handed: None, until, verdict: Verdict::Release { after: Duration::ZERO } }
+    pub(crate) fn unhanded(lease: String) -> Self {
+        Self { lease, handed: None, ends: 0, verdict: Verdict::Release { after: Duration::ZERO } }
     }
 
     /// Dead-letters what cannot be read.
-    pub(crate) fn unreadable(lease: String, until: Instant, error: String) -> Self {
+    pub(crate) fn unreadable(lease: String, error: String) -> Self {
         let verdict = Verdict::DeadLetter { reason: Refusal::Undecodable, error };
-        Self { lease, handed: None, until, verdict }
+        Self { lease, handed: None, ends: 0, verdict }
     }
 }
 
@@ -59,11 +59,12 @@ impl BatchCall for SettleCall {
         let acks = items.iter().all(|item| item.verdict == Verdict::Ack);
         let request = if acks { self.acks(&items) } else { self.verdicts(&items) };
         match self.node.call(request, limit).await.map(|answer| answer.reply.into_list()) {
-            Ok(Some(mut codes)) if codes.len() == items.len() + usize::from(!acks) => {
+            Ok(Some(mut codes)) if codes.len() == items.len() + 1 + usize::from(!acks) => {
+                let time = codes.pop().map_or(0, |time| time.count());
                 if !acks {
                     self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));
                 }
-                items.iter().zip(codes).map(|(item, code)| self.answer(item, code)).collect()
+                items.iter().zip(codes).map(|(item, code)| self.answer(item, code, time)).collect()
             }
             Ok(_) => vec![Err(strange("an answer to a verdict that is none")); items.len()],
             Err(error) => vec![Err(error); items.len()],
@@ -88,12 +89,13 @@ impl SettleCall {
         request
     }
 
-    fn answer(&self, item: &LeaseVerdict, code: Reply) -> Result<Settled> {
+    /// `time` is the server's, when it answered: by no other clock can it be told whether the lease, which is gone, was over.
+    fn answer(&self, item: &LeaseVerdict, code: Reply, time: u64) -> Result<Settled> {
         let now = Instant::now();
         let settled = match code.number() {
             Some(1) => Settled::Applied,
             Some(2) => Settled::Died,
-            Some(3) if now < item.until => Settled::AlreadySettled,
+            Some(3) if time < item.ends => Settled::AlreadySettled,
             Some(3 | 4) => Settled::LeaseLost,
             _ => return Err(strange(code.into_text().unwrap_or_default())),
         };
@@ -116,6 +118,8 @@ pub(crate) fn write(item: &LeaseVerdict, request: &mut Request) {
         Verdict::Retry { after, error } => {
             request.arg("r").arg(lease).number(millis(*after)).arg(uid()).arg(cut_error(error.clone()))
         }
+        // Nobody had it: it is ready where it stands.
+        Verdict::Release { .. } if item.handed.is_none() => request.arg("b").arg(lease),
         Verdict::Release { after } => request.arg("l").arg(lease).number(millis(*after)).arg(uid()),
         Verdict::DeadLetter { reason, error } => request
             .arg("d")

@@ -40,8 +40,8 @@ impl Verdicts {
     }
 
     /// The receipt of what is handed out now.
-    pub(crate) fn receipt(&self, lease: &str, until: Instant) -> Receipt {
-        receipt::write(lease, self.epoch, ReceiptTimes { handed: Instant::now(), until })
+    pub(crate) fn receipt(&self, lease: &str, until: Instant, ends: u64) -> Receipt {
+        receipt::write(lease, self.epoch, ReceiptTimes { handed: Instant::now(), until }, ends)
     }
 
     /// Sends verdicts on what no handler was given.
@@ -54,7 +54,7 @@ impl Verdicts {
         let release = |receipt: &Receipt| {
             self.leases.finish(receipt);
             let held = receipt::read(receipt, self.epoch).ok()?;
-            Some(LeaseVerdict::unhanded(held.lease.to_owned(), held.times.until))
+            Some(LeaseVerdict::unhanded(held.lease.to_owned()))
         };
         let released = receipts.filter_map(release).collect();
         self.send(released).await;
@@ -92,7 +92,8 @@ impl Verdicts {
             return Ok(None);
         }
         let lease = held.lease.to_owned();
-        Ok(Some(LeaseVerdict { lease, handed: Some(held.times.handed), until, verdict: verdict.clone() }))
+        let ends = held.ends + millis(until.saturating_duration_since(held.times.until));
+        Ok(Some(LeaseVerdict { lease, handed: Some(held.times.handed), ends, verdict: verdict.clone() }))
     }
 
     /// Extends up to 100 leases.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, stored_spec};
 use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
@@ -90,8 +91,7 @@ impl Catalogue {
         let reply = self.node.call(request, limit).await?.reply;
         let strange = || Error::backend(NAME, Certainty::Definite, "a catalogue that is none");
         let (version, texts) = entries(reply).ok_or_else(strange)?;
-        let specs = texts.chunks(2).map(|pair| parse(&pair[0], &pair[1]));
-        let mut specs = specs.collect::<Result<Vec<QueueSpec>>>()?;
+        let mut specs: Vec<_> = texts.chunks(2).filter_map(readable).collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((version, specs))
     }
@@ -134,9 +134,20 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<QueueSpec> {
     })
 }
 
-fn entries(reply: Reply) -> Option<(String, Vec<String>)> {
+/// What nobody can read harms its own queue only: no topic reaches it, and no list shows it.
+fn readable(pair: &[Bytes]) -> Option<QueueSpec> {
+    let [name, text] = pair else { return None };
+    let (name, text) = (String::from_utf8_lossy(name), String::from_utf8_lossy(text));
+    let spec = parse(&name, &text);
+    if let Err(error) = &spec {
+        tracing::warn!(name: "redis.unreadable_queue", queue = %name, %error);
+    }
+    spec.ok()
+}
+
+fn entries(reply: Reply) -> Option<(String, Vec<Bytes>)> {
     let [version, specs] = <[Reply; 2]>::try_from(reply.into_list()?).ok()?;
-    let texts = specs.into_list()?.into_iter().map(Reply::into_text);
+    let texts = specs.into_list()?.into_iter().map(Reply::into_bytes);
     Some((version.into_text()?, texts.collect::<Option<_>>()?))
 }
 

@@ -47,8 +47,8 @@ pub(crate) async fn unbind(
 }
 
 pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
-    let mut request = catalogued(handle, &scripts::DELETE, queue);
-    request.arg(uid());
+    let mut request = catalogued(&handle.namespace, &scripts::DELETE, queue);
+    request.arg(uid()).arg(names::deleted(&handle.namespace));
     let reply = handle.call("delete", request).await?;
     if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
 }
@@ -66,7 +66,7 @@ async fn change(
         let existing = known.as_deref().map(|text| catalogue::parse(queue.as_str(), text)).transpose()?;
         let Some(spec) = change(existing.as_ref())? else { return Ok(()) };
         let bindings = existing.map(|spec| spec.bindings).unwrap_or_default();
-        let request = written(handle, &known.unwrap_or_default(), &spec, &bindings);
+        let request = written(&handle.namespace, &known.unwrap_or_default(), &spec, &bindings);
         known = match handle.call(what, request).await? {
             Reply::Number(_) => return Ok(()),
             reply => reply.into_text().filter(|text| !text.is_empty()),
@@ -75,17 +75,22 @@ async fn change(
     Err(Error::timeout(what, handle.deadline, Certainty::Definite))
 }
 
-fn written(handle: &Handle, known: &str, spec: &QueueSpec, bindings: &BTreeSet<Pattern>) -> Request {
-    let mut request = catalogued(handle, &scripts::DECLARE, &spec.name);
-    let version = if spec.bindings == *bindings { String::new() } else { uid() };
+/// The request that writes it, if the catalogue says what is known and the bindings are these.
+pub(crate) fn written(
+    namespace: &str,
+    known: &str,
+    spec: &QueueSpec,
+    bindings: &BTreeSet<Pattern>,
+) -> Request {
+    let mut request = catalogued(namespace, &scripts::DECLARE, &spec.name);
     let entry = entry(known, spec);
-    request.arg(known).arg(entry.to_string()).arg(rules(entry)).arg(version);
+    request.arg(known).arg(entry.to_string()).arg(rules(entry)).arg(uid());
+    request.number((spec.bindings != *bindings).into());
     request
 }
 
 /// A script that works on a queue, its entry in the catalogue and the version of the routes.
-fn catalogued(handle: &Handle, script: &'static Script, queue: &QueueName) -> Request {
-    let namespace = &handle.namespace;
+fn catalogued(namespace: &str, script: &'static Script, queue: &QueueName) -> Request {
     let (catalogue, version) = (names::catalogue(namespace), names::version(namespace));
     let keys = QueueKeys::new(namespace, queue);
     let mut request = Request::on_keys(script, &[&keys], &[&catalogue, &version]);

@@ -2,3 +2,4 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod declare;
+pub(crate) mod revival;

@@ -41,6 +41,11 @@ pub(crate) fn channel(namespace: &str, handle: &str) -> String {
     format!("{namespace}:wake:{handle}")
 }
 
+/// The channel on which it is said that a queue was deleted.
+pub(crate) fn deleted(namespace: &str) -> String {
+    format!("{namespace}:deleted")
+}
+
 /// How many keys a queue has.
 pub(crate) const ALL: usize = 21;
 /// Those of scripts that need its streams, what it is declared to be, and its leases.
@@ -79,6 +84,11 @@ impl QueueKeys {
     /// Exists while the queue is declared.
     pub(crate) fn queue(&self) -> &str {
         &self.0[10]
+    }
+
+    /// The set of leases.
+    pub(crate) fn leases(&self) -> &str {
+        &self.0[11]
     }
 
     /// The set of consumers that wait.
