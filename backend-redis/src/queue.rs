@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, EventSender, Lifecycle, background};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, ProgressWatch, background};
 use polyqueue::{
     Admin, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health, Inbox,
     Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec, QueueStats,
@@ -76,6 +76,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         meter: Arc::default(),
         lifecycle: Lifecycle::default(),
         events,
+        watch: ProgressWatch::default(),
         listening: OnceCell::new_with(Some(())),
         channels: Mutex::default(),
         is_child: false,

@@ -3,19 +3,27 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use polyqueue::Health;
+use polyqueue::{Health, QueueName};
 use tokio::time::{Instant, timeout};
 
 use crate::address::NAME;
+use crate::connection::fault::if_there;
 use crate::topology::state::Topology;
 
 /// Health answers within a second.
 const HEALTH: Duration = Duration::from_millis(900);
 
-/// Tries both connections, and says what lies where nobody finds it.
+/// Tries both connections, looks whether what reads makes progress, and says what lies where nobody finds it.
 pub(crate) async fn health(topology: &Topology) -> Health {
     let by = Instant::now() + HEALTH;
-    match timeout(HEALTH, topology.handle.probe(by)).await {
+    let look = async {
+        topology.handle.probe(by).await.map_err(|error| error.to_string())?;
+        let ready = async |queue: QueueName| {
+            if_there(topology.handle.control().messages(&topology.names.ready(&queue)).await).ok().flatten()
+        };
+        topology.handle.watch.standing_still(ready).await.map_or(Ok(()), Err)
+    };
+    match timeout(HEALTH, look).await {
         Ok(Ok(())) => {
             let mut health = Health::good(NAME);
             let stranded = topology.stranded.load(Relaxed);
@@ -26,7 +34,7 @@ pub(crate) async fn health(topology: &Topology) -> Health {
             }
             health
         }
-        Ok(Err(error)) => Health::bad(NAME, error.to_string()),
+        Ok(Err(detail)) => Health::bad(NAME, detail),
         Err(_) => Health::bad(NAME, format!("{}: no answer within a second", topology.handle.address)),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use polyqueue::backend::{EventSender, Lifecycle, Meter};
+use polyqueue::backend::{EventSender, Lifecycle, Meter, ProgressWatch};
 use polyqueue::{Certainty, ConnectOptions, Error, Limits, Result};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
@@ -31,6 +31,7 @@ pub(crate) struct Handle {
     connections: Arc<Connections>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) events: EventSender,
+    pub(crate) watch: ProgressWatch,
     /// The connections are another's.
     is_child: bool,
 }
@@ -46,6 +47,7 @@ impl Handle {
             connections: Arc::new(Connections::new(address.clone(), options.deadline, &events)),
             lifecycle: Lifecycle::default(),
             events,
+            watch: ProgressWatch::default(),
             is_child: false,
             address,
         });
@@ -67,6 +69,7 @@ impl Handle {
             connections: self.connections.clone(),
             lifecycle: self.lifecycle.child()?,
             events: self.events.child(namespace),
+            watch: ProgressWatch::default(),
             is_child: true,
         }))
     }

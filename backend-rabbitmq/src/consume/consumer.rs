@@ -49,6 +49,7 @@ impl RabbitConsumer {
             }),
             subscription,
         });
+        reader.handle().watch.add(&reader);
         let (jobs, inbox) = mpsc::unbounded_channel();
         tokio::spawn(crate::consume::task::run(reader.clone(), inbox, alive));
         Ok(Self { reader, jobs })

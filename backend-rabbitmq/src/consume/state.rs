@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use polyqueue::backend::QueueMeter;
+use polyqueue::backend::{QueueMeter, Receiving};
 use polyqueue::{QueueName, Subscription};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::connection::handle::Handle;
 use crate::connection::link::Link;
@@ -45,5 +46,15 @@ impl ConsumerState {
 
     pub(crate) fn object(&self) -> String {
         self.topology().names.ready(self.queue())
+    }
+}
+
+impl Receiving for ConsumerState {
+    fn queue(&self) -> &QueueName {
+        &self.subscription.queue
+    }
+
+    fn unfed_since(&self) -> Option<Instant> {
+        self.hand_out.pending.unfed_since()
     }
 }

@@ -1,24 +1,31 @@
-//! A look at the server.
+//! A look at the server, and at whether what reads makes progress.
 
 use std::time::Duration;
 
-use polyqueue::Health;
 use polyqueue::backend::Deadline;
+use polyqueue::{Health, QueueName};
 use tokio::time::timeout;
 
 use crate::address::NAME;
+use crate::admin::stats::stats;
 use crate::connection::handle::Handle;
 
 /// How long a look at the server's health may take.
 const HEALTH: Duration = Duration::from_millis(900);
 
 pub(crate) async fn health(handle: &Handle) -> Health {
-    let limit = Deadline::new("health", HEALTH);
-    let node = &handle.node;
-    let detail = match timeout(HEALTH, node.probe(limit)).await {
-        Ok(Ok(())) => return Health::good(NAME),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => node.trouble().map_or("no answer".into(), |error| error.to_string()),
+    let look = async {
+        let answered = handle.node.probe(Deadline::new("health", HEALTH)).await;
+        answered.map_err(|error| error.to_string())?;
+        let ready = async |queue: QueueName| stats(handle, &queue).await.ok().map(|stats| stats.ready);
+        handle.watch.standing_still(ready).await.map_or(Ok(()), Err)
     };
-    Health::bad(NAME, detail)
+    match timeout(HEALTH, look).await {
+        Ok(Ok(())) => Health::good(NAME),
+        Ok(Err(detail)) => Health::bad(NAME, detail),
+        Err(_) => {
+            let trouble = handle.node.trouble().map_or("no answer".into(), |error| error.to_string());
+            Health::bad(NAME, trouble)
+        }
+    }
 }

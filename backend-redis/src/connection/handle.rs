@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter, background};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter, ProgressWatch, background};
 use polyqueue::{Error, Info, QueueName, Result};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -31,6 +31,7 @@ pub(crate) struct Handle {
     pub(crate) meter: Arc<Meter>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) events: EventSender,
+    pub(crate) watch: ProgressWatch,
     /// Set once the connection listens for who waits on this handle.
     pub(crate) listening: OnceCell<()>,
     /// What the connection listens to for this handle alone.
@@ -61,6 +62,7 @@ impl Handle {
             meter: Arc::default(),
             lifecycle: self.lifecycle.child()?,
             events: self.events.child(namespace),
+            watch: ProgressWatch::default(),
             listening: OnceCell::new(),
             channels: Mutex::default(),
             is_child: true,

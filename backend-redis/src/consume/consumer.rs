@@ -34,6 +34,7 @@ impl RedisConsumer {
         subscription: Subscription,
     ) -> Self {
         let state = Arc::new(ConsumerState::new(handle, settler, revival, subscription));
+        handle.watch.add(&state);
         let (end, ended) = watch::channel(false);
         let task = state.clone();
         tokio::spawn(async move {

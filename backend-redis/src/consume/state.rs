@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, PendingReceives};
+use polyqueue::backend::{Deadline, PendingReceives, Receiving};
 use polyqueue::{Certainty, Delivery, Event, QueueName, Result, Subscription};
 use tokio::time::Instant;
 
@@ -207,5 +207,15 @@ impl ConsumerState {
     /// Releases what nobody was given, attempts unburned.
     pub(crate) async fn give_back(&self, deliveries: &[Delivery]) {
         self.verdicts.give_back(deliveries.iter().map(|delivery| &delivery.receipt)).await;
+    }
+}
+
+impl Receiving for ConsumerState {
+    fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    fn unfed_since(&self) -> Option<Instant> {
+        self.pending.unfed_since()
     }
 }

@@ -8,6 +8,7 @@
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
 //! | connections that need no thread of the application | [`background`] |
+//! | consumers that stand still | [`ProgressWatch`], [`Receiving`] |
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
 //! | messages that name the time when they become ready | [`begin_delays`] |
 //! | replies that wait for their reader | [`ReplyBuffer`] |
@@ -29,6 +30,7 @@ mod jitter;
 mod lease_table;
 mod lifecycle;
 mod pending_receives;
+mod progress_watch;
 mod ready;
 mod receipt_times;
 mod receives;
@@ -45,6 +47,7 @@ pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};
 pub use lifecycle::{CloseReason, Entered, Lifecycle};
 pub use pending_receives::{PendingReceives, Receive};
+pub use progress_watch::{ProgressWatch, Receiving};
 pub use ready::begin_delays;
 pub use receipt_times::ReceiptTimes;
 pub use reply_buffer::ReplyBuffer;

@@ -62,6 +62,11 @@ impl<T> PendingReceives<T> {
         self.receives.lock().demand(Instant::now())
     }
 
+    /// Since when somebody has waited, one receive after the other, and was given nothing; `None` when nobody waits.
+    pub fn unfed_since(&self) -> Option<Instant> {
+        self.receives.lock().unfed_since()
+    }
+
     /// Gives messages, sorted as they should be, to the oldest receive first. What nobody wants comes back.
     pub fn offer(&self, messages: Vec<T>) -> Vec<T> {
         self.change(|receives| receives.offer(messages))

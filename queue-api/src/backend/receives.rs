@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,12 +10,19 @@ use super::demand::Demand;
 use super::lifecycle::CloseReason;
 use crate::{Error, Result};
 
+/// Who receives again so soon has waited all the time.
+const GAP: Duration = Duration::from_millis(200);
+
 /// The receives, by their numbers, the oldest first.
 #[derive(Debug)]
 pub(super) struct Receives<T> {
     pending: BTreeMap<u64, Pending<T>>,
     /// How many there have been.
     arrived: u64,
+    /// Since when nothing was given, as long as somebody waited.
+    unfed_since: Option<Instant>,
+    /// When the last one that waited had gone.
+    left: Option<Instant>,
     returned: Vec<T>,
     closed: Option<CloseReason>,
     /// Why the broker cannot be asked.
@@ -36,6 +44,8 @@ impl<T> Default for Receives<T> {
         Self {
             pending: BTreeMap::new(),
             arrived: 0,
+            unfed_since: None,
+            left: None,
             returned: Vec::new(),
             closed: None,
             trouble: None,
@@ -47,6 +57,10 @@ impl<T> Default for Receives<T> {
 impl<T> Receives<T> {
     /// Answers its number.
     pub(super) fn add(&mut self, max: usize, until: Instant) -> u64 {
+        let now = Instant::now();
+        if self.pending.is_empty() && self.left.is_none_or(|left| now.duration_since(left) > GAP) {
+            self.unfed_since = Some(now);
+        }
         self.arrived += 1;
         let nothing = (max == 0).then_some(Ok(Vec::new()));
         let outcome = self.closed.map(CloseReason::outcome).or(nothing);
@@ -60,12 +74,15 @@ impl<T> Receives<T> {
         if receive.outcome.is_none() {
             return Err(receive.waker.replace(waker.clone()));
         }
-        self.pending.remove(&number).and_then(|receive| receive.outcome).ok_or(None)
+        let outcome = self.pending.remove(&number).and_then(|receive| receive.outcome);
+        self.note_gone();
+        outcome.ok_or(None)
     }
 
     /// It has gone; what it was given and did not take is kept for the fetcher.
     pub(super) fn remove(&mut self, number: u64) -> Option<Waker> {
         let Pending { outcome, waker, .. } = self.pending.remove(&number)?;
+        self.note_gone();
         self.returned.extend(outcome.and_then(Result::ok).into_iter().flatten());
         waker
     }
@@ -77,7 +94,22 @@ impl<T> Receives<T> {
         Some(waiting.fold(demand, |demand, (number, receive)| demand.and(receive.demand(*number, now))))
     }
 
+    fn note_gone(&mut self) {
+        if self.pending.is_empty() {
+            self.left = Some(Instant::now());
+        }
+    }
+
+    /// Since when somebody has waited, one receive after the other, and was given nothing.
+    pub(super) fn unfed_since(&self) -> Option<Instant> {
+        let waits = self.pending.values().any(|receive| receive.outcome.is_none());
+        self.unfed_since.filter(|_| waits)
+    }
+
     pub(super) fn offer(&mut self, messages: Vec<T>) -> Vec<T> {
+        if !messages.is_empty() {
+            self.unfed_since = Some(Instant::now());
+        }
         let mut rest = messages;
         for receive in self.pending.values_mut().filter(|receive| receive.outcome.is_none()) {
             if rest.is_empty() {

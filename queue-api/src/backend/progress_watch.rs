@@ -1,0 +1,154 @@
+//! Whether consumers make progress: a receive that waits beside messages that are ready does not.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::QueueName;
+
+/// A receive that has waited so long …
+const LONG: Duration = Duration::from_millis(1_200);
+/// … and waits still so much later, was given nothing in between …
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// A consumer, as far as it can be watched.
+pub trait Receiving: Send + Sync + 'static {
+    /// What it reads.
+    fn queue(&self) -> &QueueName;
+    /// Since when it has waited and was given nothing: [`PendingReceives::unfed_since`](super::PendingReceives::unfed_since).
+    fn unfed_since(&self) -> Option<Instant>;
+}
+
+/// The consumers of a handle.
+#[derive(Default)]
+pub struct ProgressWatch(Mutex<Vec<Weak<dyn Receiving>>>);
+
+impl ProgressWatch {
+    /// One more is watched, for as long as it lives.
+    pub fn add(&self, consumer: &Arc<impl Receiving>) {
+        let consumer: Weak<dyn Receiving> = Arc::downgrade(consumer) as Weak<dyn Receiving>;
+        let mut watched = self.0.lock();
+        watched.retain(|other| other.strong_count() > 0);
+        watched.push(consumer);
+    }
+
+    /// The first consumer that stands still, in words: one that was given nothing for more than a second while the broker counts
+    /// ready messages in its queue, now and a moment later. `ready` counts them; `None` where it cannot be known now.
+    pub async fn standing_still<F: Future<Output = Option<u64>>>(
+        &self,
+        ready: impl Fn(QueueName) -> F,
+    ) -> Option<String> {
+        let suspects: Vec<_> =
+            self.waiting().into_iter().filter(|(_, since)| since.elapsed() >= LONG).collect();
+        for (consumer, since) in suspects {
+            let queue = consumer.queue().clone();
+            if ready(queue.clone()).await.is_none_or(|count| count == 0) {
+                continue;
+            }
+            sleep(LOOK_AGAIN).await;
+            let count = ready(queue.clone()).await.unwrap_or(0);
+            if count > 0 && consumer.unfed_since() == Some(since) {
+                let waited = since.elapsed();
+                return Some(format!(
+                    "a receive on {queue} has waited {waited:.1?} while {count} messages are ready"
+                ));
+            }
+        }
+        None
+    }
+
+    fn waiting(&self) -> Vec<(Arc<dyn Receiving>, Instant)> {
+        let watched = self.0.lock();
+        let consumers = watched.iter().filter_map(Weak::upgrade);
+        consumers.filter_map(|it| it.unfed_since().map(|since| (it, since))).collect()
+    }
+}
+
+impl fmt::Debug for ProgressWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgressWatch").field("consumers", &self.0.lock().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::super::PendingReceives;
+    use super::*;
+    use crate::Certainty;
+
+    struct Consumer(QueueName, PendingReceives<u8>);
+
+    impl Receiving for Consumer {
+        fn queue(&self) -> &QueueName {
+            &self.0
+        }
+
+        fn unfed_since(&self) -> Option<Instant> {
+            self.1.unfed_since()
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn consumer() -> Arc<Consumer> {
+        let pending = PendingReceives::new(10 * SECOND, Certainty::Unknown);
+        Arc::new(Consumer(QueueName::from_static("q"), pending))
+    }
+
+    async fn still(watch: &ProgressWatch, ready: u64) -> bool {
+        let ready = NonZeroU64::new(ready).map(u64::from);
+        watch.standing_still(|_| std::future::ready(ready)).await.is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_beside_ready_messages_stands_still() {
+        let (watch, consumer) = (ProgressWatch::default(), consumer());
+        watch.add(&consumer);
+        assert!(!still(&watch, 5).await, "nobody waits");
+        let waiting = {
+            let it = consumer.clone();
+            tokio::spawn(async move { it.1.receive(1, 60 * SECOND).await })
+        };
+        sleep(SECOND / 2).await;
+        assert!(!still(&watch, 5).await, "it has only just begun");
+        sleep(2 * SECOND).await;
+        assert!(!still(&watch, 0).await, "there is nothing to be had");
+        assert!(still(&watch, 5).await);
+        consumer.1.offer(vec![1]);
+        assert_eq!(waiting.await.unwrap().unwrap(), [1]);
+        assert!(!still(&watch, 5).await, "it was given something");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_receive_after_the_other_is_one_wait() {
+        let (watch, consumer) = (ProgressWatch::default(), consumer());
+        watch.add(&consumer);
+        let looping = {
+            let it = consumer.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let receive = it.1.receive(1, SECOND / 2);
+                    let _ = tokio::time::timeout(SECOND / 2, receive).await;
+                }
+            })
+        };
+        sleep(3 * SECOND).await;
+        assert!(still(&watch, 1).await);
+        looping.abort();
+        let _ = looping.await;
+        sleep(SECOND).await;
+        let again = {
+            let it = consumer.clone();
+            tokio::spawn(async move { it.1.receive(1, 60 * SECOND).await })
+        };
+        sleep(SECOND / 10).await;
+        assert!(!still(&watch, 1).await, "after a pause it begins anew");
+        again.abort();
+    }
+}
