@@ -145,6 +145,7 @@ mod invalid;
 mod json;
 mod later;
 mod layer;
+mod lazy;
 mod limits;
 mod message;
 mod name;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 
+use crate::lazy::lazily;
 use crate::redacted::redacted;
-use crate::{DedupStore, Error, Limits, Queue, Result};
+use crate::{DedupStore, Error, Info, Limits, Queue, Result};
 
 /// Names the provider: `memory` (where nothing is said), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";
@@ -70,6 +71,33 @@ impl Provider {
     pub async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         options.check()?;
         (self.connect)(options).await
+    }
+
+    /// A handle at once, whether the broker is there or not: for a service that starts before it. It connects by itself, again and
+    /// again, with growing pauses of up to 2 s. Until then publishes end with a definite error, everything else waits for the
+    /// connection up to its deadline, [`health`](Queue::health) says why there is none, and [`info`](Queue::info) what is known
+    /// without one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> polyqueue::Result<()> {
+    /// use polyqueue::{ConnectOptions, Queue};
+    ///
+    /// let queue = polyqueue_memory::PROVIDER.connect_lazily(ConnectOptions::new("memory://lazy"))?;
+    /// assert!(queue.health().await.healthy);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a namespace, deadline or clock offset that is not allowed. What is wrong with the URL or the
+    /// credentials each call says.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn connect_lazily(&self, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+        options.check()?;
+        let (connect, given) = (self.connect, options.clone());
+        let attempt = Box::new(move || connect(given.clone()));
+        Ok(lazily(Info::new(self.name), &options.namespace, options.deadline, attempt))
     }
 }
 

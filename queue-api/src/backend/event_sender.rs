@@ -46,6 +46,12 @@ impl EventSender {
         self.say(None, event);
     }
 
+    /// Passes on what another handle has told, and logged, already.
+    pub(crate) fn pass_on(&self, event: Event) {
+        let namespace = Some(self.namespace.clone());
+        let _ = self.sender.send(Scoped { namespace, event });
+    }
+
     fn say(&self, namespace: Option<Arc<str>>, event: Event) {
         log(&event, namespace.as_deref());
         // That nobody listens is no error.

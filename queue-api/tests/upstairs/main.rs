@@ -5,6 +5,7 @@
 
 mod ext;
 mod forward;
+mod lazy;
 mod message;
 mod permanent;
 mod pointers;
