@@ -116,7 +116,7 @@
 //! | handlers, their options and turns, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,responder,job,lease,death}.rs` |
 //! | which handler, and what none knows | `worker/{route,unknown}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
-//! | fetch while there is room; stop in order | `worker/{plan,run,fetch,drain}.rs` |
+//! | fetch while there is room; stop in order | `worker/{plan,run,served,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
 //! | choosing a backend | `provider.rs` |
 //! | wrapping a queue | `layer.rs` |

@@ -102,33 +102,12 @@ impl Plan {
         Ok(open)
     }
 
-    /// Waits until a queue that was deleted is there again; `None` when `stop` comes first.
-    pub(super) async fn subscribe_again(
+    /// Tries again while the broker is away, until `stop`.
+    pub(super) async fn subscribe(
         &self,
         queue: &QueueName,
         stop: &CancellationToken,
-    ) -> Result<Option<Arc<dyn Consumer>>> {
-        tracing::warn!(name: "worker.queue_gone", %queue, "it was deleted, and is served again when it is declared");
-        for failures in 1.. {
-            tokio::select! {
-                () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
-                () = stop.cancelled() => break,
-            }
-            match self.subscribe(queue, stop).await {
-                Ok(consumer) => {
-                    tracing::info!(name: "worker.queue_back", %queue);
-                    return Ok(Some(consumer));
-                }
-                Err(Error::NotFound(_)) => {}
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Tries again while the broker is away, until `stop`.
-    async fn subscribe(&self, queue: &QueueName, stop: &CancellationToken) -> Result<Arc<dyn Consumer>> {
+    ) -> Result<Arc<dyn Consumer>> {
         let subscription = Subscription::new(queue.clone())
             .consumer(&*self.consumer)
             .prefetch(self.prefetch)
