@@ -113,7 +113,7 @@
 //! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
-//! | handlers, their options and turns, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,responder,job,lease,death}.rs` |
+//! | handlers, their options, turns and pace, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,pace,release_rate,responder,job,lease,death}.rs` |
 //! | which handler, and what none knows | `worker/{route,unknown}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
 //! | fetch while there is room; stop in order | `worker/{plan,run,served,fetch,drain}.rs` |

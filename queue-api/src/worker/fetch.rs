@@ -69,6 +69,7 @@ impl QueueRunner {
     /// Calls `receive` for the free slots unless a call is pending; the answer, when it came at once.
     async fn call(&mut self, receiving: &mut Option<Receiving>) -> Option<Result<Vec<Delivery>>> {
         let room = self.running.room();
+        self.resume = self.resume.or_else(|| self.running.paused_until());
         if receiving.is_some() || self.resume.is_some() || room == 0 {
             return None;
         }

@@ -12,6 +12,7 @@ use super::death::Hook;
 use super::execute::Executor;
 use super::handlers::Handlers;
 use super::retry_wait::retry_wait;
+use super::route::Route;
 use super::settings::Settings;
 use super::unknown::UnknownKinds;
 
@@ -71,6 +72,13 @@ impl Plan {
         }
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "0 given, allowed are 1 or more"));
+        }
+        let slots = self.concurrency.saturating_mul(queues.len());
+        if let Some(own) = self.executor.routes.all().filter_map(Route::concurrency).find(|&own| own > slots)
+        {
+            let allowed =
+                format!("{own} given, allowed are 1 to {slots}: the worker's, for each of its queues");
+            return Err(Error::invalid("concurrency of a handler", allowed));
         }
         if (1..self.concurrency).contains(&self.prefetch) {
             let allowed = format!("{} given, allowed are 0, and the concurrency or more", self.prefetch);
