@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::spec::millis::round_up;
 use crate::{MessageId, QueueName, Result};
 
 /// How long a queue remembers a [`dedup_key`](crate::Message::dedup_key).
@@ -15,7 +16,7 @@ use crate::{MessageId, QueueName, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
-    /// How long, from the publish: 1 ms to 365 days.
+    /// How long, from the publish: whole milliseconds from 1 ms to 365 days.
     #[serde(with = "crate::spec::millis", rename = "window_ms")]
     pub window: Duration,
     /// What ends it sooner.
@@ -24,14 +25,14 @@ pub struct Dedup {
 }
 
 impl Dedup {
-    /// For the whole window, also after the acknowledgement.
+    /// For the whole window, also after the acknowledgement. It is rounded up to whole milliseconds.
     pub fn window(window: Duration) -> Self {
-        Self { window, until: Until::Window }
+        Self { window: round_up(window), until: Until::Window }
     }
 
-    /// Until the message is acknowledged, at most for the window.
+    /// Until the message is acknowledged, at most for the window, which is rounded up to whole milliseconds.
     pub fn until_ack(window: Duration) -> Self {
-        Self { window, until: Until::Ack }
+        Self { window: round_up(window), until: Until::Ack }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::spec::millis::are_whole;
 use crate::{Destination, Error, Message, QueueSpec, Reschedule, Result, Subscription, Verdict};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -71,8 +72,19 @@ impl Limits {
         };
         at_least_1("bound", spec.bound.map(|bound| bound.max_len))?;
         at_least_1("dead letters' max_len", spec.dead.max_len)?;
-        self.check_time("dead letters' max_age", spec.dead.max_age)?;
-        self.check_time("dedup window", spec.dedup.map(|dedup| dedup.window))
+        self.check_whole_millis("dead letters' max_age", spec.dead.max_age)?;
+        self.check_whole_millis("dedup window", spec.dedup.map(|dedup| dedup.window))
+    }
+
+    /// Brokers keep no more: what is declared again must be what was kept.
+    fn check_whole_millis(&self, field: &'static str, time: Option<Duration>) -> Result<()> {
+        self.check_time(field, time)?;
+        match time {
+            Some(time) if !are_whole(time) => {
+                Err(Error::invalid(field, format!("{time:?} given, allowed are whole milliseconds")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What every backend asks of a new time before it reschedules.

@@ -85,10 +85,11 @@ impl QueueSpec {
         self
     }
 
-    /// The same with dead letters that are dropped when they have been dead for so long, and counted.
+    /// The same with dead letters that are dropped when they have been dead for so long, rounded up to whole milliseconds, and
+    /// counted.
     #[must_use]
     pub fn dead_max_age(mut self, age: Duration) -> Self {
-        self.dead.max_age = Some(age);
+        self.dead.max_age = Some(millis::round_up(age));
         self
     }
 
@@ -157,7 +158,7 @@ pub struct Retention {
     /// The most dead letters, at least 1; no bound unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_len: Option<u64>,
-    /// How long one is kept after its death, 1 ms to 365 days; for good unless set.
+    /// How long one is kept after its death, whole milliseconds from 1 ms to 365 days; for good unless set.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -174,14 +175,33 @@ impl Retention {
     }
 }
 
-/// A duration as whole milliseconds.
+/// A duration as whole milliseconds: the same everywhere, and after a way through JSON.
 pub(crate) mod millis {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer, ser};
+
+    const ONE: Duration = Duration::from_millis(1);
+
+    /// What is too long to be rounded is too long for any queue.
+    pub(crate) const fn round_up(time: Duration) -> Duration {
+        match time.subsec_nanos() % ONE.subsec_nanos() {
+            0 => time,
+            over => time.saturating_add(Duration::from_nanos((ONE.subsec_nanos() - over) as u64)),
+        }
+    }
+
+    pub(crate) fn are_whole(time: Duration) -> bool {
+        time.subsec_nanos().is_multiple_of(ONE.subsec_nanos())
+    }
 
     pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(time.as_millis() as u64)
+        match u64::try_from(time.as_millis()) {
+            Ok(millis) if are_whole(*time) => serializer.serialize_u64(millis),
+            _ => {
+                Err(ser::Error::custom(format!("{time:?} given, allowed are whole milliseconds to 365 days")))
+            }
+        }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -231,6 +251,45 @@ mod tests {
             .dedup(Dedup::until_ack(Duration::from_millis(1500)));
         let json = serde_json::to_string(&rich).unwrap();
         assert_eq!(serde_json::from_str::<QueueSpec>(&json).unwrap(), rich, "{json}");
+    }
+
+    fn comes_back(spec: &QueueSpec) {
+        let json = serde_json::to_string(spec).unwrap();
+        let back = serde_json::from_str::<QueueSpec>(&json).unwrap();
+        assert_eq!(back, *spec, "{json}");
+        spec.check_redeclared(&back).unwrap();
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_time_is_rounded_up_to_milliseconds_and_comes_back(nanos in 0..2_000_000_000_u64, seconds in 0..1_u64 << 40) {
+            for time in [Duration::from_nanos(nanos), Duration::new(seconds, nanos as u32 % 1_000_000_000)] {
+                let age = spec().dead_max_age(time);
+                let kept = age.dead.max_age.unwrap();
+                assert!(kept >= time && kept - time < Duration::from_millis(1), "{time:?}: {kept:?}");
+                comes_back(&age);
+                comes_back(&spec().dedup(Dedup::window(time)));
+                comes_back(&spec().dedup(Dedup::until_ack(time)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_whole_milliseconds_or_too_long_is_not_written() {
+        for time in [Duration::from_micros(5), Duration::from_micros(1500), Duration::MAX] {
+            let mut age = spec();
+            age.dead.max_age = Some(time);
+            let dedup = spec().dedup(Dedup { window: time, until: crate::Until::Ack });
+            for spec in [age, dedup] {
+                let error = serde_json::to_string(&spec).unwrap_err().to_string();
+                assert!(error.contains("whole milliseconds"), "{error}");
+                assert!(
+                    matches!(crate::Limits::default().check_spec(&spec), Err(Error::Invalid { .. })),
+                    "{time:?}"
+                );
+            }
+        }
+        assert!(serde_json::to_string(&spec().dead_max_age(Duration::MAX)).is_err());
     }
 
     #[test]
