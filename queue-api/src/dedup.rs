@@ -1,13 +1,10 @@
 //! Keys under which a queue stores a message only once.
 
-use std::fmt;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::millis::round_up;
-use crate::{MessageId, QueueName, Result};
+use crate::millis::round_up;
 
 /// How long a queue remembers a [`dedup_key`](crate::Message::dedup_key).
 ///
@@ -17,7 +14,7 @@ use crate::{MessageId, QueueName, Result};
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
     /// How long, from the publish: whole milliseconds from 1 ms to 365 days.
-    #[serde(with = "crate::spec::millis", rename = "window_ms")]
+    #[serde(with = "crate::millis", rename = "window_ms")]
     pub window: Duration,
     /// What ends it sooner.
     #[serde(default)]
@@ -45,28 +42,4 @@ pub enum Until {
     Window,
     /// The acknowledgement, or the window's end.
     Ack,
-}
-
-/// A dedup key, with where it counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DedupKey {
-    /// The namespace of the handle.
-    pub namespace: String,
-    /// The queue.
-    pub queue: QueueName,
-    /// What the message carries.
-    pub key: String,
-}
-
-/// Remembers dedup keys for a broker that cannot do so well by itself, given with
-/// [`ConnectOptions::dedup_store`](crate::ConnectOptions::dedup_store). What it promises, deduplication promises: keys
-/// survive a restart when it does.
-#[async_trait]
-pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
-    /// Gives `key` to `id` for `window`, unless somebody has it: then answers whose it is. Atomic.
-    async fn claim(&self, key: &DedupKey, id: &MessageId, window: Duration) -> Result<Option<MessageId>>;
-
-    /// Frees `key` when `id` has it.
-    async fn release(&self, key: &DedupKey, id: &MessageId) -> Result<()>;
 }

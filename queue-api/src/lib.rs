@@ -102,7 +102,7 @@
 //! | payloads as JSON | `payload.rs`, `json.rs`, `finite.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
 //! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs`, `text.rs` |
-//! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs` |
+//! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs`, `dedup_store.rs`, `millis.rs`, `named.rs` |
 //! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
@@ -130,6 +130,7 @@ mod causes;
 mod counters;
 mod dead_letter;
 mod dedup;
+mod dedup_store;
 mod delivery;
 mod destination;
 mod error;
@@ -147,7 +148,9 @@ mod later;
 mod layer;
 mod limits;
 mod message;
+mod millis;
 mod name;
+mod named;
 mod parts;
 mod payload;
 mod permanent;
@@ -168,7 +171,8 @@ mod worker;
 pub use admin::{Admin, Purge, QueueStats};
 pub use counters::Counters;
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
-pub use dedup::{Dedup, DedupKey, DedupStore, Until};
+pub use dedup::{Dedup, Until};
+pub use dedup_store::{DedupKey, DedupStore};
 pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
 pub use destination::{Destination, IntoDestination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, Result, Source};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::spec::millis::are_whole;
+use crate::millis::are_whole;
 use crate::{Destination, Error, Message, QueueSpec, Reschedule, Result, Subscription, Verdict};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -112,9 +112,13 @@ impl Limits {
         self.check_text("correlation id", message.correlation_id().unwrap_or_default())?;
         self.check_delay("delay", message.delay())?;
         self.check_ttl(message)?;
-        match message.dedup_key() {
-            Some("") => Err(Error::invalid("dedup key", "is empty: allowed are 1 to 200 bytes")),
-            key => self.check_text("dedup key", key.unwrap_or_default()),
+        message.dedup_key().map_or(Ok(()), |key| self.check_dedup_key(key))
+    }
+
+    pub(crate) fn check_dedup_key(&self, key: &str) -> Result<()> {
+        match key {
+            "" => Err(Error::invalid("dedup key", "is empty: allowed are 1 to 200 bytes")),
+            key => self.check_text("dedup key", key),
         }
     }
 

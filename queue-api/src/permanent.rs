@@ -3,8 +3,6 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::BoxError;
-
 /// An error that no further attempt can change: a handler from which it comes by `?` is not tried again, and the message
 /// becomes a dead letter, `rejected`, at once. It says what the error inside says.
 ///
@@ -36,7 +34,7 @@ pub struct Permanent(Marker);
 
 impl Permanent {
     /// Says of `error` that trying again is no use.
-    pub fn new(error: impl Into<BoxError>) -> Self {
+    pub fn new(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Marker(error.into()))
     }
 
@@ -64,7 +62,7 @@ const NO_CAUSE: &str = "no further attempt can change it";
 /// What is looked for: a cause of its own, because the outermost error may stand in a box that hides its type. The outermost
 /// says what the error inside says; this stands for the error's cause, and says that, so that each is said once.
 #[derive(Debug)]
-struct Marker(BoxError);
+struct Marker(Box<dyn StdError + Send + Sync>);
 
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

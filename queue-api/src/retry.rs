@@ -175,6 +175,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
         #[test]
         fn every_delay_is_a_time_up_to_the_maximum(
             factor in proptest::num::f64::ANY,
