@@ -38,8 +38,7 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
                 }
             }
             Err(error) => tracing::warn!(
-                name: "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error),
-            ),
+                name: "rabbitmq.consumer_lost", queue = %reader.queue(), error = %session.fault(&error), "a consumer was lost and is made again"),
         }
     }
 }

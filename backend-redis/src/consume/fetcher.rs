@@ -274,7 +274,7 @@ impl Fetcher {
     fn failed(&mut self, error: Error) {
         self.next = NextClaim::Poll(Instant::now() + self.chance.between(REST, REST));
         if error.is_transient() {
-            tracing::debug!(name: "redis.claim_failed", queue = %self.state.queue, %error);
+            tracing::debug!(name: "redis.claim_failed", queue = %self.state.queue, %error, "messages could not be fetched, and are tried again");
         } else {
             self.state.pending.fail(&error);
         }

@@ -132,7 +132,7 @@ impl ConsumerState {
             }
         }
         if !unreadable.is_empty() {
-            tracing::warn!(name: "redis.undecodable", queue = %self.queue, entries = unreadable.len());
+            tracing::warn!(name: "redis.undecodable", queue = %self.queue, entries = unreadable.len(), "set aside entries that cannot be read");
             self.verdicts.send(unreadable).await;
         }
         deliveries

@@ -92,9 +92,9 @@ impl Executor {
         let verdict = self.verdict(job, self.unknown.failure(&job.message, Utc::now()));
         match verdict {
             Verdict::Release { after } => {
-                tracing::debug!(name: "worker.no_handler", %queue, %id, kind, ?after)
+                tracing::debug!(name: "worker.no_handler", %queue, %id, kind, ?after, "no handler knows this kind: it is given back")
             }
-            _ => tracing::warn!(name: "worker.no_handler", %queue, %id, kind),
+            _ => tracing::warn!(name: "worker.no_handler", %queue, %id, kind, "no handler knows this kind"),
         }
         verdict
     }
@@ -104,7 +104,7 @@ impl Executor {
             return Ok(());
         };
         let (queue, id) = (&job.queue, job.message.id());
-        tracing::warn!(name: "worker.other_schema_version", %queue, %id, version = is, handler_reads = reads);
+        tracing::warn!(name: "worker.other_schema_version", %queue, %id, version = is, handler_reads = reads, "the payload's schema has another major version than the handler reads");
         match self.versions {
             Versions::Warn => Ok(()),
             Versions::Reject => {
@@ -127,7 +127,7 @@ impl Executor {
             }
             Err(error) => Failure::from(crash(error)),
         };
-        tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure));
+        tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure), "a handler failed");
         Some(self.verdict(job, failure))
     }
 

@@ -100,7 +100,7 @@ impl Plan {
                 Err(error) => {
                     for (queue, consumer) in open {
                         if let Err(error) = consumer.close().await {
-                            tracing::warn!(name: "worker.close_failed", %queue, %error);
+                            tracing::warn!(name: "worker.close_failed", %queue, %error, "a consumer could not be closed: what it holds comes back at the end of the leases");
                         }
                     }
                     return Err(error);
@@ -127,7 +127,7 @@ impl Plan {
                 Ok(consumer) => return Ok(consumer.into()),
                 Err(error) if error.is_transient() && !stop.is_cancelled() => {
                     failures += 1;
-                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error);
+                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error, "could not subscribe, and tries again");
                     tokio::select! {
                         () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
                         () = stop.cancelled() => return Err(error),
