@@ -89,10 +89,10 @@
 //! [whether to try again](Error::is_transient) and [whether the effect may have happened](Error::certainty). All backends
 //! promise the same; an option that one cannot honour is refused, never ignored.
 //!
-//! # Two floors
+//! # The contract, and what stands on top of it
 //! The **contract** is what a backend implements and all that it needs to read: two traits without default methods,
 //! [`Queue`] with its [`Consumer`] for applications and [`Admin`] for operators, and the values that they exchange.
-//! **Upstairs** stands what is written once, above any backend. The ground floor never uses the upper one.
+//! **On top of the contract** stands what is written once, for any backend. The contract never uses it.
 //!
 //! | concept | file |
 //! |---|---|
@@ -110,7 +110,7 @@
 //! | what a handler can say, and errors that stay | `failure.rs`, `permanent.rs` |
 //! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs` |
 //! | *for who writes a backend* | `backend/` |
-//! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
+//! | *on top of the contract:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
 //! | handlers, their options, turns and pace, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,pace,release_rate,responder,job,lease,death}.rs` |

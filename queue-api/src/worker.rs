@@ -244,7 +244,7 @@ impl Worker {
     /// to more than the longest delay of a message where two services share a queue.
     #[must_use]
     pub fn unknown_for(mut self, age: Duration) -> Self {
-        self.unknown.patience = age;
+        self.unknown.max_age = age;
         self
     }
 
