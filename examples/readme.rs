@@ -6,3 +6,4 @@
 #![cfg_attr(doctest, doc = include_str!("../docs/errors.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/several-services-on-one-queue.md"))]
 #![cfg_attr(doctest, doc = include_str!("../docs/several-tenants.md"))]
+#![cfg_attr(doctest, doc = include_str!("../docs/writing-a-backend.md"))]

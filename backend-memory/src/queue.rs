@@ -248,7 +248,7 @@ impl Admin for MemoryQueue {
                 purge.removed
             }
         };
-        tracing::debug!(name: "memory.queue_purged", %queue, ?what, removed);
+        tracing::debug!(name: "memory.queue_purged", %queue, ?what, removed, "messages were removed");
         Ok(removed)
     }
 

@@ -2,10 +2,13 @@
 
 use std::error::Error as StdError;
 
+use crate::permanent::is_bare_mark;
+
 /// The error and its causes in one line, each said once.
 pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    for cause in causes.filter(|&cause| !is_bare_mark(cause)) {
         let cause = cause.to_string();
         if !says(&text, &cause) {
             text = format!("{text}: {cause}");

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Message, QueueName, Result};
+use crate::text::{Text, has_control_character};
+use crate::{Error, Invalid, Message, QueueName, Result};
 
-/// Identifies a dead letter in its queue: opaque, made by the backend. Not the message's id, which may be there twice.
+/// Identifies a dead letter in its queue: opaque, made by the backend. Not the message's id, which may be there twice. None is
+/// empty or has a control character, and such a text is not read as one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct DeadId(Arc<str>);
 
 impl DeadId {
@@ -22,6 +25,18 @@ impl DeadId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for DeadId {
+    type Error = Invalid;
+
+    fn try_from(id: String) -> std::result::Result<Self, Invalid> {
+        let fault = match &*id {
+            "" => Some("is empty"),
+            id => has_control_character(id).then_some("has a control character"),
+        };
+        Text::checked("dead letter id", &id, fault).map(|_| Self::new(id))
     }
 }
 

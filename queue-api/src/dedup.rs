@@ -1,12 +1,10 @@
 //! Keys under which a queue stores a message only once.
 
-use std::fmt;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageId, QueueName, Result};
+use crate::millis::round_up;
 
 /// How long a queue remembers a [`dedup_key`](crate::Message::dedup_key).
 ///
@@ -15,8 +13,8 @@ use crate::{MessageId, QueueName, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
-    /// How long, from the publish: 1 ms to 365 days.
-    #[serde(with = "crate::spec::millis", rename = "window_ms")]
+    /// How long, from the publish: whole milliseconds from 1 ms to 365 days.
+    #[serde(with = "crate::millis", rename = "window_ms")]
     pub window: Duration,
     /// What ends it sooner.
     #[serde(default)]
@@ -24,14 +22,14 @@ pub struct Dedup {
 }
 
 impl Dedup {
-    /// For the whole window, also after the acknowledgement.
+    /// For the whole window, also after the acknowledgement. It is rounded up to whole milliseconds.
     pub fn window(window: Duration) -> Self {
-        Self { window, until: DedupUntil::Window }
+        Self { window: round_up(window), until: DedupUntil::Window }
     }
 
-    /// Until the message is acknowledged, at most for the window.
+    /// Until the message is acknowledged, at most for the window, which is rounded up to whole milliseconds.
     pub fn until_ack(window: Duration) -> Self {
-        Self { window, until: DedupUntil::Ack }
+        Self { window: round_up(window), until: DedupUntil::Ack }
     }
 }
 
@@ -44,28 +42,4 @@ pub enum DedupUntil {
     Window,
     /// The acknowledgement, or the window's end.
     Ack,
-}
-
-/// A dedup key, with where it counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DedupKey {
-    /// The namespace of the handle.
-    pub namespace: String,
-    /// The queue.
-    pub queue: QueueName,
-    /// What the message carries.
-    pub key: String,
-}
-
-/// Remembers dedup keys for a broker that cannot do so well by itself, given with
-/// [`ConnectOptions::dedup_store`](crate::ConnectOptions::dedup_store). What it promises, deduplication promises: keys
-/// survive a restart when it does.
-#[async_trait]
-pub trait DedupStore: fmt::Debug + Send + Sync + 'static {
-    /// Gives `key` to `id` for `window`, unless somebody has it: then answers whose it is. Atomic.
-    async fn claim(&self, key: &DedupKey, id: &MessageId, window: Duration) -> Result<Option<MessageId>>;
-
-    /// Frees `key` when `id` has it.
-    async fn release(&self, key: &DedupKey, id: &MessageId) -> Result<()>;
 }

@@ -100,6 +100,23 @@ impl Event {
             Self::Missed { .. } => "missed",
         }
     }
+
+    /// What the log says of it.
+    pub(crate) const fn in_words(&self) -> &'static str {
+        match self {
+            Self::ConnectionLost { .. } => "a connection was lost, and is made again",
+            Self::ConnectionRestored { .. } => "a connection was restored",
+            Self::Blocked { .. } => "the broker takes no messages for now: publishes wait",
+            Self::Unblocked => "the broker takes messages again",
+            Self::Redeclared { .. } => "what the broker had lost was declared again",
+            Self::Wiped { .. } => "the broker has lost what it held",
+            Self::SetAside { .. } => "what cannot be read was set aside",
+            Self::LeaseLost { .. } => "a lease was lost: the message is handed out again",
+            Self::VerdictUnknown { .. } => "nobody knows whether a verdict took effect",
+            Self::DeadLetter { .. } => "a message became a dead letter by itself",
+            Self::Missed { .. } => "events were missed: they were not read in time",
+        }
+    }
 }
 
 /// The events of one handle from the moment that [`Queue::events`](crate::Queue::events) was called: of its connections, and of

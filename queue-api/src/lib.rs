@@ -89,10 +89,10 @@
 //! [whether to try again](Error::is_transient) and [whether the effect may have happened](Error::certainty). All backends
 //! promise the same; an option that one cannot honour is refused, never ignored.
 //!
-//! # Two floors
+//! # The contract, and what stands on top of it
 //! The **contract** is what a backend implements and all that it needs to read: two traits without default methods,
 //! [`Queue`] with its [`Consumer`] for applications and [`Admin`] for operators, and the values that they exchange.
-//! **Upstairs** stands what is written once, above any backend. The ground floor never uses the upper one.
+//! **On top of the contract** stands what is written once, for any backend. The contract never uses it.
 //!
 //! | concept | file |
 //! |---|---|
@@ -102,7 +102,7 @@
 //! | payloads as JSON | `payload.rs`, `json.rs`, `finite.rs` |
 //! | dead letters, filters, pages | `dead_letter.rs` |
 //! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs`, `text.rs` |
-//! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs` |
+//! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs`, `dedup_store.rs`, `millis.rs`, `named.rs` |
 //! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
@@ -110,13 +110,13 @@
 //! | what a handler can say, and errors that stay | `failure.rs`, `permanent.rs` |
 //! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs` |
 //! | *for who writes a backend* | `backend/` |
-//! | *upstairs:* send one, redrive and discard by filter | `ext.rs` |
+//! | *on top of the contract:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
 //! | the worker's settings | `worker.rs` |
-//! | handlers, their options and turns, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,responder,job,lease,death}.rs` |
+//! | handlers, their options, turns and pace, responders, jobs, leases, deaths | `worker/{handler,handlers,job_fn,blocking,options,turn,pace,release_rate,responder,job,lease,death}.rs` |
 //! | which handler, and what none knows | `worker/{route,unknown}.rs` |
 //! | look up, decode, handle, judge | `worker/execute.rs` |
-//! | fetch while there is room; stop in order | `worker/{plan,run,fetch,drain}.rs` |
+//! | fetch while there is room; stop in order | `worker/{plan,run,served,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
 //! | choosing a backend | `provider.rs` |
 //! | wrapping a queue | `layer.rs` |
@@ -130,6 +130,7 @@ mod causes;
 mod counters;
 mod dead_letter;
 mod dedup;
+mod dedup_store;
 mod delivery;
 mod destination;
 mod error;
@@ -148,7 +149,9 @@ mod layer;
 mod lazy;
 mod limits;
 mod message;
+mod millis;
 mod name;
+mod named;
 mod parts;
 mod payload;
 mod permanent;
@@ -169,7 +172,8 @@ mod worker;
 pub use admin::{Admin, Purge, QueueStats};
 pub use counters::Counters;
 pub use dead_letter::{Cursor, DeadBody, DeadFilter, DeadId, DeadLetter, DeadPage, DeadReason, Page};
-pub use dedup::{Dedup, DedupKey, DedupStore, DedupUntil};
+pub use dedup::{Dedup, DedupUntil};
+pub use dedup_store::{DedupKey, DedupStore};
 pub use delivery::{Delivery, Extended, Receipt, Refusal, Settled, Verdict};
 pub use destination::{Destination, IntoDestination, ReplyAddress};
 pub use error::{BoxError, Certainty, Error, ErrorCause, Result};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::millis::are_whole;
 use crate::{Destination, Error, Message, QueueSpec, Reschedule, Result, Subscription, Verdict};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -71,8 +72,19 @@ impl Limits {
         };
         at_least_1("bound", spec.bound.map(|bound| bound.max_len))?;
         at_least_1("dead letters' max_len", spec.dead.max_len)?;
-        self.check_time("dead letters' max_age", spec.dead.max_age)?;
-        self.check_time("dedup window", spec.dedup.map(|dedup| dedup.window))
+        self.check_whole_millis("dead letters' max_age", spec.dead.max_age)?;
+        self.check_whole_millis("dedup window", spec.dedup.map(|dedup| dedup.window))
+    }
+
+    /// Brokers keep no more: what is declared again must be what was kept.
+    fn check_whole_millis(&self, field: &'static str, time: Option<Duration>) -> Result<()> {
+        self.check_time(field, time)?;
+        match time {
+            Some(time) if !are_whole(time) => {
+                Err(Error::invalid(field, format!("{time:?} given, allowed are whole milliseconds")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What every backend asks of a new time before it reschedules.
@@ -100,9 +112,13 @@ impl Limits {
         self.check_text("correlation id", message.correlation_id().unwrap_or_default())?;
         self.check_delay("delay", message.delay())?;
         self.check_ttl(message)?;
-        match message.dedup_key() {
-            Some("") => Err(Error::invalid("dedup key", "is empty: allowed are 1 to 200 bytes")),
-            key => self.check_text("dedup key", key.unwrap_or_default()),
+        message.dedup_key().map_or(Ok(()), |key| self.check_dedup_key(key))
+    }
+
+    pub(crate) fn check_dedup_key(&self, key: &str) -> Result<()> {
+        match key {
+            "" => Err(Error::invalid("dedup key", "is empty: allowed are 1 to 200 bytes")),
+            key => self.check_text("dedup key", key),
         }
     }
 

@@ -99,8 +99,13 @@ impl Message {
     /// let message = Message::json("coordinates", &[1.5, 2.5])?;
     /// assert_eq!(message.decode::<(f64, f64)>()?, (1.5, 2.5));
     /// assert!(Message::json("coordinates", &[1.5, f64::NAN]).is_err());
+    /// let value = serde_json::json!({"x": f64::NAN}); // not seen here any more
+    /// assert_eq!(Message::json("coordinates", &value)?.payload(), r#"{"x":null}"#);
     /// # Ok::<_, polyqueue::Error>(())
     /// ```
+    ///
+    /// A [`serde_json::Value`] cannot hold NaN or an infinity: `json!({"x": f64::NAN})` is `{"x": null}` before it comes here, and is
+    /// sent so. Give it a type of your own, or a list as above, where that matters.
     ///
     /// # Errors
     /// [`Error::Invalid`] for NaN or an infinity, which JSON does not have; [`Error::Codec`] when it cannot be written as JSON

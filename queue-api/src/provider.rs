@@ -216,18 +216,17 @@ pub async fn connect(providers: &[Provider], options: ConnectOptions) -> Result<
 ///
 /// `MESSAGE_QUEUE_PROVIDER` chooses among `providers`, whose URL stands in `MEMORY_URL`, `REDIS_URL`, `RABBITMQ_URL`, or in the
 /// variable that a third party's provider names; `POLYQUEUE_NAMESPACE` (default `polyqueue`) keeps applications apart. Without
-/// `MESSAGE_QUEUE_PROVIDER` it is `memory`, and a warning says so. An empty variable is one that is not set.
+/// `MESSAGE_QUEUE_PROVIDER` it is `memory`, and a warning says so; so it does where the URL of another provider is not set and
+/// that provider's default, this machine, is used. An empty variable is one that is not set.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a provider that is not among `providers`, and for a variable that is not UTF-8; else as
 /// [`Provider::connect`].
 pub async fn connect_from_env(providers: &[Provider]) -> Result<Arc<dyn Queue>> {
-    let (provider, options) = from_env(providers, |name| std::env::var_os(name))?;
-    if std::env::var_os(PROVIDER_VAR).is_none_or(|name| name.is_empty()) {
-        tracing::warn!(
-            "{PROVIDER_VAR} is not set: messages are in this process's memory only and end with it; set it to memory if \
-             that is meant"
-        );
+    let variable = |name: &str| std::env::var_os(name);
+    let (provider, options) = from_env(providers, variable)?;
+    if let Some(assumed) = assumed(&provider, variable) {
+        tracing::warn!("{assumed}");
     }
     provider.connect(options).await
 }
@@ -251,6 +250,20 @@ pub fn from_env(
     let url = read(provider.url_var)?.unwrap_or_else(|| provider.default_url.into());
     let namespace = read(NAMESPACE_VAR)?.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
     Ok((*provider, ConnectOptions::new(url).namespace(namespace)))
+}
+
+/// What was not said and is taken for granted, in words.
+fn assumed(provider: &Provider, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    let unset = |name: &str| variable(name).is_none_or(|value| value.is_empty());
+    if unset(PROVIDER_VAR) {
+        let memory = "messages are in this process's memory only and end with it";
+        return Some(format!("{PROVIDER_VAR} is not set: {memory}; set it to memory if that is meant"));
+    }
+    let (name, url) = (provider.url_var, redacted(provider.default_url));
+    let assumes = provider.name != DEFAULT_PROVIDER && unset(name);
+    assumes.then(|| {
+        format!("{name} is not set: the broker is taken to be at {url}; set it to that if it is meant")
+    })
 }
 
 /// The value may be a URL with a password, and is not shown.
@@ -295,6 +308,28 @@ mod tests {
     fn without_a_default_nothing_is_said_to_be_given() {
         let error = from_env(&[fake("redis")], |_| None).unwrap_err().to_string();
         assert!(error.contains("nothing given, linked in: redis"), "{error}");
+    }
+
+    #[test]
+    fn what_is_taken_for_granted_is_said_with_the_variable() {
+        let said = |provider: Option<&'static str>, url: Option<&str>| {
+            let set = |name: &str| if name == PROVIDER_VAR { provider } else { url }.map(OsString::from);
+            assumed(&fake(provider.filter(|name| !name.is_empty()).unwrap_or("memory")), set)
+        };
+        for (provider, url, variable) in [
+            (None, None, Some(PROVIDER_VAR)),
+            (Some(""), Some("fake://x"), Some(PROVIDER_VAR)),
+            (Some("redis"), None, Some("FAKE_URL")),
+            (Some("redis"), Some(""), Some("FAKE_URL")),
+            (Some("redis"), Some("fake://x"), None),
+            (Some("memory"), None, None),
+        ] {
+            let said = said(provider, url);
+            assert_eq!(said.is_some(), variable.is_some(), "{said:?}");
+            let said = said.unwrap_or_default();
+            assert!(said.starts_with(variable.unwrap_or_default()), "{said}");
+            assert_eq!(said.contains("fake://default"), variable == Some("FAKE_URL"), "{said}");
+        }
     }
 
     #[cfg(unix)]

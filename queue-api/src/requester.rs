@@ -269,7 +269,7 @@ async fn read(inbox: Box<dyn Inbox>, pending: Arc<PendingReplies>) {
             }
             Err(error) if error.is_transient() => {
                 failures += 1;
-                tracing::warn!(name: "requester.receive_failed", %error);
+                tracing::warn!(name: "requester.receive_failed", %error, "replies could not be received, and are tried again");
                 sleep(retry_wait(&jitter, failures)).await;
             }
             Err(error) => return pending.end(error),

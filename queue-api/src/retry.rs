@@ -55,15 +55,21 @@ impl Backoff {
         Ok(self)
     }
 
-    /// The wait after the `failures`-th failure in a row, from 1. `dice` is a random number in [0, 1).
+    /// The wait after the `failures`-th failure in a row, from 1. `dice` is a random number in [0, 1); what is below counts as
+    /// 0, what is above as 1, and what is no number as 0.
     pub fn delay(&self, failures: u32, dice: f64) -> Duration {
         let Some(exponent) = failures.checked_sub(self.immediate.saturating_add(1)) else {
             return Duration::ZERO;
         };
+        // Or 0 times infinity, which is no number.
+        if self.first.is_zero() {
+            return Duration::ZERO;
+        }
+        let dice = if dice.is_nan() { 0.0 } else { dice.clamp(0.0, 1.0) };
         let exponent = i32::try_from(exponent).unwrap_or(i32::MAX);
         let max = self.max.as_secs_f64();
         let wait = (self.first.as_secs_f64() * self.factor.powi(exponent)).min(max);
-        Duration::from_secs_f64(wait * (1.0 - self.jitter * dice.clamp(0.0, 1.0)))
+        Duration::from_secs_f64(wait * (1.0 - self.jitter * dice))
     }
 }
 
@@ -166,6 +172,47 @@ mod tests {
         assert_eq!(backoff.delay(u32::MAX, 0.0), Duration::from_secs(60));
         assert_eq!(backoff.delay(0, 0.0), Duration::ZERO);
         assert_eq!(backoff.immediate_first(u32::MAX - 1).delay(u32::MAX, 0.0), Duration::from_secs(1));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn every_delay_is_a_time_up_to_the_maximum(
+            factor in proptest::num::f64::ANY,
+            dice in proptest::num::f64::ANY,
+            share in proptest::num::f64::ANY,
+            (first, max) in (0..400_u64 * 86_400, 0..400_u64 * 86_400),
+            failures in proptest::prelude::any::<u32>(),
+        ) {
+            let (first, max) = (Duration::from_secs(first / 2), Duration::from_secs(max));
+            for factor in [factor, 1.0, 1e300, f64::MAX] {
+                for first in [first, Duration::ZERO] {
+                    let Ok(backoff) = Backoff::new(first, factor, max) else { continue };
+                    let jittery = backoff.clone().jitter(share).unwrap_or(backoff);
+                    for failures in [failures, failures % 5] {
+                        let wait = jittery.delay(failures, dice);
+                        assert!(wait <= max && (!first.is_zero() || wait.is_zero()), "{jittery:?}: {wait:?}");
+                        let policy = RetryPolicy::new(4, jittery.clone()).unwrap();
+                        policy.verdict(failures, Failure::from("x"), dice);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dice_that_are_no_number_shorten_nothing() {
+        let backoff = Backoff::default().jitter(1.0).unwrap();
+        assert_eq!(backoff.delay(1, f64::NAN), Duration::from_secs(1));
+        assert_eq!(backoff.delay(1, f64::INFINITY), Duration::ZERO);
+        assert_eq!(backoff.delay(1, f64::NEG_INFINITY), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_first_wait_of_nothing_stays_nothing() {
+        let backoff = Backoff::new(Duration::ZERO, 1e300, Duration::from_secs(365 * 86_400)).unwrap();
+        assert!((0..9).all(|failures| backoff.delay(failures, 0.0).is_zero()));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::millis::round_up;
+use crate::named::Named;
 use crate::{Dedup, Error, Pattern, QueueName, Result};
 
 /// What a queue is declared to be. As JSON it is what brokers keep of it in their catalogues, and what a file of queues may
@@ -38,24 +40,44 @@ use crate::{Dedup, Error, Pattern, QueueName, Result};
 /// assert!(typo.to_string().contains("unknown field `bnidings`"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Named<Fields>")]
 #[non_exhaustive]
 pub struct QueueSpec {
     /// Its name.
     pub name: QueueName,
     /// Messages whose routing key matches one of these are copied to this queue. A declaration adds bindings,
     /// [`Admin::unbind`](crate::Admin::unbind) removes them.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub bindings: BTreeSet<Pattern>,
     /// How many ready messages it takes; no bound unless set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
     /// How long dead letters are kept; for good unless set.
-    #[serde(default, skip_serializing_if = "Retention::is_endless")]
+    #[serde(skip_serializing_if = "Retention::is_endless")]
     pub dead: Retention,
     /// Whether a message is stored once only by its [key](crate::Message::dedup_key); no keys are kept unless set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dedup: Option<Dedup>,
+}
+
+/// A specification as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    name: QueueName,
+    #[serde(default)]
+    bindings: BTreeSet<Pattern>,
+    bound: Option<Named<Bound>>,
+    #[serde(default)]
+    dead: Named<Retention>,
+    dedup: Option<Named<Dedup>>,
+}
+
+impl From<Named<Fields>> for QueueSpec {
+    fn from(Named(Fields { name, bindings, bound, dead, dedup }): Named<Fields>) -> Self {
+        let (bound, dedup) = (bound.map(|Named(bound)| bound), dedup.map(|Named(dedup)| dedup));
+        Self { name, bindings, bound, dead: dead.0, dedup }
+    }
 }
 
 impl QueueSpec {
@@ -85,10 +107,11 @@ impl QueueSpec {
         self
     }
 
-    /// The same with dead letters that are dropped when they have been dead for so long, and counted.
+    /// The same with dead letters that are dropped when they have been dead for so long, rounded up to whole milliseconds, and
+    /// counted.
     #[must_use]
     pub fn dead_max_age(mut self, age: Duration) -> Self {
-        self.dead.max_age = Some(age);
+        self.dead.max_age = Some(round_up(age));
         self
     }
 
@@ -157,11 +180,11 @@ pub struct Retention {
     /// The most dead letters, at least 1; no bound unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_len: Option<u64>,
-    /// How long one is kept after its death, 1 ms to 365 days; for good unless set.
+    /// How long one is kept after its death, whole milliseconds from 1 ms to 365 days; for good unless set.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "optional_millis",
+        with = "crate::millis::optional",
         rename = "max_age_ms"
     )]
     pub max_age: Option<Duration>,
@@ -171,44 +194,6 @@ impl Retention {
     /// Whether nothing is ever dropped.
     pub fn is_endless(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// A duration as whole milliseconds.
-pub(crate) mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(time.as_millis() as u64)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
-}
-
-/// A duration as whole milliseconds, where it may be missing.
-mod optional_millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match time {
-            Some(time) => super::millis::serialize(time, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }
 
@@ -233,6 +218,47 @@ mod tests {
         assert_eq!(serde_json::from_str::<QueueSpec>(&json).unwrap(), rich, "{json}");
     }
 
+    fn comes_back(spec: &QueueSpec) {
+        let json = serde_json::to_string(spec).unwrap();
+        let back = serde_json::from_str::<QueueSpec>(&json).unwrap();
+        assert_eq!(back, *spec, "{json}");
+        spec.check_redeclared(&back).unwrap();
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_time_is_rounded_up_to_milliseconds_and_comes_back(nanos in 0..2_000_000_000_u64, seconds in 0..1_u64 << 40) {
+            for time in [Duration::from_nanos(nanos), Duration::new(seconds, nanos as u32 % 1_000_000_000)] {
+                let age = spec().dead_max_age(time);
+                let kept = age.dead.max_age.unwrap();
+                assert!(kept >= time && kept - time < Duration::from_millis(1), "{time:?}: {kept:?}");
+                comes_back(&age);
+                comes_back(&spec().dedup(Dedup::window(time)));
+                comes_back(&spec().dedup(Dedup::until_ack(time)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_whole_milliseconds_or_too_long_is_not_written() {
+        for time in [Duration::from_micros(5), Duration::from_micros(1500), Duration::MAX] {
+            let mut age = spec();
+            age.dead.max_age = Some(time);
+            let dedup = spec().dedup(Dedup { window: time, until: crate::DedupUntil::Ack });
+            for spec in [age, dedup] {
+                let error = serde_json::to_string(&spec).unwrap_err().to_string();
+                assert!(error.contains("whole milliseconds"), "{error}");
+                assert!(
+                    matches!(crate::Limits::default().check_spec(&spec), Err(Error::Invalid { .. })),
+                    "{time:?}"
+                );
+            }
+        }
+        assert!(serde_json::to_string(&spec().dead_max_age(Duration::MAX)).is_err());
+    }
+
     #[test]
     fn an_unknown_key_and_an_invalid_value_are_named() {
         for (json, says) in [
@@ -241,6 +267,10 @@ mod tests {
             (r#"{"name":"q","dead":{"max_age":1}}"#, "unknown field `max_age`"),
             (r#"{"name":"q","dedup":{"window_ms":1,"for":1}}"#, "unknown field `for`"),
             (r#"{"name":""}"#, "invalid queue name"),
+            (r#"["q",[],null,{},null]"#, "invalid type: sequence, expected fields by their names"),
+            (r#"{"name":"q","bound":[1,"reject"]}"#, "invalid type: sequence"),
+            (r#"{"name":"q","dead":[1,1]}"#, "invalid type: sequence"),
+            (r#"{"name":"q","dedup":[1]}"#, "invalid type: sequence"),
             (r#"{"name":"q","bindings":["a\nb"]}"#, r#"invalid pattern: "a\nb" has a control character"#),
             (r#"{"name":"q","bound":{"max_len":1,"overflow":"burst"}}"#, "unknown variant `burst`"),
             (r#"{"name":"q","bound":{"max_len":-1,"overflow":"reject"}}"#, "`-1`"),

@@ -176,6 +176,16 @@ mod tests {
         for level in [0, 11, -1, 300] {
             refused::<Priority>(&level.to_string(), Priority::new(level).unwrap_err());
         }
+        refused::<DeadId>(r#""""#, r#"invalid dead letter id: "" is empty"#);
+        refused::<DeadId>(r#""\u0000""#, r#"invalid dead letter id: "\0" has a control character"#);
+        let namespace = crate::Limits::default().check_namespace("NOT ONE").unwrap_err();
+        refused::<DedupKey>(r#"{"namespace":"NOT ONE","queue":"q","key":"k"}"#, namespace);
+        refused::<DedupKey>(r#"{"namespace":"n","queue":"q","key":""}"#, "invalid dedup key: is empty");
+        refused::<DedupKey>(
+            r#"{"namespace":"n","queue":"q","key":"\n"}"#,
+            "invalid dedup key: has a control",
+        );
+        refused::<DedupKey>(r#"["n","q","k"]"#, "invalid type: sequence");
         refused::<DedupKey>(r#"{"namespace":"n","queue":"","key":"k"}"#, QueueName::new("").unwrap_err());
         refused::<DedupKey>(r#"{"namespace":"n","queue":"q","key":"k","extra":1}"#, "unknown field `extra`");
     }

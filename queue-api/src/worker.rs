@@ -12,14 +12,17 @@ mod job_fn;
 mod lease;
 mod leases;
 mod options;
+mod pace;
 mod plan;
 mod pulse;
+mod release_rate;
 mod report;
 mod responder;
 mod retry_wait;
 mod route;
 mod run;
 mod running;
+mod served;
 mod settings;
 mod settle;
 mod tasks;
@@ -241,7 +244,7 @@ impl Worker {
     /// to more than the longest delay of a message where two services share a queue.
     #[must_use]
     pub fn unknown_for(mut self, age: Duration) -> Self {
-        self.unknown.patience = age;
+        self.unknown.max_age = age;
         self
     }
 
@@ -350,8 +353,8 @@ impl Worker {
     /// # Errors
     /// Before anything is fetched: [`Error::Invalid`] for two handlers of one kind, no handler at all, no queue or one twice,
     /// or a setting out of its range; [`Error::NotFound`] for an unknown queue. Later, after an orderly stop: any error of
-    /// the broker that does not pass by itself; [`Error::NotFound`] when all its queues are gone, so at once when the only one
-    /// is.
+    /// the broker that does not pass by itself; [`Error::NotFound`] when all its queues are gone at the same time, which the broker is
+    /// asked for each before, so at once when the only one is.
     pub fn run(
         self,
         queues: impl IntoIterator<Item = QueueName>,

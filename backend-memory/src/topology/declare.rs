@@ -24,7 +24,7 @@ pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
     }
     let queue = Arc::new(LockedQueue::new(spec, handle.clock.clone(), handle.events.clone()));
     queues.insert(spec.name.clone(), Declared { spec: spec.clone(), queue });
-    tracing::debug!(name: "memory.queue_declared", queue = %spec.name);
+    tracing::debug!(name: "memory.queue_declared", queue = %spec.name, "made a queue");
     Ok(())
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
     let removed = removed.ok_or_else(|| Error::not_found(queue))?;
     let queue_ref = QueueRef::new(removed.queue, handle.meter.of(queue));
     queue_ref.hold(|queue, _| admin::delete(queue));
-    tracing::debug!(name: "memory.queue_deleted", %queue);
+    tracing::debug!(name: "memory.queue_deleted", %queue, "removed a queue with all it held");
     // What it held is let go of.
     queue_ref.call(|_| ()).await;
     Ok(())

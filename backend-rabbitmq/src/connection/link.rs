@@ -194,8 +194,7 @@ impl Link {
         attempts.not_before = Some(Instant::now() + pause);
         tracing::warn!(
             name: "rabbitmq.reconnect_failed", address = %self.address, purpose = self.purpose,
-            failures = attempts.failures, %error,
-        );
+            failures = attempts.failures, %error, "could not connect, and tries again");
         *self.last_error.write() = Some(error.clone());
     }
 
@@ -222,8 +221,7 @@ impl Link {
         *self.version.write() = version;
         tracing::debug!(
             name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation,
-            version = version.map(tracing::field::display),
-        );
+            version = version.map(tracing::field::display), "connected");
         let errors = self.watch(&connection);
         Ok(Arc::new(Session {
             connection,

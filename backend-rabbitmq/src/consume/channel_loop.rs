@@ -148,7 +148,7 @@ impl ChannelLoop {
     fn end_leases(&mut self) {
         for (key, item) in self.reader.hand_out.leases.ended(self.acks.capacity()) {
             if key.epoch == self.epoch {
-                tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt);
+                tracing::debug!(name: "rabbitmq.lease_ended", queue = %self.reader.queue(), attempt = item.attempt, "a lease ended: the message is handed out again");
                 self.acks.replace(key, Settlement::LeaseEnd(item));
             }
         }

@@ -48,7 +48,7 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
             Err(error) => {
                 session.note(&error);
                 let error = session.fault(&error);
-                tracing::warn!(name: "rabbitmq.consumer_lost", queue = %reader.queue(), %error);
+                tracing::warn!(name: "rabbitmq.consumer_lost", queue = %reader.queue(), %error, "a consumer was lost and is made again");
                 reader.hand_out.pending.set_trouble(Some(error));
                 tokio::select! {
                     () = sleep(losses.pause()) => {}

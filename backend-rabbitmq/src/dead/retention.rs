@@ -61,7 +61,7 @@ pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueNam
     let work = background().spawn(async move {
         let _one_at_a_time = dead.pruning.lock().await;
         if let Err(error) = retain(&dead, &entry).await {
-            tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error);
+            tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error, "dead letters could not be looked through for what is too old: later");
         }
     });
     let _ = tokio::time::timeout(AFTER_DEATH, work).await;
@@ -79,7 +79,7 @@ async fn drop_letters(
     let tags: Vec<u64> = found.iter().map(|found| found.tag).collect();
     browser.remove(&tags).await?;
     dead.publishing.topology.handle.meter.of(entry.name()).dropped(tags.len() as u64);
-    tracing::info!(name: "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len());
+    tracing::info!(name: "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len(), "dropped dead letters that were too many or too old");
     let unnoticed: Vec<Message> = found.iter().filter_map(BrowsedLetter::unnoticed).collect();
     release_keys_of(&dead.publishing, entry, &unnoticed).await;
     Ok(())

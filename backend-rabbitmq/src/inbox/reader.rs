@@ -36,7 +36,9 @@ fn take_in_one(buffer: &ReplyBuffer<Message>, delivery: Delivery) {
     let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
     let reply = match decode(&raw) {
         Ok(decoded) => decoded.message,
-        Err(why) => return tracing::warn!(name: "rabbitmq.undecodable_reply", %why),
+        Err(why) => {
+            return tracing::warn!(name: "rabbitmq.undecodable_reply", %why, "dropped a reply that cannot be read");
+        }
     };
     let bytes = reply.payload().len();
     if let Err(reply) = buffer.push(reply, bytes) {
@@ -98,7 +100,7 @@ async fn keep(
             next = work => next,
         };
         if attached.is_none() {
-            tracing::debug!(name: "rabbitmq.inbox_lost", %address);
+            tracing::debug!(name: "rabbitmq.inbox_lost", %address, "an inbox was lost with its connection");
         }
     }
     if let Some(Deliveries { channel, .. }) = attached {

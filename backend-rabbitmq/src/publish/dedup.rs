@@ -230,7 +230,7 @@ pub(crate) async fn release_key_of(publishing: &Arc<Publishing>, entry: &Catalog
     let (entry, key, id) = (entry.clone(), key.to_owned(), message.id().clone());
     let work = background().spawn(async move {
         if let Err(error) = release(&publishing, &entry, &key, &id).await {
-            tracing::warn!(name: "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error);
+            tracing::warn!(name: "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error, "a dedup key could not be freed: its window ends it");
         }
     });
     let _ = tokio::time::timeout(deadline, work).await;

@@ -167,7 +167,7 @@ impl Acks {
                 let _ = job.reply.send(Err(error));
             }
             (Err(error), _) => {
-                tracing::warn!(name: "rabbitmq.move_failed", queue = %self.republisher.queue, %error);
+                tracing::warn!(name: "rabbitmq.move_failed", queue = %self.republisher.queue, %error, "a message could not be moved, and is tried again");
                 self.reject(key.tag);
                 return AckEvent::Returned;
             }

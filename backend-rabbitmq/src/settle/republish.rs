@@ -160,7 +160,7 @@ impl Republisher {
 
     /// Publishes a dead letter.
     async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
-        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason);
+        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason, "wrote a dead letter");
         self.store(PublishRequest {
             exchange: String::new(),
             key: self.topology().names.dead(&self.queue),

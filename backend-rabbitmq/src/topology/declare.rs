@@ -29,7 +29,6 @@ pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Resul
         ensure_catalogue(topology, false).await?;
         topology.catalogue.refresh(control).await?;
     }
-    let spec = &kept(spec);
     let listed = topology.catalogue.entry(&spec.name);
     if let Some(existing) = &listed {
         spec.check_redeclared(&existing.spec)?;
@@ -124,25 +123,4 @@ pub(crate) async fn unbind(topology: &Arc<Topology>, queue: &QueueName, pattern:
     if_there(topology.handle.control().change(vec![gone]).await)?;
     let (queue, address) = (queue.to_string(), entry.address);
     list_binding(topology, Record::Unbind { queue, address, pattern: pattern.clone() }).await
-}
-
-/// A specification as the catalogue keeps it: times in whole milliseconds.
-fn kept(spec: &QueueSpec) -> QueueSpec {
-    let json = serde_json::to_value(spec);
-    json.and_then(serde_json::from_value).unwrap_or_else(|_| spec.clone())
-}
-
-#[cfg(test)]
-mod tests {
-
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn what_is_declared_twice_is_compared_as_it_is_kept() {
-        let spec = QueueSpec::new(QueueName::from_static("q")).dead_max_age(Duration::from_micros(1500));
-        assert!(kept(&spec).check_redeclared(&kept(&kept(&spec))).is_ok());
-        assert_eq!(kept(&spec).dead.max_age, Some(Duration::from_millis(1)));
-    }
 }

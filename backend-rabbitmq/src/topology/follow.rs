@@ -36,6 +36,6 @@ async fn follow(topology: Weak<Topology>) {
         Err(error) => Err(error),
     };
     if let Err(error) = followed {
-        tracing::debug!(name: "rabbitmq.catalogue_not_followed", %error);
+        tracing::debug!(name: "rabbitmq.catalogue_not_followed", %error, "what other clients declare is not followed for now");
     }
 }

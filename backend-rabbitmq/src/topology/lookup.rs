@@ -23,7 +23,7 @@ pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
         match topology.catalogue.refresh(topology.handle.control()).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() && Instant::now() < until => {
-                tracing::debug!(name: "rabbitmq.catalogue_unread", %error);
+                tracing::debug!(name: "rabbitmq.catalogue_unread", %error, "the catalogue could not be read");
                 sleep(AGAIN).await;
             }
             Err(error) => return Err(error),

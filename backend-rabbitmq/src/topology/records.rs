@@ -95,7 +95,9 @@ impl KnownQueues {
         self.next = offset + 1;
         match serde_json::from_slice(record) {
             Ok(record) => self.apply(record),
-            Err(error) => tracing::warn!(name: "rabbitmq.catalogue_record_unreadable", offset, %error),
+            Err(error) => {
+                tracing::warn!(name: "rabbitmq.catalogue_record_unreadable", offset, %error, "passed over a record of the catalogue that cannot be read")
+            }
         }
     }
 

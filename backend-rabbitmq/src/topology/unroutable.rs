@@ -36,7 +36,7 @@ async fn look(topology: Weak<Topology>, again: bool) {
         tokio::time::sleep(pause).await;
         let Some(topology) = topology.upgrade() else { return };
         if let Err(error) = sweep_unroutable(&topology).await {
-            tracing::debug!(name: "rabbitmq.unrouted_not_swept", %error);
+            tracing::debug!(name: "rabbitmq.unrouted_not_swept", %error, "what found no queue could not be looked through");
         }
     }
 }
@@ -64,7 +64,7 @@ async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
     }
     topology.stranded.store(stranded, Relaxed);
     if sent + dropped + stranded > 0 {
-        tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded);
+        tracing::info!(name: "rabbitmq.unrouted_swept", sent, dropped, stranded, "looked through what found no queue");
     }
     // What was not acked goes back when the channel ends.
     channel.end().await;

@@ -258,7 +258,7 @@ impl Fetcher {
     fn failed(&mut self, error: Error) {
         self.next = NextClaim::Poll(Instant::now() + self.chance.between(REST, REST));
         if error.is_transient() {
-            tracing::debug!(name: "redis.claim_failed", queue = %self.state.queue, %error);
+            tracing::debug!(name: "redis.claim_failed", queue = %self.state.queue, %error, "messages could not be fetched, and are tried again");
         } else {
             self.state.pending.fail(&error);
         }
@@ -359,7 +359,7 @@ impl Fetcher {
         match self.state.give_back_unheard(self.last_given).await {
             Ok(()) => self.has_missed = false,
             Err(error) => {
-                tracing::debug!(name: "redis.recovery_failed", queue = %self.state.queue, %error);
+                tracing::debug!(name: "redis.recovery_failed", queue = %self.state.queue, %error, "what was given and not heard could not be given back yet");
                 self.state.signal.set_anew();
                 sleep(REST).await;
             }

@@ -140,7 +140,7 @@ fn readable(pair: &[Bytes]) -> Option<QueueSpec> {
     let (name, text) = (String::from_utf8_lossy(name), String::from_utf8_lossy(text));
     let spec = parse(&name, &text);
     if let Err(error) = &spec {
-        tracing::warn!(name: "redis.unreadable_queue", queue = %name, %error);
+        tracing::warn!(name: "redis.unreadable_queue", queue = %name, %error, "an entry of the catalogue cannot be read: its queue alone cannot be used");
     }
     spec.ok()
 }

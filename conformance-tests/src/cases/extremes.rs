@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use polyqueue::{
-    Consumer, DeadFilter, Dedup, Delivery, Destination, Error, Message, Overflow, Page, Pattern, Priority,
-    Queue, QueueName, QueueSpec, Reschedule, Settled, Subscription, Verdict,
+    Consumer, DeadFilter, Dedup, DedupUntil, Delivery, Destination, Error, Message, Overflow, Page, Pattern,
+    Priority, Queue, QueueName, QueueSpec, Reschedule, Settled, Subscription, Verdict,
 };
 use tokio::time::timeout;
 
@@ -105,10 +105,16 @@ impl Walk {
         }
         for time in times() {
             specs.extend([spec().dead_max_age(time), spec().dedup(Dedup::window(time))]);
+            let mut by_hand = spec().dedup(Dedup { window: time, until: DedupUntil::Ack });
+            specs.push(by_hand.clone());
+            by_hand.dedup = None;
+            by_hand.dead.max_age = Some(time);
+            specs.push(by_hand);
         }
         for spec in specs {
             if taken(&spec, self.queue.declare(&spec).await)?.is_some() {
-                taken(&spec, self.queue.declare(&spec.clone().bind(Pattern::new("extreme")?)).await)?;
+                self.queue.declare(&spec).await?;
+                self.queue.declare(&spec.clone().bind(Pattern::new("extreme")?)).await?;
                 let mut message = Message::new("in bounds");
                 if spec.dedup.is_some() {
                     message = message.with_dedup_key("key");

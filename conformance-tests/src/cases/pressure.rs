@@ -148,7 +148,7 @@ fn verbs(queue: &Arc<dyn Queue>, name: &QueueName) -> Vec<Verb> {
             match f.0.reschedule(&f.1, &unknown, Reschedule::Cancel).await {
                 Err(error @ polyqueue::Error::Unsupported { .. }) => {
                     // Said at once, without asking the broker: as good as an error of silence.
-                    tracing::debug!(%error);
+                    tracing::debug!(%error, "the broker was not asked");
                     Err(polyqueue::Error::timeout(
                         "reschedule",
                         Duration::ZERO,

@@ -88,13 +88,15 @@ impl EventSender {
 }
 
 fn log(event: &Event, namespace: Option<&str>) {
-    let name = event.name();
+    let (name, words) = (event.name(), event.in_words());
     match event {
         Event::ConnectionRestored { .. } | Event::Unblocked | Event::Redeclared { .. } => {
-            tracing::info!(target: "polyqueue::event", name, namespace, ?event);
+            tracing::info!(target: "polyqueue::event", name, namespace, ?event, "{words}");
         }
-        Event::DeadLetter { .. } => tracing::debug!(target: "polyqueue::event", name, namespace, ?event),
-        _ => tracing::warn!(target: "polyqueue::event", name, namespace, ?event),
+        Event::DeadLetter { .. } => {
+            tracing::debug!(target: "polyqueue::event", name, namespace, ?event, "{words}")
+        }
+        _ => tracing::warn!(target: "polyqueue::event", name, namespace, ?event, "{words}"),
     }
 }
 

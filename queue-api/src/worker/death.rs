@@ -87,6 +87,6 @@ impl Hooks {
 
 fn note(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(name: "worker.dead_letter_hook_failed", %error);
+        tracing::error!(name: "worker.dead_letter_hook_failed", %error, "the dead letter hook failed");
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn drain(mut runner: QueueRunner, mut receiving: Option<Receivi
     let queue = runner.queue.clone();
     let mut closing: Closing = Some(Box::pin(async move {
         if let Err(error) = consumer.close().await {
-            tracing::warn!(name: "worker.close_failed", %queue, %error);
+            tracing::warn!(name: "worker.close_failed", %queue, %error, "a consumer could not be closed: what it holds comes back at the end of the leases");
         }
     }));
     wind_down(&mut runner, deadline, &mut receiving, &mut closing).await;
@@ -29,7 +29,7 @@ pub(super) async fn drain(mut runner: QueueRunner, mut receiving: Option<Receivi
     runner.running.abort();
     wind_down(&mut runner, deadline + GRACE, &mut receiving, &mut closing).await;
     if receiving.is_some() {
-        tracing::warn!(name: "worker.receive_abandoned", queue = %runner.queue);
+        tracing::warn!(name: "worker.receive_abandoned", queue = %runner.queue, "a receive did not end in time after the stop");
     }
     runner.running.abandon();
     if timeout_at(deadline + 2 * GRACE, runner.running.finish()).await.is_err() {
@@ -51,7 +51,7 @@ async fn wind_down(
             () = runner.running.progress() => {}
             got = answer(receiving) => match got {
                 Ok(deliveries) => runner.running.give_back(deliveries),
-                Err(error) => tracing::warn!(name: "worker.receive_failed", queue = %runner.queue, %error),
+                Err(error) => tracing::warn!(name: "worker.receive_failed", queue = %runner.queue, %error, "messages could not be fetched"),
             },
             () = close(closing) => {}
             () = sleep_until(limit) => return,

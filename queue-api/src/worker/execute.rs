@@ -17,11 +17,8 @@ use crate::{Failure, Limits, Message, Refusal, RetryPolicy, Verdict};
 use super::handler::ErasedHandler;
 use super::job::Job;
 use super::route::{Route, Routes};
-use super::turn::{Turn, WaitingRoom};
+use super::turn::{Backlog, Turn};
 use super::unknown::UnknownKinds;
-
-/// How long what finds no turn of its handler, and no place to wait for one, is given back.
-const NO_TURN: Duration = Duration::from_secs(1);
 
 /// What the worker does with a payload whose schema has another major version than its handler reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,11 +67,13 @@ impl Executor {
         message.max_attempts().unwrap_or_else(|| self.retry(message.kind()).max_attempts()).get()
     }
 
-    /// The handler's run, to be given a task of its own; or the verdict on a message that no handler may see.
+    /// The handler's run, to be given a task of its own; or the verdict on a message that no handler may see, or not now,
+    /// while `free` slots are left.
     pub(super) fn start(
         &self,
         job: Job<()>,
-        waiting_room: &WaitingRoom,
+        backlog: &mut Backlog,
+        free: usize,
     ) -> Result<impl Future<Output = Ended> + Send + 'static, Verdict> {
         let Some(route) = self.routes.of(job.message.kind()) else { return Err(self.unknown(&job)) };
         if job.attempt > job.max_attempts && self.is_stricter(&job) {
@@ -82,7 +81,7 @@ impl Executor {
             return Err(Verdict::DeadLetter { reason: Refusal::MaxAttempts, error });
         }
         self.check_version(route.handler.as_ref(), &job)?;
-        let turn = route.turn(waiting_room).ok_or(Verdict::Release { after: NO_TURN })?;
+        let turn = route.turn(backlog, free).map_err(|after| Verdict::Release { after })?;
         let span =
             tracing::info_span!("job", queue = %job.queue, id = %job.message.id(), attempt = job.attempt);
         Ok(supervised(route.handler.clone(), job, route.timeout, turn).instrument(span))
@@ -93,9 +92,9 @@ impl Executor {
         let verdict = self.verdict(job, self.unknown.failure(&job.message, Utc::now()));
         match verdict {
             Verdict::Release { after } => {
-                tracing::debug!(name: "worker.no_handler", %queue, %id, kind, ?after)
+                tracing::debug!(name: "worker.no_handler", %queue, %id, kind, ?after, "no handler knows this kind: it is given back")
             }
-            _ => tracing::warn!(name: "worker.no_handler", %queue, %id, kind),
+            _ => tracing::warn!(name: "worker.no_handler", %queue, %id, kind, "no handler knows this kind"),
         }
         verdict
     }
@@ -105,7 +104,7 @@ impl Executor {
             return Ok(());
         };
         let (queue, id) = (&job.queue, job.message.id());
-        tracing::warn!(name: "worker.other_schema_version", %queue, %id, version = is, handler_reads = reads);
+        tracing::warn!(name: "worker.other_schema_version", %queue, %id, version = is, handler_reads = reads, "the payload's schema has another major version than the handler reads");
         match self.versions {
             Versions::Warn => Ok(()),
             Versions::Reject => {
@@ -128,7 +127,7 @@ impl Executor {
             }
             Err(error) => Failure::from(crash(error)),
         };
-        tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure));
+        tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure), "a handler failed");
         Some(self.verdict(job, failure))
     }
 

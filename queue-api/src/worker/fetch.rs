@@ -69,6 +69,7 @@ impl QueueRunner {
     /// Calls `receive` for the free slots unless a call is pending; the answer, when it came at once.
     async fn call(&mut self, receiving: &mut Option<Receiving>) -> Option<Result<Vec<Delivery>>> {
         let room = self.running.room();
+        self.resume = self.resume.or_else(|| self.running.paused_until());
         if receiving.is_some() || self.resume.is_some() || room == 0 {
             return None;
         }
@@ -101,13 +102,13 @@ impl QueueRunner {
                 self.failures = self.failures.saturating_add(1);
                 let wait = retry_wait(&self.jitter, self.failures);
                 self.resume = Some(Instant::now() + wait);
-                tracing::warn!(name: "worker.receive_failed", queue = %self.queue, ?wait, %error);
+                tracing::warn!(name: "worker.receive_failed", queue = %self.queue, ?wait, %error, "messages could not be fetched, and are tried again");
                 Ok(())
             }
             // A queue that is gone may come back.
             Err(error @ Error::NotFound(_)) => Err(error),
             Err(error) => {
-                tracing::error!(name: "worker.receive_failed", queue = %self.queue, %error);
+                tracing::error!(name: "worker.receive_failed", queue = %self.queue, %error, "messages could not be fetched");
                 Err(error)
             }
         }

@@ -113,11 +113,11 @@ impl Leases {
                 leases.iter().zip(answers).fold(true, |all, (lease, answer)| noted(lease, answer) && all)
             }
             Ok(Err(error)) => {
-                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), %error);
+                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), %error, "leases could not be extended");
                 false
             }
             Err(_) => {
-                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), error = "no answer in time");
+                tracing::warn!(name: "worker.heartbeat_failed", leases = receipts.len(), error = "no answer in time", "leases could not be extended");
                 false
             }
         }
@@ -131,7 +131,7 @@ fn noted(lease: &Lease, answer: Result<Extended>) -> bool {
             true
         }
         Err(error) => {
-            tracing::warn!(name: "worker.heartbeat_failed", leases = 1, %error);
+            tracing::warn!(name: "worker.heartbeat_failed", leases = 1, %error, "leases could not be extended");
             false
         }
     }

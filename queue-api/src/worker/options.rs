@@ -45,12 +45,19 @@ impl HandlerOptions {
         self
     }
 
-    /// How many of it run at a time in this worker, over all its queues, at least 1.
+    /// How many of it run at a time in this worker, over all its queues: at least 1, and no more than
+    /// [`Worker::concurrency`](crate::Worker::concurrency) allows for all of them; [`Worker::run`](crate::Worker::run)
+    /// refuses more.
     ///
     /// What exceeds it does not keep other kinds waiting: such messages wait here for their turn, their leases kept, in at
-    /// most a quarter of the places that [`Worker::concurrency`](crate::Worker::concurrency) gives their queue; what finds
-    /// none is given back, and handed out again after a second, no attempt counted. Among the messages of such a handler
-    /// a less urgent one may therefore go first. A stop gives back what waits.
+    /// most a quarter of the places that the worker's concurrency gives their queue, at least one, but never in the last
+    /// that is free. What finds none is given back, no attempt counted, and handed out again when its turn is about to come:
+    /// by how long the handler took lately and how many were given back before, 1 ms at least and 30 s at most. So each is
+    /// handed out a few times, `n` that wait longer than 30 s up to `n / 30` times a second together, and no more than
+    /// 1,000 messages a second of one queue are given back so: beyond that the worker fetches nothing for a while.
+    ///
+    /// Meanwhile no other worker has a message that was given back. Among the messages of such a handler a less urgent one
+    /// may go first. A stop gives back what waits.
     #[must_use]
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = Some(handlers);

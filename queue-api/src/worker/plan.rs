@@ -12,6 +12,7 @@ use super::death::Hook;
 use super::execute::Executor;
 use super::handlers::Handlers;
 use super::retry_wait::retry_wait;
+use super::route::Route;
 use super::settings::Settings;
 use super::unknown::UnknownKinds;
 
@@ -72,6 +73,13 @@ impl Plan {
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "0 given, allowed are 1 or more"));
         }
+        let slots = self.concurrency.saturating_mul(queues.len());
+        if let Some(own) = self.executor.routes.all().filter_map(Route::concurrency).find(|&own| own > slots)
+        {
+            let allowed =
+                format!("{own} given, allowed are 1 to {slots}: the worker's, for each of its queues");
+            return Err(Error::invalid("concurrency of a handler", allowed));
+        }
         if (1..self.concurrency).contains(&self.prefetch) {
             let allowed = format!("{} given, allowed are 0, and the concurrency or more", self.prefetch);
             return Err(Error::invalid("prefetch", allowed));
@@ -92,7 +100,7 @@ impl Plan {
                 Err(error) => {
                     for (queue, consumer) in open {
                         if let Err(error) = consumer.close().await {
-                            tracing::warn!(name: "worker.close_failed", %queue, %error);
+                            tracing::warn!(name: "worker.close_failed", %queue, %error, "a consumer could not be closed: what it holds comes back at the end of the leases");
                         }
                     }
                     return Err(error);
@@ -102,33 +110,12 @@ impl Plan {
         Ok(open)
     }
 
-    /// Waits until a queue that was deleted is there again; `None` when `stop` comes first.
-    pub(super) async fn subscribe_again(
+    /// Tries again while the broker is away, until `stop`.
+    pub(super) async fn subscribe(
         &self,
         queue: &QueueName,
         stop: &CancellationToken,
-    ) -> Result<Option<Arc<dyn Consumer>>> {
-        tracing::warn!(name: "worker.queue_gone", %queue, "it was deleted, and is served again when it is declared");
-        for failures in 1.. {
-            tokio::select! {
-                () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
-                () = stop.cancelled() => break,
-            }
-            match self.subscribe(queue, stop).await {
-                Ok(consumer) => {
-                    tracing::info!(name: "worker.queue_back", %queue);
-                    return Ok(Some(consumer));
-                }
-                Err(Error::NotFound(_)) => {}
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Tries again while the broker is away, until `stop`.
-    async fn subscribe(&self, queue: &QueueName, stop: &CancellationToken) -> Result<Arc<dyn Consumer>> {
+    ) -> Result<Arc<dyn Consumer>> {
         let subscription = Subscription::new(queue.clone())
             .consumer(&*self.consumer)
             .prefetch(self.prefetch)
@@ -140,7 +127,7 @@ impl Plan {
                 Ok(consumer) => return Ok(consumer.into()),
                 Err(error) if error.is_transient() && !stop.is_cancelled() => {
                     failures += 1;
-                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error);
+                    tracing::warn!(name: "worker.subscribe_failed", %queue, %error, "could not subscribe, and tries again");
                     tokio::select! {
                         () = sleep(retry_wait(&self.executor.jitter, failures)) => {}
                         () = stop.cancelled() => return Err(error),

@@ -91,6 +91,8 @@ async fn reply(queue: &dyn Queue, request: &Message, reply: Message) {
         Err(Error::NotFound(_)) => {
             tracing::debug!(name: "worker.reply_unwanted", request = %request.id(), "nobody awaits it any more");
         }
-        Err(error) => tracing::warn!(name: "worker.reply_failed", request = %request.id(), %error),
+        Err(error) => {
+            tracing::warn!(name: "worker.reply_failed", request = %request.id(), %error, "a reply could not be sent")
+        }
     }
 }

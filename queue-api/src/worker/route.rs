@@ -9,7 +9,7 @@ use crate::RetryPolicy;
 
 use super::handler::ErasedHandler;
 use super::options::HandlerOptions;
-use super::turn::{Turn, Turns, WaitingRoom};
+use super::turn::{Backlog, Turn, Turns};
 
 /// All handlers of a worker, by what they are for.
 #[derive(Default)]
@@ -55,11 +55,16 @@ impl Route {
         self.retry.max_attempts()
     }
 
-    /// `None` when there is neither a turn nor a place to wait for one.
-    pub(super) fn turn(&self, waiting_room: &WaitingRoom) -> Option<Turn> {
+    /// How many of it run at a time, where that is bounded.
+    pub(super) fn concurrency(&self) -> Option<usize> {
+        self.turns.as_ref().map(Turns::at_a_time)
+    }
+
+    /// Where there is neither a turn nor a place to wait for one, how long to give the message back for.
+    pub(super) fn turn(&self, backlog: &mut Backlog, free: usize) -> Result<Turn, Duration> {
         match &self.turns {
-            Some(turns) => turns.turn(waiting_room),
-            None => Some(Turn::Now(None)),
+            Some(turns) => turns.turn(backlog, free),
+            None => Ok(Turn::Unbounded),
         }
     }
 }

@@ -3,17 +3,16 @@
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Consumer, Error, QueueName, Result};
+use crate::{QueueName, Result};
 
-use super::drain::drain;
-use super::fetch::QueueRunner;
 use super::plan::Plan;
 use super::report::Report;
+use super::served::Served;
 use super::tasks::unbroken;
 
 /// Until `stop` completes. Dropping it drops every task that it started.
@@ -39,9 +38,16 @@ pub(super) async fn run(
 async fn work(plan: Arc<Plan>, queues: Vec<QueueName>, stop: &CancellationToken) -> Result<Report> {
     let mut report = Report::default();
     let mut runners = JoinSet::new();
-    let there = Arc::new(AtomicUsize::new(queues.len()));
+    let all: Arc<[QueueName]> = queues.as_slice().into();
+    let subscribed = Arc::new(AtomicUsize::new(queues.len()));
     for (queue, consumer) in plan.subscribe_all(queues, stop).await? {
-        let served = Served { plan: plan.clone(), queue, stop: stop.clone(), there: there.clone() };
+        let served = Served {
+            plan: plan.clone(),
+            queue,
+            stop: stop.clone(),
+            queues: all.clone(),
+            subscribed: subscribed.clone(),
+        };
         runners.spawn(served.serve(consumer));
     }
     let mut outcome = Ok(());
@@ -58,43 +64,4 @@ async fn work(plan: Arc<Plan>, queues: Vec<QueueName>, stop: &CancellationToken)
         outcome = outcome.and(ended);
     }
     outcome.map(|()| report)
-}
-
-/// One of the worker's queues.
-struct Served {
-    plan: Arc<Plan>,
-    queue: QueueName,
-    stop: CancellationToken,
-    /// How many of the worker's queues are there.
-    there: Arc<AtomicUsize>,
-}
-
-impl Served {
-    /// Until the stop, an error that does not pass by itself, or the end of the last of the worker's queues.
-    async fn serve(self, mut consumer: Arc<dyn Consumer>) -> (Result<()>, Report) {
-        let mut report = Report::default();
-        loop {
-            let runner = QueueRunner::new(self.plan.clone(), self.queue.clone(), consumer);
-            let (ended, part) = run_queue(runner, self.stop.clone()).await;
-            report.add(part);
-            let last = || self.there.fetch_sub(1, SeqCst) == 1;
-            match ended {
-                Err(Error::NotFound(_)) if !last() => {}
-                ended => return (ended, report),
-            }
-            match self.plan.subscribe_again(&self.queue, &self.stop).await {
-                Ok(Some(again)) => consumer = again,
-                Ok(None) => return (Ok(()), report),
-                Err(error) => return (Err(error), report),
-            }
-            self.there.fetch_add(1, SeqCst);
-        }
-    }
-}
-
-/// Until `stop`, or an error that does not pass by itself.
-async fn run_queue(mut runner: QueueRunner, stop: CancellationToken) -> (Result<()>, Report) {
-    let mut receiving = None;
-    let ended = runner.fetch(&stop, &mut receiving).await;
-    (ended, drain(runner, receiving).await)
 }

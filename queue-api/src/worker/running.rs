@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::{Consumer, Delivery, Verdict};
 
@@ -19,7 +20,7 @@ use super::plan::Plan;
 use super::report::Report;
 use super::settle::{PendingVerdict, Verdicts};
 use super::tasks::unbroken;
-use super::turn::WaitingRoom;
+use super::turn::Backlog;
 
 /// The most messages that are asked for at once.
 const MOST: usize = 10_000;
@@ -29,7 +30,7 @@ pub(super) struct RunningJobs {
     plan: Arc<Plan>,
     leases: Arc<Leases>,
     handlers: JoinSet<Ended>,
-    waiting_room: WaitingRoom,
+    backlog: Backlog,
     jobs: HashMap<task::Id, Job<()>>,
     verdicts: Verdicts,
     /// Tasks of its own, so that no handler that blocks its thread stops it.
@@ -42,14 +43,14 @@ pub(super) struct RunningJobs {
 impl RunningJobs {
     pub(super) fn new(plan: Arc<Plan>, consumer: Arc<dyn Consumer>) -> Self {
         let leases = Arc::new(Leases::new(consumer.clone()));
-        let waiting_room = WaitingRoom::new(plan.concurrency / 4);
+        let backlog = Backlog::new(plan.concurrency);
         let heartbeat = leases.renew(plan.lease, plan.stall_limit);
         Self {
             verdicts: Verdicts::new(&plan, consumer),
             plan,
             leases,
             handlers: JoinSet::new(),
-            waiting_room,
+            backlog,
             jobs: HashMap::new(),
             heartbeat,
             overdue: false,
@@ -65,6 +66,11 @@ impl RunningJobs {
         slots.saturating_sub(running).min(slots.saturating_mul(2).saturating_sub(held)).min(MOST)
     }
 
+    /// Until when nothing is to be fetched, because too much was given back.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.backlog.paused_until()
+    }
+
     /// Whether no handler runs.
     pub(super) fn is_idle(&self) -> bool {
         self.handlers.is_empty()
@@ -73,7 +79,8 @@ impl RunningJobs {
     pub(super) fn start(&mut self, chunk: Vec<Delivery>) {
         for delivery in chunk {
             let job = self.accept(delivery);
-            match self.plan.executor.start(job.clone(), &self.waiting_room) {
+            let free = self.plan.concurrency.saturating_sub(self.jobs.len());
+            match self.plan.executor.start(job.clone(), &mut self.backlog, free) {
                 Ok(run) => {
                     self.report.handled += 1;
                     self.jobs.insert(self.handlers.spawn(run).id(), job);
@@ -85,7 +92,7 @@ impl RunningJobs {
 
     /// Gives back what waits for its turn.
     pub(super) fn begin_no_more(&self) {
-        self.waiting_room.close();
+        self.backlog.close();
     }
 
     /// Gives back what came after the stop: nobody has had an attempt at it.

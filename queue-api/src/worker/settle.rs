@@ -126,7 +126,7 @@ impl Verdicts {
             return;
         }
         let (queue, id, attempts) = (job.queue, job.message.id(), job.attempt);
-        tracing::warn!(name: "worker.message_died", %queue, %id, attempts, lease_lost = true);
+        tracing::warn!(name: "worker.message_died", %queue, %id, attempts, lease_lost = true, "a lease was lost at the last attempt: the broker makes the message a dead letter");
         if let Some(hook) = &self.hook {
             let (reason, error) = (DeadReason::MaxAttempts, "the lease was lost at the last attempt".into());
             let message = job.message;
@@ -142,7 +142,7 @@ impl Verdicts {
             Verdict::Ack | Verdict::Release { .. } => (DeadReason::MaxAttempts, String::new()),
         };
         let (queue, id, attempts) = (job.queue, job.message.id(), job.attempt);
-        tracing::warn!(name: "worker.message_died", %queue, %id, %reason, attempts);
+        tracing::warn!(name: "worker.message_died", %queue, %id, %reason, attempts, "a message became a dead letter");
         if job.message.reply_to().is_some() {
             self.hooks.spawn(reply_error(self.queue.clone(), job.message.clone(), error.clone()));
         }
@@ -178,7 +178,7 @@ fn lost_when_done(job: &Job<()>) {
 fn given_up(pending: &PendingVerdict, error: &Error, report: &mut Report) {
     report.unsettled += 1;
     let (queue, id) = (&pending.job.queue, pending.job.message.id());
-    tracing::error!(name: "worker.verdict_undelivered", %queue, %id, %error);
+    tracing::error!(name: "worker.verdict_undelivered", %queue, %id, %error, "a verdict could not be delivered: the message comes back at the end of its lease");
 }
 
 /// Verdicts whose settling failed for now.

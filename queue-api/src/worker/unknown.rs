@@ -40,18 +40,18 @@ pub enum Unknown {
 #[derive(Clone, Copy)]
 pub(super) struct UnknownKinds {
     pub(super) choice: Unknown,
-    pub(super) patience: Duration,
+    pub(super) max_age: Duration,
 }
 
 impl Default for UnknownKinds {
     fn default() -> Self {
-        Self { choice: Unknown::default(), patience: Duration::from_secs(60 * 60) }
+        Self { choice: Unknown::default(), max_age: Duration::from_secs(60 * 60) }
     }
 }
 
 impl UnknownKinds {
     pub(super) fn failure(&self, message: &Message, now: DateTime<Utc>) -> Failure {
-        let (kind, patience) = (message.kind(), self.patience);
+        let (kind, max_age) = (message.kind(), self.max_age);
         let unknown = format!("no handler for kind {kind:?}");
         match (self.choice, message.published_at()) {
             (Unknown::DeadLetter, _) => Failure::Fatal { error: unknown },
@@ -59,8 +59,8 @@ impl UnknownKinds {
             (Unknown::Release, Some(published)) => {
                 // A publish time that is to come is now.
                 let age = (now - published).to_std().unwrap_or_default();
-                if age >= patience {
-                    return Failure::Fatal { error: format!("{unknown}: none knew it for {patience:?}") };
+                if age >= max_age {
+                    return Failure::Fatal { error: format!("{unknown}: none knew it for {max_age:?}") };
                 }
                 Failure::Snooze((age / 4).clamp(SHORTEST, LONGEST))
             }
@@ -72,10 +72,10 @@ impl UnknownKinds {
 mod tests {
     use super::*;
 
-    fn at(age: Duration, patience: Duration) -> Failure {
+    fn at(age: Duration, max_age: Duration) -> Failure {
         let now = DateTime::UNIX_EPOCH + Duration::from_secs(100 * 24 * 3600);
         let message = Message::new("").with_kind("invoice").with_published_at(now - age);
-        UnknownKinds { patience, ..UnknownKinds::default() }.failure(&message, now)
+        UnknownKinds { max_age, ..UnknownKinds::default() }.failure(&message, now)
     }
 
     #[test]

@@ -75,3 +75,45 @@ async fn it_dies_at_once_in_every_dress() {
         assert_eq!(found, (DeadReason::Rejected, 1, text), "way {way}");
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("outer")]
+struct Outer(#[source] NoSuchUser);
+
+#[test]
+fn each_text_is_said_once_by_the_chains_of_others_too() {
+    let mark = "no further attempt can change it";
+    let plain = || Permanent::new("gone");
+    let caused = || Permanent::new(Outer(NoSuchUser));
+    for (error, text) in [
+        (plain(), format!("gone: {mark}")),
+        (Permanent::new(plain()), format!("gone: {mark}")),
+        (caused(), "outer: no such user".into()),
+        (Permanent::new(anyhow::anyhow!("root").context("top")), "top: root".into()),
+        (
+            Permanent::new(anyhow::anyhow!("root").context("middle").context("top")),
+            "top: middle: root".into(),
+        ),
+    ] {
+        let chain = format!("{:#}", anyhow::Error::from(error).context("mail"));
+        assert_eq!(chain, format!("mail: {text}"));
+    }
+    assert_eq!(format!("{:#}", eyre::Report::from(caused())), "outer: no such user");
+    assert_eq!(format!("{:#}", eyre::Report::from(plain())), format!("gone: {mark}"));
+    assert_eq!(plain().to_string(), "gone");
+    assert!(caused().get_ref().is::<Outer>());
+    let fatal = |error: Permanent| Failure::from(anyhow::Error::from(error).context("mail"));
+    assert_eq!(fatal(plain()), Failure::Fatal { error: "mail: gone".into() });
+    assert_eq!(fatal(Permanent::new(plain())), Failure::Fatal { error: "mail: gone".into() });
+    assert_eq!(fatal(caused()), Failure::Fatal { error: "mail: outer: no such user".into() });
+}
+
+#[test]
+fn as_a_context_itself_it_is_not_found() {
+    let context = anyhow::anyhow!("x").context(Permanent::new("gone"));
+    assert!(matches!(Failure::from(context), Failure::Retry { .. }));
+    assert!(matches!(
+        Failure::from(eyre::eyre!("x").wrap_err(Permanent::new("gone"))),
+        Failure::Retry { .. }
+    ));
+}

@@ -54,6 +54,7 @@ struct Script {
     ready: HashMap<QueueName, VecDeque<Delivery>>,
     receive_errors: VecDeque<Error>,
     subscribe_errors: VecDeque<Error>,
+    stats: VecDeque<Result<QueueStats>>,
     settle: VecDeque<Answer<Settled>>,
     settled: HashMap<String, Settled>,
     extend: Option<Answer<Extended>>,
@@ -109,6 +110,11 @@ impl Scripted {
 
     pub(crate) fn subscribe_fails(&self, errors: impl IntoIterator<Item = Error>) {
         self.0.script.lock().subscribe_errors.extend(errors);
+    }
+
+    /// How the next calls of `stats` are answered; afterwards every queue is there, and empty.
+    pub(crate) fn stats_answers(&self, answers: impl IntoIterator<Item = Result<QueueStats>>) {
+        self.0.script.lock().stats.extend(answers);
     }
 
     pub(crate) fn receive_fails(&self, errors: impl IntoIterator<Item = Error>) {
@@ -253,7 +259,7 @@ impl Admin for Scripted {
         unimplemented!("not scripted")
     }
     async fn stats(&self, _: &QueueName) -> Result<QueueStats> {
-        unimplemented!("not scripted")
+        self.0.script.lock().stats.pop_front().unwrap_or_else(|| Ok(QueueStats::default()))
     }
     async fn purge(&self, _: &QueueName, _: Purge) -> Result<u64> {
         unimplemented!("not scripted")

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Backoff, DeadFilter, DeadReason, Death, Failure, HandlerOptions, Job, Message, Page, Payload, QueueExt,
-    Refusal, RetryPolicy, Verdict, Worker, with,
+    Backoff, DeadFilter, DeadReason, Death, Error, Failure, HandlerOptions, Job, Message, Page, Payload,
+    QueueExt, Refusal, RetryPolicy, Verdict, Worker, with,
 };
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::ext::memory;
 use crate::scripted::{Ping, Q, Scripted, ping};
@@ -197,14 +197,85 @@ async fn what_waits_for_its_turn_is_given_back_at_the_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finds_no_place_to_wait_is_given_back_for_a_second() {
+async fn what_finds_no_place_to_wait_is_given_back_until_about_its_turn() {
     let broker = Scripted::default();
-    ["runs", "too many"].iter().for_each(|id| broker.ready(id, slow()));
+    ["runs", "too many", "after it"].iter().for_each(|id| broker.ready(id, slow()));
     let slow = async |_: Job<Slow>| lasts(5).await;
     let one = HandlerOptions::new().concurrency(1);
-    let worker = Worker::new(broker.queue()).concurrency(3).on_with(slow, one);
-    let report = run_until_settled(&broker, worker, 2).await;
-    let back = ("too many".to_owned(), Verdict::Release { after: SECOND });
-    assert_eq!(broker.verdicts(), [back, ("runs".to_owned(), Verdict::Ack)]);
-    assert_eq!((report.acked, report.released), (1, 1));
+    let worker = Worker::new(broker.queue()).concurrency(2).on_with(slow, one);
+    let report = run_until_settled(&broker, worker, 3).await;
+    let back = |id: &str, ms| (id.to_owned(), Verdict::Release { after: Duration::from_millis(ms) });
+    let acked = ("runs".to_owned(), Verdict::Ack);
+    assert_eq!(broker.verdicts(), [back("too many", 1), back("after it", 2), acked]);
+    assert_eq!((report.acked, report.released), (1, 2));
+}
+
+/// Handles `messages` of one kind one at a time, and answers how long that took and how many were given back.
+async fn one_at_a_time(name: &str, slots: usize, messages: u32, each: Duration) -> (Duration, u64) {
+    let queue = memory(name).await;
+    for _ in 0..messages {
+        queue.send(Q, &Slow).await.unwrap();
+    }
+    let slow = with(each, async |each, _: Job<Slow>| {
+        sleep(each).await;
+        Ok(())
+    });
+    let worker =
+        Worker::new(queue.clone()).concurrency(slots).on_with(slow, HandlerOptions::new().concurrency(1));
+    let began = Instant::now();
+    let report = run_until_empty(&queue, worker).await;
+    assert_eq!(report.acked, u64::from(messages));
+    (began.elapsed(), report.released)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_of_its_own_concurrency_is_hardly_ever_idle() {
+    for (slots, messages, ms) in [(16, 60, 10), (2, 60, 10), (3, 60, 1), (16, 300, 500), (2, 40, 2000)] {
+        let each = Duration::from_millis(ms);
+        let (took, given_back) = one_at_a_time(&format!("busy{slots}-{ms}"), slots, messages, each).await;
+        let least = each * messages;
+        assert!(took < least * 2, "{slots} slots, {messages} of {each:?}: {took:?}");
+        assert!(given_back < 6 * u64::from(messages), "{slots}, {each:?}: {given_back} of {messages}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_kind_neither_floods_the_broker_nor_delays_another_kind() {
+    let queue = memory("options-flood").await;
+    for _ in 0..2000 {
+        queue.send(Q, &Slow).await.unwrap();
+    }
+    let slow = async |_: Job<Slow>| {
+        sleep(SECOND / 2).await;
+        Ok(())
+    };
+    let pinged = Arc::new(Mutex::new(None));
+    let ping = with(pinged.clone(), async |pinged, _: Job<Ping>| {
+        *pinged.lock() = Some(Instant::now());
+        Ok(())
+    });
+    let worker = Worker::new(queue.clone()).on_with(slow, HandlerOptions::new().concurrency(1)).on(ping);
+    let running = tokio::spawn(worker.run([Q], sleep(20 * SECOND)));
+    sleep(4 * SECOND).await;
+    let sent = Instant::now();
+    queue.send(Q, &Ping(1)).await.unwrap();
+    let report = running.await.unwrap().unwrap();
+    assert!((38..=42).contains(&report.handled), "one every half second, and the ping: {report:?}");
+    assert!(report.released < 3 * 2000, "{report:?}");
+    assert!(pinged.lock().unwrap() - sent < SECOND, "{:?}", pinged.lock().unwrap() - sent);
+}
+
+#[tokio::test]
+async fn more_than_the_worker_could_ever_run_is_refused() {
+    let broker = Scripted::default();
+    let worker = |own| {
+        let own = HandlerOptions::new().concurrency(own);
+        Worker::new(broker.queue()).concurrency(2).on_with(async |_: Job<Slow>| lasts(0).await, own)
+    };
+    let two = || [Q, "other".parse().unwrap()];
+    let error = worker(5).run(two(), async {}).await.unwrap_err();
+    let says = "invalid concurrency of a handler: 5 given, allowed are 1 to 4";
+    assert!(error.to_string().starts_with(says), "{error}");
+    worker(4).run(two(), async {}).await.unwrap();
+    assert!(matches!(worker(3).run([Q], async {}).await, Err(Error::Invalid { .. })));
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Error, Job, Queue, QueueExt, QueueName, QueueSpec, Report, Result, Worker};
+use polyqueue::{Error, Job, Queue, QueueExt, QueueName, QueueSpec, QueueStats, Report, Result, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::ext::memory;
-use crate::scripted::{Ping, Q};
+use crate::scripted::{Ping, Q, Scripted, away};
 use crate::worker_memory::until;
 
 const OTHER: QueueName = QueueName::from_static("other");
@@ -65,6 +65,38 @@ async fn two_that_are_deleted_together_end_it() {
     queue.delete(&Q).await.unwrap();
     let ended = timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(Error::NotFound(_))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_that_are_declared_anew_one_after_the_other_do_not_end_it() {
+    let (queue, stop, running) = two_queues("queues-anew").await;
+    queue.delete(&OTHER).await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    queue.declare(&QueueSpec::new(OTHER)).await.unwrap();
+    queue.delete(&Q).await.unwrap();
+    queue.declare(&QueueSpec::new(Q)).await.unwrap();
+    for name in [Q, OTHER] {
+        handles(&queue, &name).await;
+    }
+    drop(stop);
+    assert_eq!(running.await.unwrap().unwrap().acked, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_when_the_broker_says_of_each_that_it_is_gone() {
+    let gone = || Error::not_found(Q);
+    for (answers, ends) in [
+        (vec![Err(gone()), Err(gone())], true),
+        (vec![Err(gone()), Ok(QueueStats::default())], false),
+        (vec![Err(away())], false),
+    ] {
+        let broker = Scripted::default();
+        let worker = Worker::new(broker.queue()).on(async |_: Job<Ping>| Ok(()));
+        broker.receive_fails([gone(), gone()]);
+        broker.stats_answers(answers.clone());
+        let ended = worker.run([Q, OTHER], sleep(Duration::from_secs(60))).await;
+        assert_eq!(matches!(ended, Err(Error::NotFound(_))), ends, "{answers:?}: {ended:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
