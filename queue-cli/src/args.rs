@@ -18,7 +18,7 @@ use values::{backoff, duration};
 ///
 /// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; memory and a warning when it is not set) chooses the broker, MEMORY_URL,
 /// REDIS_URL or RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
-/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there.
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 141 the reader of the output has gone.
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {

@@ -8,6 +8,7 @@ use polyqueue::{
 };
 
 use crate::exit::Result;
+use crate::stderr;
 
 const PROVIDERS: [Provider; 3] =
     [polyqueue_memory::PROVIDER, polyqueue_redis::PROVIDER, polyqueue_rabbitmq::PROVIDER];
@@ -41,7 +42,7 @@ pub(crate) async fn open_any(url: Option<&str>) -> Result<Arc<dyn Queue>> {
 
 fn noted(queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
     if !queue.info().shared {
-        eprintln!("note: the memory provider lives in this process; nothing outlives it");
+        stderr::line("note: the memory provider lives in this process; nothing outlives it");
     }
     queue
 }

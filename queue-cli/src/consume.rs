@@ -1,13 +1,12 @@
 //! `polyqueue consume`: messages on standard output, one JSON object a line.
 
-use std::io::Write;
 use std::time::Duration;
 
 use polyqueue::{Consumer, Delivery, Queue, Receipt, Subscription, Verdict};
 
 use crate::args::{Consume, SettleBy};
 use crate::exit::{Exit, Result};
-use crate::{broker, show, stop};
+use crate::{broker, show, stdout, stop};
 
 /// How many messages one call brings at most: they are printed at once.
 const BATCH: u64 = 16;
@@ -65,9 +64,7 @@ async fn print(consumer: &dyn Consumer, deliveries: &[Delivery], settle: SettleB
 }
 
 fn write(deliveries: &[Delivery]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    for delivery in deliveries {
-        writeln!(out, "{}", show::json(&show::Line::from(delivery))?)?;
-    }
-    Ok(out.flush()?)
+    let lines: Vec<String> =
+        deliveries.iter().map(|delivery| show::json(&show::Line::from(delivery))).collect::<Result<_>>()?;
+    stdout::lines(lines)
 }

@@ -1,13 +1,11 @@
 //! `polyqueue dead`: list, redrive and discard dead letters.
 
-use std::io::Write;
-
 use polyqueue::{DeadId, DeadLetter, Page, Queue};
 use serde_json::json;
 
 use crate::args::{Dead, Letters, Output};
 use crate::exit::{Exit, Result};
-use crate::show;
+use crate::{show, stderr, stdout};
 
 pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Result<()> {
     match command {
@@ -29,9 +27,9 @@ async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
     match output {
         Output::Json => {
             let shown: Vec<show::Letter<'_>> = found.iter().map(Into::into).collect();
-            println!("{}", show::json(&shown)?);
+            stdout::line(show::json(&shown)?)?;
         }
-        Output::Table if !found.is_empty() => println!("{}", table(&found)),
+        Output::Table if !found.is_empty() => stdout::line(table(&found))?,
         Output::Table => {}
     }
     nothing_if_empty(found.len(), args)
@@ -104,14 +102,13 @@ async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Res
             if answer {
                 done += 1;
             } else if !args.ids.is_empty() {
-                eprintln!("polyqueue: no dead letter {id} in {:?}", args.queue);
+                stderr::line(format_args!("polyqueue: no dead letter {id} in {:?}", args.queue));
             }
         }
     }
-    let mut out = std::io::stdout().lock();
     match output {
-        Output::Json => writeln!(out, "{}", json!({ "queue": args.queue, act.done(): done }))?,
-        Output::Table => writeln!(out, "{done} {} in {}", act.done(), args.queue)?,
+        Output::Json => stdout::line(json!({ "queue": args.queue, act.done(): done }))?,
+        Output::Table => stdout::line(format_args!("{done} {} in {}", act.done(), args.queue))?,
     }
     nothing_if_empty(done, args)
 }

@@ -1,5 +1,7 @@
 //! The `polyqueue` command: publish, consume, work and look after queues on whatever broker the environment names.
 
+#![warn(clippy::print_stdout, reason = "it panics when nobody reads: see stdout")]
+
 mod args;
 mod bind;
 mod broker;
@@ -13,6 +15,8 @@ mod purge;
 mod request;
 mod show;
 mod stats;
+mod stderr;
+mod stdout;
 mod stop;
 mod topology;
 mod work;

@@ -1,6 +1,6 @@
 //! `polyqueue publish`: ids on standard output, one a line; for a duplicate the id of the message that has its key.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use polyqueue::{Bytes, Dedup, Destination, Message, Published, Queue, QueueSpec};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::args::Publish;
 use crate::exit::{Exit, Result};
-use crate::{broker, ndjson};
+use crate::{broker, ndjson, stderr, stdout};
 
 /// How many messages one call carries at most, and how many bytes of payload.
 const BATCH: usize = 256;
@@ -90,7 +90,7 @@ async fn lines(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()
                 batch.push((Some(number), message));
             }
             Err(error) => {
-                eprintln!("polyqueue: line {number}: {error}");
+                stderr::line(format_args!("polyqueue: line {number}: {error}"));
                 failed += 1;
             }
         }
@@ -107,25 +107,24 @@ async fn lines(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()
 async fn send(queue: &dyn Queue, to: &Destination, batch: Vec<(Option<u64>, Message)>) -> Result<u64> {
     let (numbers, messages): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let answers = queue.publish(to, messages).await?;
-    let mut out = std::io::stdout().lock();
-    let mut failed = 0;
+    let (mut ids, mut failed, mut refused) = (Vec::new(), 0, None);
     for (number, answer) in numbers.into_iter().zip(answers) {
         match (answer, number) {
             (Ok(Published { id, duplicate_of, .. }), _) => {
-                writeln!(out, "{}", duplicate_of.as_ref().unwrap_or(&id))?;
                 if duplicate_of.is_some() {
-                    eprintln!("polyqueue: a duplicate, not stored: that id has its key");
+                    stderr::line("polyqueue: a duplicate, not stored: that id has its key");
                 }
+                ids.push(duplicate_of.unwrap_or(id));
             }
             (Err(error), Some(number)) => {
-                eprintln!("polyqueue: line {number}: {error}");
+                stderr::line(format_args!("polyqueue: line {number}: {error}"));
                 failed += 1;
             }
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => refused = refused.or(Some(error)),
         }
     }
-    out.flush()?;
-    Ok(failed)
+    stdout::lines(ids)?;
+    refused.map_or(Ok(failed), |error| Err(error.into()))
 }
 
 fn verdict(failed: u64) -> Result<()> {

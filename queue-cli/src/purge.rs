@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::exit::{Exit, Result};
+use crate::stdout;
 
 pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: Output) -> Result<()> {
     if !yes {
@@ -14,8 +15,7 @@ pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: 
     }
     let purged = queue.purge(name, Purge::Waiting).await?;
     match output {
-        Output::Json => println!("{}", json!({ "queue": name, "purged": purged })),
-        Output::Table => println!("{purged} removed from {name}"),
+        Output::Json => stdout::line(json!({ "queue": name, "purged": purged })),
+        Output::Table => stdout::line(format_args!("{purged} removed from {name}")),
     }
-    Ok(())
 }

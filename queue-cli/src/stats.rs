@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 use crate::exit::{Exit, Result};
-use crate::show;
+use crate::{show, stdout};
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -38,11 +38,10 @@ fn print(all: &[(&QueueName, QueueStats)], output: Output) -> Result<()> {
     match output {
         Output::Json => {
             let rows: Vec<Row<'_>> = all.iter().map(|(name, stats)| row(name, stats)).collect();
-            println!("{}", show::json(&rows)?);
+            stdout::line(show::json(&rows)?)
         }
-        Output::Table => println!("{}", table(all)),
+        Output::Table => stdout::line(table(all)),
     }
-    Ok(())
 }
 
 fn row<'a>(queue: &'a QueueName, stats: &QueueStats) -> Row<'a> {

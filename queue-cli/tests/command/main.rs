@@ -3,6 +3,7 @@
 //! `REDIS_URL` and `RABBITMQ_URL` name running brokers; where they are not set, private ones are started.
 
 mod bad_input;
+mod closed_pipe;
 mod dead;
 mod on;
 mod publish_consume;

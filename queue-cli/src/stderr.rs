@@ -1,0 +1,9 @@
+//! Standard error: what is said beside the output. Whoever closed it does not want to hear it, and it is no reason to end.
+
+use std::fmt::Display;
+use std::io::Write;
+
+/// Says a line, or several.
+pub(crate) fn line(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
