@@ -8,10 +8,12 @@ use polyqueue::{Backoff, Pattern, QueueName, RoutingKey};
 
 mod dead;
 mod publish;
+mod transfer;
 pub(crate) mod values;
 
 pub(crate) use dead::{Dead, Letters};
 pub(crate) use publish::{Envelope, Publish, Request};
+pub(crate) use transfer::Move;
 use values::{backoff, duration};
 
 /// One message queue for memory, Redis and RabbitMQ.
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Request(Request),
     /// Print messages as they come, one JSON object a line.
     Consume(Consume),
+    /// Move messages that wait to another queue, without loss: a message is acknowledged after the other queue has it.
+    Move(Move),
     /// Run a command for each message, like xargs.
     Work(Work),
     /// How many messages are where.

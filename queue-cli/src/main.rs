@@ -9,6 +9,7 @@ mod consume;
 mod dead;
 mod demo;
 mod exit;
+mod input;
 mod ndjson;
 mod publish;
 mod purge;
@@ -19,6 +20,7 @@ mod stderr;
 mod stdout;
 mod stop;
 mod topology;
+mod transfer;
 mod work;
 
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ async fn run(cli: &Cli) -> Result<()> {
         Command::Unbind(args) => bind::unbind(&*queue, args, cli.output).await,
         Command::Topology { command } => topology::run(&*queue, command.as_ref(), cli.output).await,
         Command::Consume(args) => consume::run(&*queue, args).await,
+        Command::Move(args) => transfer::run(&*queue, args, cli.output).await,
         Command::Work(args) => work::run(&queue, args).await,
         Command::Stats { queue: name } => stats::run(&*queue, name.as_ref(), cli.output).await,
         Command::Dead(command) => dead::run(&*queue, command, cli.output).await,

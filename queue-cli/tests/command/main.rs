@@ -9,6 +9,7 @@ mod on;
 mod publish_consume;
 mod request;
 mod topics;
+mod transfer;
 mod work;
 
 /// Each scenario on each broker that two processes can share.
