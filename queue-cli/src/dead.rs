@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::args::{Dead, Letters, Output};
 use crate::exit::{Exit, Result};
-use crate::{show, stderr, stdout};
+use crate::{escape, show, stderr, stdout};
 
 pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Result<()> {
     match command {
@@ -55,13 +55,13 @@ fn table(found: &[DeadLetter]) -> comfy_table::Table {
     let mut table = show::table(["id", "message", "kind", "reason", "attempts", "died at", "error"]);
     for letter in found {
         table.add_row([
-            letter.id.to_string(),
-            letter.message().map_or("-".into(), |m| m.id().to_string()),
-            letter.message().map_or("-".into(), |m| m.kind().to_owned()),
+            escape::line(letter.id.as_str()).into_owned(),
+            letter.message().map_or("-".into(), |m| escape::line(m.id().as_str()).into_owned()),
+            letter.message().map_or("-".into(), |m| escape::line(m.kind()).into_owned()),
             letter.reason.to_string(),
             letter.attempts.to_string(),
             show::instant(letter.died_at),
-            letter.error.chars().take(80).collect(),
+            escape::line(&letter.error.chars().take(80).collect::<String>()).into_owned(),
         ]);
     }
     table

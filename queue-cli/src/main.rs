@@ -8,6 +8,7 @@ mod broker;
 mod consume;
 mod dead;
 mod demo;
+mod escape;
 mod exit;
 mod input;
 mod ndjson;

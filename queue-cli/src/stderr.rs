@@ -3,7 +3,10 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use crate::escape;
+
 /// Says a line, or several.
 pub(crate) fn line(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let text = text.to_string();
+    let _ = writeln!(std::io::stderr().lock(), "{}", escape::lines(&text));
 }
