@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::args::{Dead, Letters, Output};
 use crate::exit::{Exit, Result};
+use crate::progress::Progress;
 use crate::{escape, show, stderr, stdout};
 
 pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Result<()> {
@@ -86,6 +87,16 @@ impl Act {
 const BATCH: usize = 100;
 
 async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Result<()> {
+    let progress = Progress::new(act.done());
+    let done = progress.during(each(queue, args, act, &progress)).await?;
+    match output {
+        Output::Json => stdout::line(json!({ "queue": args.queue, act.done(): done }))?,
+        Output::Table => stdout::line(format_args!("{done} {} in {}", act.done(), args.queue))?,
+    }
+    nothing_if_empty(done, args)
+}
+
+async fn each(queue: &dyn Queue, args: &Letters, act: Act, progress: &Progress) -> Result<usize> {
     // Ids without a filter need no search; everything else is settled first, so that a letter that dies meanwhile is spared.
     let ids: Vec<DeadId> = if args.ids.is_empty() || args.filter() != polyqueue::DeadFilter::all() {
         find(queue, args).await?.into_iter().map(|letter| letter.id).collect()
@@ -101,16 +112,13 @@ async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Res
         for (id, answer) in part.iter().zip(answers) {
             if answer {
                 done += 1;
+                progress.add(1);
             } else if !args.ids.is_empty() {
                 stderr::line(format_args!("polyqueue: no dead letter {id} in {:?}", args.queue));
             }
         }
     }
-    match output {
-        Output::Json => stdout::line(json!({ "queue": args.queue, act.done(): done }))?,
-        Output::Table => stdout::line(format_args!("{done} {} in {}", act.done(), args.queue))?,
-    }
-    nothing_if_empty(done, args)
+    Ok(done)
 }
 
 fn nothing_if_empty(count: usize, args: &Letters) -> Result<()> {

@@ -12,6 +12,7 @@ mod escape;
 mod exit;
 mod input;
 mod ndjson;
+mod progress;
 mod publish;
 mod purge;
 mod request;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::exit::{Exit, Result};
+use crate::progress::Progress;
 use crate::stdout;
 
 pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: Output) -> Result<()> {
@@ -13,7 +14,7 @@ pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: 
             "purge removes every waiting message of {name:?} for good: add --yes"
         )));
     }
-    let purged = queue.purge(name, Purge::Waiting).await?;
+    let purged = Progress::new("removed").during(queue.purge(name, Purge::Waiting)).await?;
     match output {
         Output::Json => stdout::line(json!({ "queue": name, "purged": purged })),
         Output::Table => stdout::line(format_args!("{purged} removed from {name}")),

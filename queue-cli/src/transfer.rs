@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::{Move, Output};
 use crate::exit::{Exit, Result};
+use crate::progress::Progress;
 use crate::{broker, stdout, stop};
 
 /// How many messages one call carries at most: few, so that their lease never ends under way.
@@ -27,9 +28,10 @@ pub(crate) async fn run(queue: &dyn Queue, args: &Move, output: Output) -> Resul
     let subscription = Subscription::new(args.from.clone()).consumer("polyqueue move").lease(args.lease);
     let consumer = queue.subscribe(&subscription).await?;
     let stop = stop::requested()?;
-    let mut transfer = Transfer { queue, consumer: &*consumer, args, moved: 0 };
+    let progress = Progress::new("moved");
+    let mut transfer = Transfer { queue, consumer: &*consumer, args, progress: &progress, moved: 0 };
     let ended = {
-        let moving = transfer.run();
+        let moving = progress.during(transfer.run());
         tokio::pin!(stop, moving);
         tokio::select! {
             ended = &mut moving => ended,
@@ -54,6 +56,7 @@ struct Transfer<'a> {
     queue: &'a dyn Queue,
     consumer: &'a dyn Consumer,
     args: &'a Move,
+    progress: &'a Progress,
     moved: u64,
 }
 
@@ -96,6 +99,7 @@ impl Transfer<'_> {
         let arrived = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Ack).count() as u64;
         self.settle(verdicts).await?;
         self.moved += arrived;
+        self.progress.add(arrived);
         failed.map_or(Ok(()), Err)
     }
 

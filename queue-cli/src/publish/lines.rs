@@ -9,6 +9,7 @@ use super::batch::{BATCH, BATCH_BYTES, ensure_declared, send, verdict};
 use crate::args::Publish;
 use crate::exit::Result;
 use crate::input::{Input, Line};
+use crate::progress::Progress;
 use crate::{ndjson, stderr};
 
 /// How long a batch waits for another line before it is sent.
@@ -21,6 +22,7 @@ pub(super) struct Lines<'a> {
     queue: &'a dyn Queue,
     to: &'a Destination,
     args: &'a Publish,
+    progress: &'a Progress,
     declared: bool,
     batch: Vec<(Option<u64>, Message)>,
     bytes: usize,
@@ -28,8 +30,13 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(queue: &'a dyn Queue, to: &'a Destination, args: &'a Publish) -> Self {
-        Self { queue, to, args, declared: false, batch: Vec::new(), bytes: 0, failed: 0 }
+    pub(super) fn new(
+        queue: &'a dyn Queue,
+        to: &'a Destination,
+        args: &'a Publish,
+        progress: &'a Progress,
+    ) -> Self {
+        Self { queue, to, args, progress, declared: false, batch: Vec::new(), bytes: 0, failed: 0 }
     }
 
     pub(super) async fn publish(mut self, from: impl AsyncRead + Unpin) -> Result<()> {
@@ -83,7 +90,10 @@ impl<'a> Lines<'a> {
             self.declared = true;
         }
         if !batch.is_empty() {
-            self.failed += send(self.queue, self.to, batch).await?;
+            let sent = batch.len() as u64;
+            let failed = send(self.queue, self.to, batch).await?;
+            self.progress.add(sent - failed);
+            self.failed += failed;
         }
         Ok(())
     }

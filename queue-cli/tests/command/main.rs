@@ -6,6 +6,7 @@ mod bad_input;
 mod closed_pipe;
 mod dead;
 mod on;
+mod progress;
 mod publish_consume;
 mod request;
 mod topics;
