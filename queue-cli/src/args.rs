@@ -59,6 +59,8 @@ pub(crate) enum Command {
         /// The queue; all of them when not given.
         queue: Option<QueueName>,
     },
+    /// Print what happens to this command's own connections and to its namespace, a line each, until it is stopped.
+    Events,
     /// List, redrive or discard dead letters.
     #[command(subcommand)]
     Dead(Dead),

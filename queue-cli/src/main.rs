@@ -9,6 +9,7 @@ mod consume;
 mod dead;
 mod demo;
 mod escape;
+mod events;
 mod exit;
 mod input;
 mod ndjson;
@@ -64,6 +65,7 @@ async fn run(cli: &Cli) -> Result<()> {
         Command::Move(args) => transfer::run(&*queue, args, cli.output).await,
         Command::Work(args) => work::run(&queue, args).await,
         Command::Stats { queue: name } => stats::run(&*queue, name.as_ref(), cli.output).await,
+        Command::Events => events::run(&*queue, cli.output).await,
         Command::Dead(command) => dead::run(&*queue, command, cli.output).await,
         Command::Purge { queue: name, yes } => purge::run(&*queue, name, *yes, cli.output).await,
     };
