@@ -20,7 +20,7 @@ use values::{backoff, duration};
 ///
 /// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; memory and a warning when it is not set) chooses the broker, MEMORY_URL,
 /// REDIS_URL or RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
-/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 141 the reader of the output has gone.
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 4 doctor found something wrong, 141 the reader of the output has gone.
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -59,6 +59,8 @@ pub(crate) enum Command {
         /// The queue; all of them when not given.
         queue: Option<QueueName>,
     },
+    /// Look whether the broker is as it must be; ends with 4 when something is wrong.
+    Doctor,
     /// Print what happens to this command's own connections and to its namespace, a line each, until it is stopped.
     Events,
     /// List, redrive or discard dead letters.

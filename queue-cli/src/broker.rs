@@ -22,6 +22,19 @@ pub(crate) fn address(url: Option<&str>) -> String {
     }
 }
 
+/// What `--url` or the environment names.
+pub(crate) fn chosen(url: Option<&str>) -> Result<ConnectOptions> {
+    match url {
+        Some(url) => options(url),
+        None => Ok(from_env(&PROVIDERS, |name| std::env::var_os(name))?.1),
+    }
+}
+
+/// Connects and closes.
+pub(crate) async fn reach(options: ConnectOptions) -> polyqueue::Result<()> {
+    connect(&PROVIDERS, options).await?.close().await
+}
+
 /// Connects to `--url`, or to what the environment says.
 pub(crate) async fn open(url: Option<&str>) -> Result<Arc<dyn Queue>> {
     let queue = match url {

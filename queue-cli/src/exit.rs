@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Usage(String),
     /// There is nothing to do it with.
     NothingThere(String),
+    /// Something is wrong with the broker; the output says what.
+    Wrong,
     /// The reader of standard output has gone.
     NobodyReads,
 }
@@ -70,6 +72,7 @@ impl Exit {
                 stderr::line(format!("polyqueue: {text}"));
                 ExitCode::from(3)
             }
+            Self::Wrong => ExitCode::from(4),
             Self::NobodyReads => ExitCode::from(BY_CLOSED_PIPE),
         }
     }

@@ -8,6 +8,7 @@ mod broker;
 mod consume;
 mod dead;
 mod demo;
+mod doctor;
 mod escape;
 mod events;
 mod exit;
@@ -51,10 +52,13 @@ async fn logged(cli: &Cli) -> Result<()> {
 async fn run(cli: &Cli) -> Result<()> {
     let url = cli.url.as_deref();
     let queue = match &cli.command {
+        // It opens no handle: what is wrong with the broker may be why there is none.
+        Command::Doctor => return doctor::run(url, cli.output).await,
         Command::Demo => broker::open_any(url).await?,
         _ => broker::open(url).await?,
     };
     let done = match &cli.command {
+        Command::Doctor => Ok(()), // It has ended above.
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
         Command::Request(args) => request::run(&queue, args).await,

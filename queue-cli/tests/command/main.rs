@@ -5,6 +5,7 @@
 mod bad_input;
 mod closed_pipe;
 mod dead;
+mod doctor;
 mod events;
 mod on;
 mod progress;
