@@ -21,7 +21,7 @@
 //! [`Unsupported`](polyqueue::Error::Unsupported).
 //!
 //! A user with restricted rights needs the keys `<namespace>:*`, the channels `<namespace>:*`, and the commands `+@read +@write
-//! +@pubsub +@scripting +@connection +info +time`.
+//! +@pubsub +@scripting +@connection +info +time`; [`diagnose`] asks `config|get`, too, and says so where it may not.
 //!
 //! # How a handle works
 //! It has two connections, one to ask on and one on which the server tells; both are made again whenever one of them fails,
@@ -54,6 +54,8 @@ mod topology;
 mod wire;
 
 use address::NAME;
+
+pub use admin::diagnosis::{Diagnosis, diagnose};
 
 /// Redis: schemes `redis` and `rediss` (which is refused with what to do), variable `REDIS_URL`.
 pub const PROVIDER: polyqueue::Provider =

@@ -8,17 +8,19 @@ use polyqueue::{Backoff, Pattern, QueueName, RoutingKey};
 
 mod dead;
 mod publish;
+mod transfer;
 pub(crate) mod values;
 
 pub(crate) use dead::{Dead, Letters};
 pub(crate) use publish::{Envelope, Publish, Request};
+pub(crate) use transfer::Move;
 use values::{backoff, duration};
 
 /// One message queue for memory, Redis and RabbitMQ.
 ///
 /// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; memory and a warning when it is not set) chooses the broker, MEMORY_URL,
 /// REDIS_URL or RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
-/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there.
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 4 doctor found something wrong, 141 the reader of the output has gone.
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Request(Request),
     /// Print messages as they come, one JSON object a line.
     Consume(Consume),
+    /// Move messages that wait to another queue, without loss: a message is acknowledged after the other queue has it.
+    Move(Move),
     /// Run a command for each message, like xargs.
     Work(Work),
     /// How many messages are where.
@@ -55,6 +59,10 @@ pub(crate) enum Command {
         /// The queue; all of them when not given.
         queue: Option<QueueName>,
     },
+    /// Look whether the broker is as it must be; ends with 4 when something is wrong.
+    Doctor,
+    /// Print what happens to this command's own connections and to its namespace, a line each, until it is stopped.
+    Events,
     /// List, redrive or discard dead letters.
     #[command(subcommand)]
     Dead(Dead),

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::args::{Binding, Output};
 use crate::broker;
 use crate::exit::{Exit, Result};
+use crate::stdout;
 
 pub(crate) async fn bind(queue: &dyn Queue, args: &Binding, output: Output) -> Result<()> {
     let known = broker::find(queue, &args.queue).await?;
@@ -29,12 +30,9 @@ pub(crate) async fn unbind(queue: &dyn Queue, args: &Binding, output: Output) ->
 
 fn print(args: &Binding, output: Output, done: &str, to: &str) -> Result<()> {
     match output {
-        Output::Json => println!("{}", json!({ "queue": args.queue, done: args.patterns })),
+        Output::Json => stdout::line(json!({ "queue": args.queue, done: args.patterns })),
         Output::Table => {
-            for pattern in &args.patterns {
-                println!("{} {done} {to} {pattern}", args.queue);
-            }
+            stdout::lines(args.patterns.iter().map(|pattern| format!("{} {done} {to} {pattern}", args.queue)))
         }
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use polyqueue::{
 };
 
 use crate::exit::Result;
+use crate::stderr;
 
 const PROVIDERS: [Provider; 3] =
     [polyqueue_memory::PROVIDER, polyqueue_redis::PROVIDER, polyqueue_rabbitmq::PROVIDER];
@@ -19,6 +20,19 @@ pub(crate) fn address(url: Option<&str>) -> String {
         None => from_env(&PROVIDERS, |name| std::env::var_os(name))
             .map_or_else(|_| "none chosen".into(), |(_, options)| redacted(&options.url)),
     }
+}
+
+/// What `--url` or the environment names.
+pub(crate) fn chosen(url: Option<&str>) -> Result<ConnectOptions> {
+    match url {
+        Some(url) => options(url),
+        None => Ok(from_env(&PROVIDERS, |name| std::env::var_os(name))?.1),
+    }
+}
+
+/// Connects and closes.
+pub(crate) async fn reach(options: ConnectOptions) -> polyqueue::Result<()> {
+    connect(&PROVIDERS, options).await?.close().await
 }
 
 /// Connects to `--url`, or to what the environment says.
@@ -41,7 +55,7 @@ pub(crate) async fn open_any(url: Option<&str>) -> Result<Arc<dyn Queue>> {
 
 fn noted(queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
     if !queue.info().shared {
-        eprintln!("note: the memory provider lives in this process; nothing outlives it");
+        stderr::line("note: the memory provider lives in this process; nothing outlives it");
     }
     queue
 }

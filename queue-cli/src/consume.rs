@@ -1,13 +1,13 @@
 //! `polyqueue consume`: messages on standard output, one JSON object a line.
 
-use std::io::Write;
 use std::time::Duration;
 
 use polyqueue::{Consumer, Delivery, Queue, Receipt, Subscription, Verdict};
 
 use crate::args::{Consume, SettleBy};
 use crate::exit::{Exit, Result};
-use crate::{broker, show, stop};
+use crate::progress::Progress;
+use crate::{broker, show, stdout, stop};
 
 /// How many messages one call brings at most: they are printed at once.
 const BATCH: u64 = 16;
@@ -17,7 +17,8 @@ pub(crate) async fn run(queue: &dyn Queue, args: &Consume) -> Result<()> {
     let subscription = Subscription::new(args.queue.clone()).consumer("polyqueue consume").lease(args.lease);
     let consumer = queue.subscribe(&subscription).await?;
     let stop = stop::requested()?;
-    let printing = print_all(&*consumer, args);
+    let progress = Progress::new("printed");
+    let printing = progress.beside_lines(print_all(&*consumer, args, &progress));
     tokio::pin!(stop, printing);
     let printed = tokio::select! {
         printed = &mut printing => printed?,
@@ -32,7 +33,7 @@ pub(crate) async fn run(queue: &dyn Queue, args: &Consume) -> Result<()> {
     }
 }
 
-async fn print_all(consumer: &dyn Consumer, args: &Consume) -> Result<u64> {
+async fn print_all(consumer: &dyn Consumer, args: &Consume, progress: &Progress) -> Result<u64> {
     let max = args.max.unwrap_or(u64::MAX);
     let mut printed = 0;
     while printed < max {
@@ -42,6 +43,7 @@ async fn print_all(consumer: &dyn Consumer, args: &Consume) -> Result<u64> {
         }
         printed += deliveries.len() as u64;
         print(consumer, &deliveries, args.settle).await?;
+        progress.add(deliveries.len() as u64);
     }
     Ok(printed)
 }
@@ -65,9 +67,7 @@ async fn print(consumer: &dyn Consumer, deliveries: &[Delivery], settle: SettleB
 }
 
 fn write(deliveries: &[Delivery]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    for delivery in deliveries {
-        writeln!(out, "{}", show::json(&show::Line::from(delivery))?)?;
-    }
-    Ok(out.flush()?)
+    let lines: Vec<String> =
+        deliveries.iter().map(|delivery| show::json(&show::Line::from(delivery))).collect::<Result<_>>()?;
+    stdout::lines(lines)
 }

@@ -1,13 +1,12 @@
 //! `polyqueue dead`: list, redrive and discard dead letters.
 
-use std::io::Write;
-
 use polyqueue::{DeadId, DeadLetter, Page, Queue};
 use serde_json::json;
 
 use crate::args::{Dead, Letters, Output};
 use crate::exit::{Exit, Result};
-use crate::show;
+use crate::progress::Progress;
+use crate::{escape, show, stderr, stdout};
 
 pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Result<()> {
     match command {
@@ -29,9 +28,9 @@ async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
     match output {
         Output::Json => {
             let shown: Vec<show::Letter<'_>> = found.iter().map(Into::into).collect();
-            println!("{}", show::json(&shown)?);
+            stdout::line(show::json(&shown)?)?;
         }
-        Output::Table if !found.is_empty() => println!("{}", table(&found)),
+        Output::Table if !found.is_empty() => stdout::line(table(&found))?,
         Output::Table => {}
     }
     nothing_if_empty(found.len(), args)
@@ -57,13 +56,13 @@ fn table(found: &[DeadLetter]) -> comfy_table::Table {
     let mut table = show::table(["id", "message", "kind", "reason", "attempts", "died at", "error"]);
     for letter in found {
         table.add_row([
-            letter.id.to_string(),
-            letter.message().map_or("-".into(), |m| m.id().to_string()),
-            letter.message().map_or("-".into(), |m| m.kind().to_owned()),
+            escape::line(letter.id.as_str()).into_owned(),
+            letter.message().map_or("-".into(), |m| escape::line(m.id().as_str()).into_owned()),
+            letter.message().map_or("-".into(), |m| escape::line(m.kind()).into_owned()),
             letter.reason.to_string(),
             letter.attempts.to_string(),
             show::instant(letter.died_at),
-            letter.error.chars().take(80).collect(),
+            escape::line(&letter.error.chars().take(80).collect::<String>()).into_owned(),
         ]);
     }
     table
@@ -88,6 +87,16 @@ impl Act {
 const BATCH: usize = 100;
 
 async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Result<()> {
+    let progress = Progress::new(act.done());
+    let done = progress.during(each(queue, args, act, &progress)).await?;
+    match output {
+        Output::Json => stdout::line(json!({ "queue": args.queue, act.done(): done }))?,
+        Output::Table => stdout::line(format_args!("{done} {} in {}", act.done(), args.queue))?,
+    }
+    nothing_if_empty(done, args)
+}
+
+async fn each(queue: &dyn Queue, args: &Letters, act: Act, progress: &Progress) -> Result<usize> {
     // Ids without a filter need no search; everything else is settled first, so that a letter that dies meanwhile is spared.
     let ids: Vec<DeadId> = if args.ids.is_empty() || args.filter() != polyqueue::DeadFilter::all() {
         find(queue, args).await?.into_iter().map(|letter| letter.id).collect()
@@ -103,17 +112,13 @@ async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Res
         for (id, answer) in part.iter().zip(answers) {
             if answer {
                 done += 1;
+                progress.add(1);
             } else if !args.ids.is_empty() {
-                eprintln!("polyqueue: no dead letter {id} in {:?}", args.queue);
+                stderr::line(format_args!("polyqueue: no dead letter {id} in {:?}", args.queue));
             }
         }
     }
-    let mut out = std::io::stdout().lock();
-    match output {
-        Output::Json => writeln!(out, "{}", json!({ "queue": args.queue, act.done(): done }))?,
-        Output::Table => writeln!(out, "{done} {} in {}", act.done(), args.queue)?,
-    }
-    nothing_if_empty(done, args)
+    Ok(done)
 }
 
 fn nothing_if_empty(count: usize, args: &Letters) -> Result<()> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::exit::{Exit, Result};
-use crate::stats;
+use crate::{stats, stdout};
 
 /// How long the story waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,10 @@ struct Story {
 pub(crate) async fn run(queue: &Arc<dyn Queue>) -> Result<()> {
     let unique = polyqueue::MessageId::random();
     let name = QueueName::new(format!("demo-{}", &unique.as_str()[24..]))?;
-    println!("polyqueue on {}: one queue, {name}, and what becomes of its messages", queue.info().provider);
+    stdout::line(format_args!(
+        "polyqueue on {}: one queue, {name}, and what becomes of its messages",
+        queue.info().provider
+    ))?;
     let story = Story { queue: queue.clone(), name: name.clone(), began: Instant::now() };
     queue.declare(&QueueSpec::new(name.clone())).await?;
     let told = story.tell().await;
@@ -45,12 +48,12 @@ impl Story {
     }
 
     /// A line of the story, with the time since it began.
-    fn say(&self, text: impl AsRef<str>) {
-        println!("{:7.2} s  {}", self.began.elapsed().as_secs_f64(), text.as_ref());
+    fn say(&self, text: impl AsRef<str>) -> Result<()> {
+        say(self.began, text.as_ref())
     }
 
-    fn chapter(&self, title: &str) {
-        println!("\n{title}");
+    fn chapter(&self, title: &str) -> Result<()> {
+        stdout::line(format_args!("\n{title}"))
     }
 
     async fn publish(&self, message: Message) -> Result<()> {
@@ -65,36 +68,36 @@ impl Story {
     }
 
     async fn priority(&self) -> Result<()> {
-        self.chapter("Priority: 10 goes first, equals keep their order");
+        self.chapter("Priority: 10 goes first, equals keep their order")?;
         let mail = [("newsletter", 1), ("invoice", 5), ("password reset", 10), ("receipt", 5)];
         for (text, level) in mail {
             self.publish(Message::new(text).with_priority(Priority::new(level)?)).await?;
-            self.say(format!("published   {text} (priority {level})"));
+            self.say(format!("published   {text} (priority {level})"))?;
         }
         let consumer = self.subscribe().await?;
         for _ in mail {
             let message = take(&*consumer).await?;
-            self.say(format!("handed out  {} (priority {})", text(&message), message.priority()));
+            self.say(format!("handed out  {} (priority {})", text(&message), message.priority()))?;
         }
         Ok(())
     }
 
     async fn delay(&self) -> Result<()> {
-        self.chapter("Delay: not before its time");
+        self.chapter("Delay: not before its time")?;
         let published = Instant::now();
         self.publish(Message::new("reminder").with_delay(Duration::from_secs(1))).await?;
-        self.say("published   reminder, to be handed out in 1 s");
+        self.say("published   reminder, to be handed out in 1 s")?;
         let consumer = self.subscribe().await?;
         let message = take(&*consumer).await?;
         let waited = published.elapsed().as_secs_f64();
-        self.say(format!("handed out  {} after {waited:.3} s", text(&message)));
+        self.say(format!("handed out  {} after {waited:.3} s", text(&message)))?;
         Ok(())
     }
 
     async fn retry(&self) -> Result<()> {
-        self.chapter("Retry: a handler fails twice; the waits double");
+        self.chapter("Retry: a handler fails twice; the waits double")?;
         self.publish(Message::new("welcome mail")).await?;
-        self.say("published   welcome mail");
+        self.say("published   welcome mail")?;
         self.work(|job| match job.attempt {
             1 => Err("mail server: connection refused".into()),
             2 => Err("mail server: try again later".into()),
@@ -104,46 +107,48 @@ impl Story {
     }
 
     async fn dead_letter(&self) -> Result<()> {
-        self.chapter("Dead letter: what fails for good is kept, with the reason");
+        self.chapter("Dead letter: what fails for good is kept, with the reason")?;
         let message =
             Message::new("order 4711").with_max_attempts(NonZeroU32::MIN).with_header("customer", "Ada");
         self.publish(message).await?;
-        self.say("published   order 4711, with one attempt");
+        self.say("published   order 4711, with one attempt")?;
         self.work(|_| Err("no such product".into())).await?;
         let page = self.queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(10)).await?;
         for letter in page.dead_letters {
             let body = letter.message().map(text).unwrap_or_default();
-            self.say(format!("dead        {body}: {}, {:?}", letter.reason, letter.error));
+            self.say(format!("dead        {body}: {}, {:?}", letter.reason, letter.error))?;
         }
         Ok(())
     }
 
     async fn redrive(&self) -> Result<()> {
-        self.chapter("Redrive: the product exists now; send the letter round again");
+        self.chapter("Redrive: the product exists now; send the letter round again")?;
         let page = self.queue.dead_letters(&self.name, &DeadFilter::all(), Page::first(10)).await?;
         let ids: Vec<_> = page.dead_letters.into_iter().map(|letter| letter.id).collect();
         let redriven = self.queue.redrive(&self.name, &ids).await?;
-        self.say(format!("redriven    {} of {}", redriven.iter().filter(|done| **done).count(), ids.len()));
+        self.say(format!("redriven    {} of {}", redriven.iter().filter(|done| **done).count(), ids.len()))?;
         self.work(|_| Ok(())).await
     }
 
     async fn numbers(&self) -> Result<()> {
-        self.chapter("Stats: everything is accounted for");
+        self.chapter("Stats: everything is accounted for")?;
         let stats = self.queue.stats(&self.name).await?;
         let counters = stats.counters;
-        println!("{}", stats::table(&[(&self.name, stats)]));
-        println!(
+        stdout::line(stats::table(&[(&self.name, stats)]))?;
+        stdout::line(format_args!(
             "this process: {} published, {} acked, {} retried, {} died",
             counters.published, counters.acked, counters.retried, counters.died
-        );
-        Ok(())
+        ))
     }
 
     /// Runs a worker until its one message is done or dead, telling each attempt.
     async fn work(&self, judge: fn(&Job<Bytes>) -> Result<(), Failure>) -> Result<()> {
         let (done, mut is_done) = mpsc::channel::<()>(1);
         let (died, began) = (done.clone(), self.began);
-        let say = move |text: String| println!("{:7.2} s  {text}", began.elapsed().as_secs_f64());
+        // The next line of the story ends it when nobody reads any more.
+        let tell = move |text: String| {
+            let _ = say(began, &text);
+        };
         let backoff = Backoff::new(Duration::from_millis(500), 2.0, Duration::from_secs(30))?;
         let worker = Worker::new(self.queue.clone())
             .concurrency(1)
@@ -152,9 +157,9 @@ impl Story {
                 let (outcome, done) = (judge(&job), done.clone());
                 let subject = text(&job.message);
                 match &outcome {
-                    Ok(()) => say(format!("attempt {}   {subject}: done", job.attempt)),
+                    Ok(()) => tell(format!("attempt {}   {subject}: done", job.attempt)),
                     Err(Failure::Retry { error, .. }) => {
-                        say(format!("attempt {}   {subject}: failed, {error:?}", job.attempt));
+                        tell(format!("attempt {}   {subject}: failed, {error:?}", job.attempt));
                     }
                     Err(_) => {}
                 }
@@ -175,6 +180,10 @@ impl Story {
         worker.run([self.name.clone()], stop).await?;
         Ok(())
     }
+}
+
+fn say(began: Instant, text: &str) -> Result<()> {
+    stdout::line(format_args!("{:7.2} s  {text}", began.elapsed().as_secs_f64()))
 }
 
 async fn take(consumer: &dyn Consumer) -> Result<Arc<Message>> {

@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use polyqueue::{Error, Invalid};
 
+use crate::stderr;
+
+/// What a shell shows of a command that a closed pipe ended: 128 + SIGPIPE.
+const BY_CLOSED_PIPE: u8 = 141;
+
 /// Why a run ended early.
 #[derive(Debug)]
 pub(crate) enum Exit {
@@ -15,6 +20,10 @@ pub(crate) enum Exit {
     Usage(String),
     /// There is nothing to do it with.
     NothingThere(String),
+    /// Something is wrong with the broker; the output says what.
+    Wrong,
+    /// The reader of standard output has gone.
+    NobodyReads,
 }
 
 pub(crate) type Result<T, E = Exit> = std::result::Result<T, E>;
@@ -45,21 +54,26 @@ impl Exit {
     pub(crate) fn report(self, broker: &str) -> ExitCode {
         match self {
             Self::Queue(error) => {
-                eprintln!("polyqueue: {error}\n  broker: {broker}\n  next: {}", next_step(&error));
+                stderr::line(format!(
+                    "polyqueue: {error}\n  broker: {broker}\n  next: {}",
+                    next_step(&error)
+                ));
                 ExitCode::from(if matches!(error, Error::Invalid { .. }) { 2 } else { 1 })
             }
             Self::Failed(text) => {
-                eprintln!("polyqueue: {text}");
+                stderr::line(format!("polyqueue: {text}"));
                 ExitCode::from(1)
             }
             Self::Usage(text) => {
-                eprintln!("polyqueue: {text}");
+                stderr::line(format!("polyqueue: {text}"));
                 ExitCode::from(2)
             }
             Self::NothingThere(text) => {
-                eprintln!("polyqueue: {text}");
+                stderr::line(format!("polyqueue: {text}"));
                 ExitCode::from(3)
             }
+            Self::Wrong => ExitCode::from(4),
+            Self::NobodyReads => ExitCode::from(BY_CLOSED_PIPE),
         }
     }
 }

@@ -1,20 +1,30 @@
 //! The `polyqueue` command: publish, consume, work and look after queues on whatever broker the environment names.
 
+#![warn(clippy::print_stdout, reason = "it panics when nobody reads: see stdout")]
+
 mod args;
 mod bind;
 mod broker;
 mod consume;
 mod dead;
 mod demo;
+mod doctor;
+mod escape;
+mod events;
 mod exit;
+mod input;
 mod ndjson;
+mod progress;
 mod publish;
 mod purge;
 mod request;
 mod show;
 mod stats;
+mod stderr;
+mod stdout;
 mod stop;
 mod topology;
+mod transfer;
 mod work;
 
 use std::process::ExitCode;
@@ -42,10 +52,13 @@ async fn logged(cli: &Cli) -> Result<()> {
 async fn run(cli: &Cli) -> Result<()> {
     let url = cli.url.as_deref();
     let queue = match &cli.command {
+        // It opens no handle: what is wrong with the broker may be why there is none.
+        Command::Doctor => return doctor::run(url, cli.output).await,
         Command::Demo => broker::open_any(url).await?,
         _ => broker::open(url).await?,
     };
     let done = match &cli.command {
+        Command::Doctor => Ok(()), // It has ended above.
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
         Command::Request(args) => request::run(&queue, args).await,
@@ -53,8 +66,10 @@ async fn run(cli: &Cli) -> Result<()> {
         Command::Unbind(args) => bind::unbind(&*queue, args, cli.output).await,
         Command::Topology { command } => topology::run(&*queue, command.as_ref(), cli.output).await,
         Command::Consume(args) => consume::run(&*queue, args).await,
+        Command::Move(args) => transfer::run(&*queue, args, cli.output).await,
         Command::Work(args) => work::run(&queue, args).await,
         Command::Stats { queue: name } => stats::run(&*queue, name.as_ref(), cli.output).await,
+        Command::Events => events::run(&*queue, cli.output).await,
         Command::Dead(command) => dead::run(&*queue, command, cli.output).await,
         Command::Purge { queue: name, yes } => purge::run(&*queue, name, *yes, cli.output).await,
     };

@@ -1,57 +1,55 @@
 //! `polyqueue publish`: ids on standard output, one a line; for a duplicate the id of the message that has its key.
 
-use std::io::{IsTerminal, Write};
-use std::time::Duration;
+mod batch;
+mod lines;
 
-use polyqueue::{Bytes, Dedup, Destination, Message, Published, Queue, QueueSpec};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use std::io::IsTerminal;
+
+use polyqueue::{Bytes, Destination, Queue};
+use tokio::io::AsyncReadExt;
 
 use crate::args::Publish;
 use crate::exit::{Exit, Result};
-use crate::{broker, ndjson};
-
-/// How many messages one call carries at most, and how many bytes of payload.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How long a queue remembers dedup keys when nobody says.
-const DEDUP_WINDOW: Duration = Duration::from_secs(5 * 60);
-/// How long a batch waits for another line before it is sent.
-const LINGER: Duration = Duration::from_millis(20);
+use crate::progress::Progress;
+use batch::{BATCH, BATCH_BYTES, ensure_declared, send};
+use lines::Lines;
 
 pub(crate) async fn run(queue: &dyn Queue, args: &Publish) -> Result<()> {
     let (to, typed) = args.target.read()?;
+    let progress = Progress::new("published");
     if args.ndjson {
         return match typed {
             Some(_) => Err(Exit::Usage("a BODY and --ndjson given: one of them".into())),
-            None => lines(queue, &to, args).await,
+            None => {
+                let lines = Lines::new(queue, &to, args, &progress);
+                progress.beside_lines(lines.publish(tokio::io::stdin())).await
+            }
         };
     }
     let payload = body(typed).await?;
     let first = args.envelope.around(payload.clone());
     queue.info().limits.check_message(&first)?;
-    ensure_declared(queue, &to, args).await?;
-    let mut failed = 0;
+    ensure_declared(queue, &to, args, false).await?;
+    progress.beside_lines(copies(queue, &to, args, payload, &progress)).await
+}
+
+async fn copies(
+    queue: &dyn Queue,
+    to: &Destination,
+    args: &Publish,
+    payload: Bytes,
+    progress: &Progress,
+) -> Result<()> {
     let mut left = args.count;
     let at_once = (BATCH_BYTES / payload.len().max(1)).clamp(1, BATCH) as u64;
     while left > 0 {
         let copies = left.min(at_once);
         let batch = (0..copies).map(|_| (None, args.envelope.around(payload.clone()))).collect();
-        failed += send(queue, &to, batch).await?;
+        send(queue, to, batch).await?;
+        progress.add(copies);
         left -= copies;
     }
-    verdict(failed)
-}
-
-/// A queue that is declared for a message with a dedup key remembers keys.
-async fn ensure_declared(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()> {
-    let Destination::Queue(name) = to else { return Ok(()) };
-    let spec = QueueSpec::new(name.clone());
-    let window = args.dedup_window.or(args.envelope.dedup_key.as_ref().map(|_| DEDUP_WINDOW));
-    let spec = match window {
-        Some(window) => spec.dedup(Dedup::window(window)),
-        None => spec,
-    };
-    broker::ensure_declared(queue, spec).await
+    Ok(())
 }
 
 pub(crate) async fn body(given: Option<&str>) -> Result<Bytes> {
@@ -65,73 +63,5 @@ pub(crate) async fn body(given: Option<&str>) -> Result<Bytes> {
             tokio::io::stdin().read_to_end(&mut bytes).await?;
             Ok(bytes.into())
         }
-    }
-}
-
-async fn lines(queue: &dyn Queue, to: &Destination, args: &Publish) -> Result<()> {
-    ensure_declared(queue, to, args).await?;
-    let limits = queue.info().limits;
-    let mut input = BufReader::new(tokio::io::stdin()).split(b'\n');
-    let (mut batch, mut bytes, mut failed) = (Vec::new(), 0, 0);
-    for number in 1_u64.. {
-        let next = match tokio::time::timeout(LINGER, input.next_segment()).await {
-            Ok(next) => next?,
-            Err(_) => {
-                failed += send(queue, to, std::mem::take(&mut batch)).await?;
-                bytes = 0;
-                input.next_segment().await?
-            }
-        };
-        let Some(line) = next else { break };
-        match ndjson::message(&line, &args.envelope, &limits) {
-            _ if line.trim_ascii().is_empty() => {}
-            Ok(message) => {
-                bytes += message.payload().len();
-                batch.push((Some(number), message));
-            }
-            Err(error) => {
-                eprintln!("polyqueue: line {number}: {error}");
-                failed += 1;
-            }
-        }
-        if batch.len() >= BATCH || bytes >= BATCH_BYTES {
-            failed += send(queue, to, std::mem::take(&mut batch)).await?;
-            bytes = 0;
-        }
-    }
-    failed += send(queue, to, batch).await?;
-    verdict(failed)
-}
-
-/// Publishes a batch, prints the ids, names the lines that failed and answers how many did.
-async fn send(queue: &dyn Queue, to: &Destination, batch: Vec<(Option<u64>, Message)>) -> Result<u64> {
-    let (numbers, messages): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = queue.publish(to, messages).await?;
-    let mut out = std::io::stdout().lock();
-    let mut failed = 0;
-    for (number, answer) in numbers.into_iter().zip(answers) {
-        match (answer, number) {
-            (Ok(Published { id, duplicate_of, .. }), _) => {
-                writeln!(out, "{}", duplicate_of.as_ref().unwrap_or(&id))?;
-                if duplicate_of.is_some() {
-                    eprintln!("polyqueue: a duplicate, not stored: that id has its key");
-                }
-            }
-            (Err(error), Some(number)) => {
-                eprintln!("polyqueue: line {number}: {error}");
-                failed += 1;
-            }
-            (Err(error), None) => return Err(error.into()),
-        }
-    }
-    out.flush()?;
-    Ok(failed)
-}
-
-fn verdict(failed: u64) -> Result<()> {
-    match failed {
-        0 => Ok(()),
-        1 => Err(Exit::Failed("1 line was not published; see above".into())),
-        n => Err(Exit::Failed(format!("{n} lines were not published; see above"))),
     }
 }

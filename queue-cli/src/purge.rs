@@ -5,6 +5,8 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::exit::{Exit, Result};
+use crate::progress::Progress;
+use crate::stdout;
 
 pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: Output) -> Result<()> {
     if !yes {
@@ -12,10 +14,9 @@ pub(crate) async fn run(queue: &dyn Queue, name: &QueueName, yes: bool, output: 
             "purge removes every waiting message of {name:?} for good: add --yes"
         )));
     }
-    let purged = queue.purge(name, Purge::Waiting).await?;
+    let purged = Progress::new("removed").during(queue.purge(name, Purge::Waiting)).await?;
     match output {
-        Output::Json => println!("{}", json!({ "queue": name, "purged": purged })),
-        Output::Table => println!("{purged} removed from {name}"),
+        Output::Json => stdout::line(json!({ "queue": name, "purged": purged })),
+        Output::Table => stdout::line(format_args!("{purged} removed from {name}")),
     }
-    Ok(())
 }

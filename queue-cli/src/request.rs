@@ -1,13 +1,12 @@
 //! `polyqueue request`: replies on standard output, one JSON object a line.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use polyqueue::{Message, Queue, Requester};
 
 use crate::args::Request;
 use crate::exit::{Exit, Result};
-use crate::{publish, show};
+use crate::{publish, show, stdout};
 
 pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Request) -> Result<()> {
     let (to, typed) = args.target.read()?;
@@ -27,7 +26,5 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Request) -> Result<()> {
 }
 
 fn print(reply: &Message) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", show::json(&show::Reply::from(reply))?)?;
-    Ok(out.flush()?)
+    stdout::line(show::json(&show::Reply::from(reply))?)
 }

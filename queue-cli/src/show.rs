@@ -1,6 +1,7 @@
 //! Messages and dead letters for people and programs.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,14 +26,26 @@ impl<'a> From<&'a [u8]> for Payload<'a> {
     }
 }
 
-/// What `consume` prints of a message.
+/// What `consume` prints of a message: `publish --ndjson` reads it.
 #[derive(Serialize)]
 pub(crate) struct Line<'a> {
     id: &'a MessageId,
     kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_version: Option<&'a str>,
     priority: u8,
     attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<NonZeroU32>,
     published_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dedup_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'a str>,
     headers: &'a BTreeMap<String, String>,
     #[serde(flatten)]
     payload: Payload<'a>,
@@ -44,9 +57,15 @@ impl<'a> From<&'a Delivery> for Line<'a> {
         Self {
             id: message.id(),
             kind: message.kind(),
+            schema_version: message.schema_version(),
             priority: message.priority().get(),
             attempt: delivery.attempt,
+            max_attempts: message.max_attempts(),
             published_at: message.published_at().map(instant),
+            ttl: message.ttl().map(|ttl| humantime::format_duration(ttl).to_string()),
+            dedup_key: message.dedup_key(),
+            correlation_id: message.correlation_id(),
+            reply_to: message.reply_to().map(|address| address.as_str()),
             headers: message.headers(),
             payload: message.payload().as_ref().into(),
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 use crate::exit::{Exit, Result};
-use crate::show;
+use crate::{escape, show, stdout};
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -38,11 +38,10 @@ fn print(all: &[(&QueueName, QueueStats)], output: Output) -> Result<()> {
     match output {
         Output::Json => {
             let rows: Vec<Row<'_>> = all.iter().map(|(name, stats)| row(name, stats)).collect();
-            println!("{}", show::json(&rows)?);
+            stdout::line(show::json(&rows)?)
         }
-        Output::Table => println!("{}", table(all)),
+        Output::Table => stdout::line(table(all)),
     }
-    Ok(())
 }
 
 fn row<'a>(queue: &'a QueueName, stats: &QueueStats) -> Row<'a> {
@@ -62,7 +61,7 @@ pub(crate) fn table(all: &[(&QueueName, QueueStats)]) -> comfy_table::Table {
     let known = |count: Option<u64>| count.map_or("?".into(), |n| n.to_string());
     for (name, stats) in all {
         table.add_row([
-            name.to_string(),
+            escape::line(name.as_str()).into_owned(),
             stats.ready.to_string(),
             known(stats.delayed),
             known(stats.in_flight),

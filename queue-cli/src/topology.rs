@@ -4,7 +4,7 @@ use polyqueue::{Bound, Dedup, DedupUntil, Overflow, Queue, QueueSpec, Retention,
 
 use crate::args::{Output, Topology};
 use crate::exit::{Exit, Result};
-use crate::show;
+use crate::{escape, show, stdout};
 
 pub(crate) async fn run(queue: &dyn Queue, command: Option<&Topology>, output: Output) -> Result<()> {
     let mut specs = queue.queues().await?;
@@ -28,26 +28,24 @@ fn reaches(spec: &QueueSpec, key: &RoutingKey) -> bool {
 fn print_names(specs: &[QueueSpec], output: Output) -> Result<()> {
     let names: Vec<_> = specs.iter().map(|spec| &spec.name).collect();
     match output {
-        Output::Json => println!("{}", show::json(&names)?),
-        Output::Table => names.iter().for_each(|name| println!("{name}")),
+        Output::Json => stdout::line(show::json(&names)?),
+        Output::Table => stdout::lines(names.iter().map(|name| escape::line(name.as_str()))),
     }
-    Ok(())
 }
 
 fn print(specs: &[QueueSpec], output: Output) -> Result<()> {
     match output {
-        Output::Json => println!("{}", show::json(&specs)?),
-        Output::Table => println!("{}", table(specs)),
+        Output::Json => stdout::line(show::json(&specs)?),
+        Output::Table => stdout::line(table(specs)),
     }
-    Ok(())
 }
 
 fn table(specs: &[QueueSpec]) -> comfy_table::Table {
     let mut table = show::table(["queue", "bindings", "bound", "dead letters", "dedup"]);
     for spec in specs {
-        let bindings: Vec<&str> = spec.bindings.iter().map(|pattern| pattern.as_str()).collect();
+        let bindings: Vec<_> = spec.bindings.iter().map(|pattern| escape::line(pattern.as_str())).collect();
         table.add_row([
-            spec.name.to_string(),
+            escape::line(spec.name.as_str()).into_owned(),
             bindings.join("\n"),
             spec.bound.map_or("-".into(), bound),
             retention(spec.dead),

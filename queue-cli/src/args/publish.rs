@@ -18,8 +18,9 @@ pub(crate) struct Publish {
     /// How long a queue that is declared now remembers dedup keys; 5m when --dedup-key is given.
     #[arg(long, value_parser = duration)]
     pub(crate) dedup_window: Option<Duration>,
-    /// Read one JSON object a line from standard input: text or base64, and optionally priority, delay, ttl, dedup_key,
-    /// max_attempts, kind, headers. What a line does not say, the options say.
+    /// Read one JSON object a line from standard input: text or base64, and optionally id, kind, priority, delay, ttl, dedup_key,
+    /// max_attempts, headers, schema_version, correlation_id, reply_to, published_at; what `consume` prints is read, its
+    /// attempt ignored. What a line does not say, the options say.
     #[arg(long, conflicts_with = "count")]
     pub(crate) ndjson: bool,
     /// Publish this many copies.

@@ -48,4 +48,17 @@ fn dead_letters_are_redriven_and_discarded(on: &On) {
     assert_eq!(on.run(&["dead", "list", "q"]).code, 3);
 }
 
-crate::on_each_broker!(dead_letters_are_listed_by_filter, dead_letters_are_redriven_and_discarded);
+fn what_strangers_wrote_does_not_steer_the_terminal(on: &On) {
+    on.ok(&["publish", "q", "x", "--max-attempts", "1"]);
+    on.ok(&["work", "q", "--exec", r"printf '\033[2Jred\n' >&2; exit 1", "--until-empty"]);
+    let error = on.json(&["dead", "list", "q"])[0]["error"].clone();
+    let shown = on.ok(&["dead", "list", "q"]);
+    assert!(!shown.contains('\x1b') && shown.contains("[2Jred"), "{shown:?}");
+    assert_eq!(error, "\x1b[2Jred", "JSON says it as it is");
+}
+
+crate::on_each_broker!(
+    dead_letters_are_listed_by_filter,
+    dead_letters_are_redriven_and_discarded,
+    what_strangers_wrote_does_not_steer_the_terminal,
+);

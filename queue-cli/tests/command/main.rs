@@ -3,11 +3,16 @@
 //! `REDIS_URL` and `RABBITMQ_URL` name running brokers; where they are not set, private ones are started.
 
 mod bad_input;
+mod closed_pipe;
 mod dead;
+mod doctor;
+mod events;
 mod on;
+mod progress;
 mod publish_consume;
 mod request;
 mod topics;
+mod transfer;
 mod work;
 
 /// Each scenario on each broker that two processes can share.

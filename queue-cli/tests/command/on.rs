@@ -19,7 +19,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
@@ -77,7 +77,12 @@ impl On {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_polyqueue"));
+        self.wrapped(env!("CARGO_BIN_EXE_polyqueue"), args)
+    }
+
+    /// Another program, which runs the command in this environment.
+    pub(crate) fn wrapped(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for variable in
             ["MESSAGE_QUEUE_PROVIDER", "MEMORY_URL", "REDIS_URL", "RABBITMQ_URL", "POLYQUEUE_NAMESPACE"]

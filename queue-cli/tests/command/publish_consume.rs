@@ -58,6 +58,13 @@ nonsense
     assert!(got.iter().all(|line| line["kind"] == "k"), "the options hold for every line");
 }
 
+fn a_byte_order_mark_is_skipped_and_a_line_without_an_end_refused(on: &On) {
+    let input = ["\u{feff}{\"text\":\"one\"}\n", &"x".repeat(200_000_000), "\n{\"text\":\"two\"}\n"].concat();
+    let ran = on.with_input(&["publish", "q", "--ndjson"], input.as_bytes());
+    assert_eq!((ran.code, ran.out.lines().count()), (1, 2), "{}", ran.err);
+    assert!(ran.err.contains("line 2: longer than"), "{}", ran.err);
+}
+
 fn copies_are_counted_and_purged(on: &On) {
     assert_eq!(on.ok(&["publish", "q", "x", "--count", "300"]).lines().count(), 300);
     assert_eq!(on.json(&["stats", "q"])[0]["ready"], 300);
@@ -89,6 +96,7 @@ crate::on_each_broker!(
     what_is_published_is_consumed,
     bytes_go_in_and_out_unharmed,
     a_bad_line_is_named_and_the_good_ones_are_published,
+    a_byte_order_mark_is_skipped_and_a_line_without_an_end_refused,
     copies_are_counted_and_purged,
     a_delay_is_kept,
     a_verdict_may_be_chosen,

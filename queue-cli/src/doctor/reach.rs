@@ -1,0 +1,22 @@
+//! Whether the broker can be reached.
+
+use polyqueue::Error;
+
+use super::finding::Finding;
+
+const CHECK: &str = "reach";
+
+pub(super) fn reached(broker: &str) -> Finding {
+    Finding::good(CHECK, broker)
+}
+
+pub(super) fn failed(error: &Error) -> Finding {
+    let next = match error {
+        Error::Denied { .. } => "check the user and password in the URL, and what that user may do",
+        Error::Unsupported { .. } => "use another broker, or another version or setting of it",
+        _ => {
+            "check that the broker runs and can be reached there; --url, REDIS_URL or RABBITMQ_URL say where"
+        }
+    };
+    Finding::wrong(CHECK, error.to_string(), next)
+}
