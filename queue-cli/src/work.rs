@@ -1,7 +1,12 @@
 //! `polyqueue work`: xargs for queues.
 
 mod command;
+mod environment;
+mod line;
+mod process_group;
 mod progress;
+mod stderr;
+mod stdout;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +16,7 @@ use polyqueue::{Bytes, Failure, Job, Message, Queue, QueueExt, RetryPolicy, Work
 use crate::args::Work;
 use crate::exit::{Exit, Result};
 use crate::{broker, stop};
+use line::say;
 use progress::Progress;
 
 /// A graceful stop lets running commands finish, however long they take; a second signal ends them.
@@ -41,7 +47,7 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
         report = worker.run([args.queue.clone()], stop) => report?,
         () = second => return Err(Exit::Failed("stopped twice: running commands were ended, their messages come back".into())),
     };
-    eprintln!("polyqueue: {} acked, {} retried, {} dead", report.acked, report.retried, report.died);
+    say(&format!("polyqueue: {} acked, {} retried, {} dead", report.acked, report.retried, report.died));
     Ok(())
 }
 
@@ -74,7 +80,7 @@ fn handler(
 async fn answer(queue: &dyn Queue, shell: &str, job: &Job<Bytes>) -> Result<(), Failure> {
     let printed = command::ask(shell, job).await?;
     if let Err(error) = queue.reply(&job.message, Message::new(printed)).await {
-        eprintln!("polyqueue: {}: its reply was not sent: {error}", job.message.id());
+        say(&format!("polyqueue: {}: its reply was not sent: {error}", job.message.id()));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::on::On;
+use crate::on::{On, lines};
 
 fn a_command_gets_the_message(on: &On) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -96,6 +96,18 @@ fn sigterm_lets_a_running_command_finish(on: &On) {
     assert_eq!(on.run(&["consume", "q", "--wait", "300ms"]).code, 3, "it was acked");
 }
 
+fn what_a_command_leaves_running_delays_neither_reply_nor_settling(on: &On) {
+    on.ok(&["bind", "brain", "ask"]);
+    let args = ["work", "brain", "--reply", "--max", "1", "--exec", "sleep 25 & echo x"];
+    let mut worker = on.command(&args).spawn().expect("the worker starts");
+    let began = Instant::now();
+    let reply = lines(&on.ok(&["request", "brain", "hello", "--timeout", "20s"]));
+    assert_eq!(reply[0]["text"], "x\n");
+    assert!(worker.wait().expect("the worker ends").success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(on.run(&["consume", "brain", "--wait", "300ms"]).code, 3, "it was acked");
+}
+
 fn terminate(child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
@@ -115,4 +127,5 @@ crate::on_each_broker!(
     enough_is_enough,
     a_command_that_takes_too_long_is_ended,
     sigterm_lets_a_running_command_finish,
+    what_a_command_leaves_running_delays_neither_reply_nor_settling,
 );
