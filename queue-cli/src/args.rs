@@ -123,7 +123,9 @@ pub(crate) enum SettleBy {
 
 /// The command gets the payload on standard input and the envelope in POLYQUEUE_ID, _QUEUE, _KIND, _PRIORITY, _ATTEMPT,
 /// _MAX_ATTEMPTS, _PUBLISHED_AT, _CORRELATION_ID and POLYQUEUE_HEADER_*. Exit 0 acks, 65 rejects to the dead letters, anything else retries
-/// with the last line of standard error as the error text. SIGTERM stops gracefully.
+/// with the last line of standard error as the error text; that line is cut at 64 KiB. What cannot be run (126, 127, no shell, no
+/// process) gives its message back without counting an attempt; five times in a row, with growing pauses, end it with exit code 1.
+/// What the command leaves running is not waited for. SIGTERM stops gracefully.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
     /// The queue; declared when it does not exist.

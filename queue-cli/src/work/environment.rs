@@ -19,11 +19,9 @@ pub(crate) fn environment(job: &Job<Bytes>) -> Vec<(String, String)> {
     if let Some(id) = message.correlation_id() {
         variables.push(("POLYQUEUE_CORRELATION_ID".into(), id.into()));
     }
-    for (key, value) in message.headers() {
-        // An environment cannot hold a NUL.
-        variables.push((variable(key), value.replace('\0', "")));
-    }
-    variables
+    variables.extend(message.headers().iter().map(|(key, value)| (variable(key), value.clone())));
+    // An environment cannot hold a NUL.
+    variables.into_iter().map(|(name, value)| (name, value.replace('\0', ""))).collect()
 }
 
 /// `trace-id` becomes `POLYQUEUE_HEADER_TRACE_ID`.
@@ -38,6 +36,15 @@ fn variable(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polyqueue::{Message, QueueName};
+
+    #[test]
+    fn a_nul_keeps_no_command_from_running() {
+        let message = Message::new("x").with_kind("a\0b").with_correlation_id("c\0d");
+        let mut job = Job::of(QueueName::from_static("q"), Bytes::new());
+        job.message = message.into();
+        assert!(environment(&job).iter().all(|(_, value)| !value.contains('\0')));
+    }
 
     #[test]
     fn header_names_become_variables() {

@@ -108,6 +108,38 @@ fn what_a_command_leaves_running_delays_neither_reply_nor_settling(on: &On) {
     assert_eq!(on.run(&["consume", "brain", "--wait", "300ms"]).code, 3, "it was acked");
 }
 
+fn a_worker_that_cannot_work_burns_no_message(on: &On) {
+    on.ok(&["publish", "q", "x", "--max-attempts", "1", "--count", "40"]);
+    let args = ["work", "q", "--exec", "/no/such/binary", "-c", "8", "--timeout", "500ms", "--until-empty"];
+    let ran = on.run(&args);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("5 times in a row") && ran.err.contains("/no/such/binary"), "{}", ran.err);
+    let begun = ran.err.matches("not found").count();
+    assert!(begun < 100, "it backs off, and yet began {begun} commands");
+    let left = on.ok(&["consume", "q", "--wait", "3s"]);
+    assert_eq!(left.lines().count(), 40, "{left}");
+    assert!(left.lines().all(|line| line.contains(r#""attempt":1"#)), "no attempt was counted: {left}");
+}
+
+fn a_command_that_could_not_run_uses_up_no_place(on: &On) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mark = directory.path().join("mark");
+    let script = format!("[ -e {0} ] || {{ touch {0}; exit 127; }}", mark.display());
+    on.ok(&["publish", "q", "x", "--max-attempts", "1", "--count", "3"]);
+    let ran = on.run(&["work", "q", "--exec", &script, "--max", "2"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("2 acked, 0 retried, 0 dead"), "{}", ran.err);
+    let left = on.ok(&["consume", "q", "--max", "1", "--wait", "10s"]);
+    assert!(left.contains(r#""attempt":1"#), "{left}");
+}
+
+fn a_command_that_no_shell_reads_takes_no_message(on: &On) {
+    on.ok(&["publish", "q", "x"]);
+    let ran = on.run(&["work", "q", "--exec", "if true", "--until-empty"]);
+    assert!(ran.code == 2 && ran.err.contains("--exec"), "{ran:?}");
+    assert_eq!(on.json(&["stats", "q"])[0]["ready"], 1);
+}
+
 fn terminate(child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
@@ -128,4 +160,7 @@ crate::on_each_broker!(
     a_command_that_takes_too_long_is_ended,
     sigterm_lets_a_running_command_finish,
     what_a_command_leaves_running_delays_neither_reply_nor_settling,
+    a_worker_that_cannot_work_burns_no_message,
+    a_command_that_could_not_run_uses_up_no_place,
+    a_command_that_no_shell_reads_takes_no_message,
 );
