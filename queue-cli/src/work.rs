@@ -33,7 +33,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
     command::check(&args.exec).await.map_err(|why| Exit::Usage(format!("--exec: {why}")))?;
-    broker::ensure_declared(&**queue, args.queue.clone()).await?;
+    for name in &args.queues {
+        broker::ensure_declared(&**queue, name.clone()).await?;
+    }
     let policy = RetryPolicy::new(args.max_attempts.get(), args.backoff.clone())?;
     let ending = Arc::new(Ending::default());
     let attempts = Arc::new(Attempts {
@@ -45,11 +47,10 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
     });
     let (first, second) = (stop::requested()?, stop::requested_twice()?);
     let progress = attempts.progress.clone();
-    let names = [args.queue.clone()];
     let ends = async {
         let reason = tokio::select! {
             () = first => Reason::Signal,
-            () = progress.empty(&**queue, &names), if args.until_empty => Reason::Empty,
+            () = progress.empty(&**queue, &args.queues), if args.until_empty => Reason::Empty,
         };
         ending.begin(reason);
         pending::<Infallible>().await
@@ -73,7 +74,7 @@ async fn work(
     let (mut acked, mut retried, mut died) = (0, 0, 0);
     loop {
         let end = ending.clone();
-        let report = worker().run([args.queue.clone()], async move { end.begun().await }).await?;
+        let report = worker().run(args.queues.clone(), async move { end.begun().await }).await?;
         (acked, retried, died) = (acked + report.acked, retried + report.retried, died + report.died);
         if !(progress.is_short() && ending.resume()) {
             say(&format!("polyqueue: {acked} acked, {retried} retried, {died} dead"));

@@ -140,6 +140,46 @@ fn a_command_that_no_shell_reads_takes_no_message(on: &On) {
     assert_eq!(on.json(&["stats", "q"])[0]["ready"], 1);
 }
 
+fn one_worker_serves_several_queues(on: &On) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("seen");
+    for (queue, count) in [("a", "3"), ("b", "4")] {
+        on.ok(&["publish", queue, "x", "--count", count]);
+    }
+    on.ok(&["bind", "c", "never"]);
+    let script = format!("echo $POLYQUEUE_QUEUE >> {}", file.display());
+    let of = |queue| {
+        std::fs::read_to_string(&file).map_or(0, |seen| seen.lines().filter(|line| *line == queue).count())
+    };
+    on.ok(&["work", "a", "b", "c", "--exec", &script, "--max", "2"]);
+    assert_eq!(of("a") + of("b"), 2, "the maximum is of all together");
+    on.ok(&["work", "a", "b", "c", "--exec", &script, "--until-empty"]);
+    assert_eq!((of("a"), of("b")), (3, 4));
+    let twice = on.run(&["work", "a", "a", "--exec", "true", "--until-empty"]);
+    assert!(twice.code == 2 && twice.err.contains("twice"), "{twice:?}");
+}
+
+fn several_queues_are_worked_until_a_retry_of_the_last_is_done(on: &On) {
+    on.ok(&["publish", "a", "x"]);
+    on.ok(&["publish", "b", "x"]);
+    let script = r#"[ "$POLYQUEUE_QUEUE" = a ] || [ "$POLYQUEUE_ATTEMPT" = 3 ]"#;
+    let args = ["work", "a", "b", "--exec", script, "--backoff", "700ms..700ms", "--until-empty"];
+    let ran = on.run(&args);
+    assert!(ran.code == 0 && ran.err.contains("2 acked, 2 retried, 0 dead"), "{ran:?}");
+}
+
+fn requests_to_several_queues_are_answered(on: &On) {
+    on.ok(&["bind", "a", "ask"]);
+    on.ok(&["bind", "b", "ask"]);
+    let args = ["work", "a", "b", "--reply", "--max", "2", "--exec", "echo $POLYQUEUE_QUEUE"];
+    let mut worker = on.command(&args).spawn().expect("the worker starts");
+    for queue in ["a", "b"] {
+        let reply = lines(&on.ok(&["request", queue, "who", "--timeout", "20s"]));
+        assert_eq!(reply[0]["text"], format!("{queue}\n"));
+    }
+    assert!(worker.wait().expect("the worker ends").success());
+}
+
 fn terminate(child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
@@ -163,4 +203,7 @@ crate::on_each_broker!(
     a_worker_that_cannot_work_burns_no_message,
     a_command_that_could_not_run_uses_up_no_place,
     a_command_that_no_shell_reads_takes_no_message,
+    one_worker_serves_several_queues,
+    several_queues_are_worked_until_a_retry_of_the_last_is_done,
+    requests_to_several_queues_are_answered,
 );
