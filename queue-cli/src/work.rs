@@ -12,7 +12,6 @@ mod progress;
 mod stderr;
 mod stdout;
 
-use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,17 +46,20 @@ pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
     });
     let (first, second) = (stop::requested()?, stop::requested_twice()?);
     let progress = attempts.progress.clone();
-    let ends = async {
+    let overdue = async {
         let reason = tokio::select! {
             () = first => Reason::Signal,
             () = progress.empty(&**queue, &args.queues), if args.until_empty => Reason::Empty,
         };
         ending.begin(reason);
-        pending::<Infallible>().await
+        match reason {
+            Reason::Signal => progress.overdue(args.lease).await,
+            _ => pending().await,
+        }
     };
     let worker = || worker(queue, args, &policy, &attempts);
     tokio::select! {
-        never = ends => match never {},
+        () = overdue => say("polyqueue: stopped, though the broker does not answer; what it was not told of comes back"),
         done = work(args, worker, &attempts.progress, &ending) => done?,
         () = second => return Err(Exit::Failed("stopped twice: running commands were ended, their messages come back".into())),
     }

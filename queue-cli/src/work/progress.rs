@@ -12,6 +12,8 @@ use super::ending::{Ending, Reason};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How much later than its wait a message may come back.
 const SLACK: Duration = Duration::from_millis(500);
+/// How long a broker may take, after a stop, to answer who does nothing any more. Closing the handle takes up to 3 s more.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Counts the commands of one run.
 pub(crate) struct Progress {
@@ -50,6 +52,17 @@ impl Progress {
     /// Whether fewer commands ran than were wished for: some that began could not be run.
     pub(crate) fn is_short(&self) -> bool {
         self.begun.load(SeqCst) < self.max
+    }
+
+    /// After a stop: until nothing runs and the broker has had its time. What still ran at the stop is worth a lease, for as
+    /// long as that its verdict can be delivered.
+    pub(crate) async fn overdue(&self, lease: Duration) {
+        let was_idle = self.held.load(SeqCst) == 0;
+        while self.held.load(SeqCst) > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let patience = if was_idle { LAST_ANSWERS } else { lease.max(LAST_ANSWERS) };
+        tokio::time::sleep(patience).await;
     }
 
     /// Until all queues looked empty twice in a row, for a message may be between its queue and its command.
@@ -130,6 +143,22 @@ impl Drop for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_longer_for_the_verdict_on_what_still_ran() {
+        let progress = Arc::new(Progress::new(None, RetryPolicy::default(), Arc::default()));
+        let (lease, began) = (Duration::from_secs(30), tokio::time::Instant::now());
+        progress.overdue(lease).await;
+        assert_eq!(began.elapsed(), LAST_ANSWERS);
+
+        let run = progress.enter(&Job::of(QueueName::from_static("q"), Bytes::new()));
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(run);
+        };
+        tokio::join!(progress.overdue(lease), ends);
+        assert!(began.elapsed() >= Duration::from_secs(130), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn what_is_given_back_uses_up_no_command_and_comes_back() {
