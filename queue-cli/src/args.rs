@@ -131,15 +131,18 @@ pub(crate) enum SettleBy {
 
 /// The command gets the payload on standard input and the envelope in POLYQUEUE_ID, _QUEUE, _KIND, _PRIORITY, _ATTEMPT,
 /// _MAX_ATTEMPTS, _PUBLISHED_AT, _CORRELATION_ID and POLYQUEUE_HEADER_*. Exit 0 acks, 65 rejects to the dead letters, anything else retries
-/// with the last line of standard error as the error text. SIGTERM stops gracefully.
+/// with the last line of standard error as the error text; that line is cut at 64 KiB. What cannot be run (126, 127, no shell, no
+/// process) gives its message back without counting an attempt; five times in a row, with growing pauses, end it with exit code 1.
+/// What the command leaves running is not waited for. SIGTERM stops gracefully.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
-    /// The queue; declared when it does not exist.
-    pub(crate) queue: QueueName,
+    /// The queues; declared when they do not exist.
+    #[arg(required = true, value_name = "QUEUE")]
+    pub(crate) queues: Vec<QueueName>,
     /// The command, run by sh -c.
     #[arg(long, value_name = "CMD")]
     pub(crate) exec: String,
-    /// How many commands run at a time.
+    /// How many commands run at a time for each queue, so that a full one never starves another.
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrency: u16,
     /// After how many attempts a message dies, unless it says so itself.
@@ -154,13 +157,13 @@ pub(crate) struct Work {
     /// End a command that runs longer; it counts as failed.
     #[arg(long, value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-    /// End after this many commands.
+    /// End after this many commands, of all queues together.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max: Option<u64>,
     /// Answer requests with what their command prints.
     #[arg(long)]
     pub(crate) reply: bool,
-    /// End when the queue is empty, retries included.
+    /// End when all queues are empty, retries included.
     #[arg(long)]
     pub(crate) until_empty: bool,
 }
@@ -184,6 +187,7 @@ mod tests {
             (vec!["publish", "q", "x", "--max-attempts", "0"], "max-attempts"),
             (vec!["publish", "q", "x", "--ttl", "soon"], "2s"),
             (vec!["bind", "q"], "PATTERN"),
+            (vec!["work", "--exec", "true"], "QUEUE"),
             (vec!["topology", "test", "a\nb"], "control character"),
             (vec!["work", "q", "--exec", "true", "--backoff", "9s..1s"], "backoff"),
             (vec!["dead", "list", "q", "--reason", "bored"], "max_attempts, rejected"),

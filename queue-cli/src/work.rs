@@ -1,80 +1,95 @@
 //! `polyqueue work`: xargs for queues.
 
+mod attempt;
+mod breaker;
 mod command;
+mod ending;
+mod environment;
+mod fault;
+mod line;
+mod process_group;
 mod progress;
+mod stderr;
+mod stdout;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Bytes, Failure, Job, Message, Queue, QueueExt, RetryPolicy, Worker};
+use polyqueue::{Queue, RetryPolicy, Worker};
 
 use crate::args::Work;
 use crate::exit::{Exit, Result};
 use crate::{broker, stop};
+use attempt::Attempts;
+use breaker::Breaker;
+use ending::{Ending, Reason};
 use progress::Progress;
 
 /// A graceful stop lets running commands finish, however long they take; a second signal ends them.
 const STOP_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(queue: &Arc<dyn Queue>, args: &Work) -> Result<()> {
-    broker::ensure_declared(&**queue, args.queue.clone()).await?;
-    let policy = RetryPolicy::new(args.max_attempts.get(), args.backoff.clone())?;
-    let progress = Arc::new(Progress::new(args.max, policy.clone()));
-    let mut worker = Worker::new(queue.clone())
-        .concurrency(args.concurrency.into())
-        .lease(args.lease)
-        .retry(policy)
-        .stop_deadline(STOP_DEADLINE)
-        .on_others(handler(queue, args, progress.clone()));
-    if let Some(timeout) = args.timeout {
-        worker = worker.timeout(timeout);
+    command::check(&args.exec).await.map_err(|why| Exit::Usage(format!("--exec: {why}")))?;
+    for name in &args.queues {
+        broker::ensure_declared(&**queue, name.clone()).await?;
     }
+    let policy = RetryPolicy::new(args.max_attempts.get(), args.backoff.clone())?;
+    let ending = Arc::new(Ending::default());
+    let attempts = Arc::new(Attempts {
+        shell: args.exec.clone(),
+        timeout: args.timeout,
+        replies: args.reply.then(|| queue.clone()),
+        breaker: Arc::new(Breaker::new(ending.clone())),
+        progress: Arc::new(Progress::new(args.max, policy.clone(), ending.clone())),
+    });
     let (first, second) = (stop::requested()?, stop::requested_twice()?);
-    let enough = progress.enough(args.until_empty.then(|| (queue.clone(), args.queue.clone())));
-    let stop = async move {
-        tokio::select! {
-            () = first => {}
-            () = enough => {}
+    let progress = attempts.progress.clone();
+    let overdue = async {
+        let reason = tokio::select! {
+            () = first => Reason::Signal,
+            () = progress.empty(&**queue, &args.queues), if args.until_empty => Reason::Empty,
+        };
+        ending.begin(reason);
+        match reason {
+            Reason::Signal => progress.overdue(args.lease).await,
+            _ => pending().await,
         }
     };
-    let report = tokio::select! {
-        report = worker.run([args.queue.clone()], stop) => report?,
+    let worker = || worker(queue, args, &policy, &attempts);
+    tokio::select! {
+        () = overdue => crate::stderr::line("polyqueue: stopped, though the broker does not answer; what it was not told of comes back"),
+        done = work(args, worker, &attempts.progress, &ending) => done?,
         () = second => return Err(Exit::Failed("stopped twice: running commands were ended, their messages come back".into())),
-    };
-    eprintln!("polyqueue: {} acked, {} retried, {} dead", report.acked, report.retried, report.died);
-    Ok(())
+    }
+    attempts.breaker.given_up().map_or(Ok(()), |why| Err(Exit::Failed(why)))
 }
 
-fn handler(
-    queue: &Arc<dyn Queue>,
+/// Until the end; once more where commands that were counted at their beginning could not be run.
+async fn work(
     args: &Work,
-    progress: Arc<Progress>,
-) -> impl Fn(Job<Bytes>) -> futures_util::future::BoxFuture<'static, Result<(), Failure>> + Send + Sync + 'static
-{
-    let shell = Arc::<str>::from(args.exec.as_str());
-    let answers = args.reply.then(|| queue.clone());
-    move |job| {
-        let (shell, progress, answers) = (shell.clone(), progress.clone(), answers.clone());
-        Box::pin(async move {
-            let Some(mut run) = progress.start(&job) else {
-                return Err(Failure::Snooze(Duration::ZERO));
-            };
-            let outcome = match answers {
-                None => command::run(&shell, &job).await,
-                Some(queue) => answer(&*queue, &shell, &job).await,
-            };
-            run.ended(&outcome);
-            outcome
-        })
+    worker: impl Fn() -> Worker,
+    progress: &Progress,
+    ending: &Arc<Ending>,
+) -> Result<()> {
+    let (mut acked, mut retried, mut died) = (0, 0, 0);
+    loop {
+        let end = ending.clone();
+        let report = worker().run(args.queues.clone(), async move { end.begun().await }).await?;
+        (acked, retried, died) = (acked + report.acked, retried + report.retried, died + report.died);
+        if !(progress.is_short() && ending.resume()) {
+            crate::stderr::line(format!("polyqueue: {acked} acked, {retried} retried, {died} dead"));
+            return Ok(());
+        }
     }
 }
 
-/// Runs the command and sends what it printed to who asked. A reply that cannot be sent is said and no failure: the work is
-/// done.
-async fn answer(queue: &dyn Queue, shell: &str, job: &Job<Bytes>) -> Result<(), Failure> {
-    let printed = command::ask(shell, job).await?;
-    if let Err(error) = queue.reply(&job.message, Message::new(printed)).await {
-        eprintln!("polyqueue: {}: its reply was not sent: {error}", job.message.id());
-    }
-    Ok(())
+fn worker(queue: &Arc<dyn Queue>, args: &Work, policy: &RetryPolicy, attempts: &Arc<Attempts>) -> Worker {
+    let attempts = attempts.clone();
+    Worker::new(queue.clone())
+        .concurrency(args.concurrency.into())
+        .lease(args.lease)
+        .retry(policy.clone())
+        .stop_deadline(STOP_DEADLINE)
+        .on_others(move |job| attempts.clone().at(job))
 }
