@@ -97,12 +97,17 @@ async fn an_inbox_keeps_its_address_over_a_restart_and_ends_with_its_handle() {
 #[tokio::test]
 async fn an_inbox_that_nobody_reads_is_bounded() {
     let bench = Bench::start().await;
-    let inbox = bench.queue.inbox().await.unwrap();
+    let (inbox, behind) = (bench.queue.inbox().await.unwrap(), bench.queue.inbox().await.unwrap());
     let to = Destination::Reply(inbox.address().clone());
     for _ in 0..103 {
         let batch = (0..100).map(|n| Message::new(n.to_string())).collect();
         assert!(bench.queue.publish(&to, batch).await.unwrap().iter().all(Result::is_ok));
     }
+    // A publish is answered when the server has a reply, which is on its way to the inbox then. What comes to another inbox of
+    // the same handle comes behind it.
+    let last = Destination::Reply(behind.address().clone());
+    bench.queue.publish(&last, vec![Message::new("last")]).await.unwrap();
+    assert_eq!(behind.receive(30 * SECOND).await.unwrap().len(), 1);
     assert_eq!(inbox.receive(SECOND).await.unwrap().len(), 10_000);
     bench.queue.publish(&to, vec![Message::new("next")]).await.unwrap();
     assert_eq!(inbox.receive(5 * SECOND).await.unwrap()[0].payload(), "next");
