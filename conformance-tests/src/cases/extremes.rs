@@ -283,6 +283,6 @@ pub(crate) const CASES: &[Case] = &[case!(
     "every time and count from none to the largest is taken or refused as invalid",
     ["S-VAL-4"],
     Safety,
-    [],
+    [Minutes],
     every_time_and_count_is_taken_or_invalid
 )];
