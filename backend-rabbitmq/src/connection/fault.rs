@@ -82,6 +82,11 @@ pub(crate) fn is_missing(error: &lapin::Error) -> bool {
     matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
 }
 
+/// Whether it is an error that ends one channel only.
+pub(crate) fn is_of_a_channel(error: &lapin::Error) -> bool {
+    soft(error).is_some()
+}
+
 /// Which of the errors it is that end one channel only.
 fn soft(error: &lapin::Error) -> Option<&AMQPSoftError> {
     match error.kind() {

@@ -16,11 +16,13 @@ use crate::address::Address;
 use crate::address::NAME;
 use crate::connection::answered::{answered, is_late};
 use crate::connection::dial::dial;
-use crate::connection::fault::{Refusal, fault};
+use crate::connection::fault::{Refusal, fault, is_of_a_channel};
 use crate::queue_type::version::ServerVersion;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// As many channels as a connection has, by the broker's usual maximum.
+const CHANNELS: usize = 2047;
 /// A connection that lived so long was not lost by what is done with it.
 const STEADY: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -61,10 +63,21 @@ impl Session {
 
     /// A fresh channel; it ends when it is dropped.
     pub(crate) async fn channel(&self) -> Result<Channel> {
-        answered(self.connection.create_channel()).await.map_err(|e| {
-            self.note(&e);
-            self.fault(&e)
-        })
+        for _ in 0..CHANNELS {
+            match answered(self.connection.create_channel()).await {
+                Ok(channel) => return Ok(channel),
+                // The client library gives a channel's number out again with the error that the last one of this number ended
+                // by. An opening has no such error of its own: the next number may be better.
+                Err(stale) if is_of_a_channel(&stale) => {}
+                Err(error) => {
+                    self.note(&error);
+                    return Err(self.fault(&error));
+                }
+            }
+        }
+        let said = format!("{}: each channel of this connection has ended by an error", self.address);
+        self.silent.store(true, Relaxed);
+        Err(Error::unavailable(NAME, Certainty::Definite, said))
     }
 
     /// An error before anything took effect.
@@ -278,8 +291,25 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::queries::fence;
+    use polyqueue_conformance::broker::{Broker, RabbitBroker};
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn the_error_of_a_channel_is_not_that_of_a_later_one() {
+        let broker = RabbitBroker::start().await.unwrap();
+        let address = Address::parse(&broker.url()).unwrap();
+        let link = Link::new(address, "test", 5, EventSender::new("test"));
+        let session = link.session(Instant::now() + HANDSHAKE).await.unwrap();
+        let refused = fence(session.channel().await.unwrap(), "nowhere".into()).await;
+        assert!(refused.is_err());
+        for nth in 0..2 * CHANNELS {
+            let opened = session.channel().await;
+            assert!(opened.is_ok(), "channel {nth} after the one that was refused: {:?}", opened.err());
+        }
+        link.close(HANDSHAKE).await;
+    }
 
     #[tokio::test]
     async fn an_address_of_ipv6_is_dialled() {
