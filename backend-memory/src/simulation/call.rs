@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use polyqueue::backend::EventSender;
 use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::oneshot;
@@ -227,6 +228,8 @@ impl<A: Send + 'static> Exchange<A> {
 
     async fn run(self) -> Result<A> {
         let Self { line, born, request, work, answer } = self;
+        // The broker does not look again because something passed on a line: only what is told goes on.
+        let mut work = FuturesUnordered::from_iter([work]);
         let arrived = line.pass(born, Direction::ToBroker, request.bytes).await;
         arrived.map_err(|Ended| away("the connection ended before the request had arrived"))?;
         running(&line, born)
@@ -236,7 +239,7 @@ impl<A: Send + 'static> Exchange<A> {
         let ended = line.world.until(|it| (!line.lives(it, born)).then_some(()));
         let done = tokio::select! {
             biased;
-            done = work => done,
+            Some(done) = work.next() => done,
             () = ended => return Err(lost("the connection ended before the answer")),
         };
         let Answer { bytes, unread } = answer;

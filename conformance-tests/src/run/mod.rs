@@ -49,7 +49,7 @@ pub fn run(harness: impl Harness) -> ExitCode {
     run_with(harness, &[])
 }
 
-/// The same with cases of one's own beside those of the suite: tables as [`case!`](crate::case) makes them, in the same runner,
+/// The same with cases of one's own beside those of the suite: tables as [`case!`](macro@crate::case) makes them, in the same runner,
 /// with the same records, checkers, needs and deviations.
 pub fn run_with(harness: impl Harness, tables: &[&'static [Case]]) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
