@@ -78,10 +78,15 @@ async fn a_namespace_is_told_its_own(env: Env) -> Outcome {
     let end = timeout(PATIENCE, async { while childs.next().await.is_some() {} }).await;
     ensure!(end.is_ok(), "the events of a closed handle did not end");
     queue.close().await?;
-    while let Ok(Some(event)) = timeout(PATIENCE, parents.next()).await {
-        ensure!(event.name() != "lease_lost", "another namespace's event was told: {event:?}");
+    loop {
+        match timeout(PATIENCE, parents.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(event)) => {
+                ensure!(event.name() != "lease_lost", "another namespace's event was told: {event:?}");
+            }
+            Err(_) => return Err(Fail::new("the events of a closed parent did not end")),
+        }
     }
-    Ok(())
 }
 
 async fn a_lost_connection_is_told(env: Env) -> Outcome {
