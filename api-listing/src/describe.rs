@@ -5,14 +5,12 @@ use syn::{
     Attribute, Fields, FnArg, Generics, Item, ItemEnum, ItemStruct, ItemTrait, Pat, Signature, TraitItem,
 };
 
+use crate::attributes::{is_shown, line};
 use crate::names::{Definition, name_of};
 use crate::public::Public;
 use crate::qualify::Qualifier;
-use crate::source::{Crate, is_hidden, is_public};
+use crate::source::{Crate, is_public};
 use crate::text::text;
-
-/// Attributes that a user of an item meets.
-const SHOWN: [&str; 6] = ["async_trait", "cfg", "deprecated", "must_use", "non_exhaustive", "repr"];
 
 pub(crate) fn describe(source: &Crate, public: &Public, definition: &Definition) -> Vec<String> {
     let Some(path) = public.path(definition) else { return vec![] };
@@ -33,8 +31,16 @@ pub(crate) fn describe(source: &Crate, public: &Public, definition: &Definition)
 
 fn of_item(path: &str, item: &Item) -> Vec<String> {
     match item {
-        Item::Const(it) => vec![line(path, &it.attrs, format!("pub const {}: {}", it.ident, text(&it.ty)))],
-        Item::Static(it) => vec![line(path, &it.attrs, format!("pub static {}: {}", it.ident, text(&it.ty)))],
+        Item::Const(it) => vec![line(
+            path,
+            &it.attrs,
+            format!("pub const {}: {} = {}", it.ident, text(&it.ty), text(&it.expr)),
+        )],
+        Item::Static(it) => vec![line(
+            path,
+            &it.attrs,
+            format!("pub static {}: {} = {}", it.ident, text(&it.ty), text(&it.expr)),
+        )],
         Item::Fn(it) => vec![line(path, &it.attrs, format!("pub {}", signature(&it.sig)))],
         Item::Type(it) => {
             let alias = format!("pub type {}{} = {}", it.ident, of_generics(&it.generics), text(&it.ty));
@@ -50,7 +56,7 @@ fn of_item(path: &str, item: &Item) -> Vec<String> {
 fn of_struct(path: &str, item: &ItemStruct) -> Vec<String> {
     let head = format!("pub struct {}{}{}", item.ident, of_generics(&item.generics), shape(&item.fields));
     let mut lines = vec![line(path, &item.attrs, head)];
-    for field in item.fields.iter().filter(|field| is_public(&field.vis) && !is_hidden(&field.attrs)) {
+    for field in item.fields.iter().filter(|field| is_public(&field.vis)) {
         if let Some(name) = &field.ident {
             lines.push(line(
                 &format!("{path}::{name}"),
@@ -59,8 +65,19 @@ fn of_struct(path: &str, item: &ItemStruct) -> Vec<String> {
             ));
         }
     }
-    lines.extend(derives(path, &item.attrs));
+    let derived = derives(path, &item.attrs);
+    if derived.iter().any(|derive| derive.ends_with("Serialize") || derive.ends_with("Deserialize")) {
+        lines.extend(serialized(path, &item.fields));
+    }
+    lines.extend(derived);
     lines
+}
+
+/// The private fields of what is serialized: whoever reads it meets them.
+fn serialized(path: &str, fields: &Fields) -> Vec<String> {
+    let private = fields.iter().filter(|field| !is_public(&field.vis));
+    let named = private.filter_map(|field| Some((field.ident.as_ref()?, &field.attrs)));
+    named.map(|(name, attributes)| line(path, attributes, format!("serialized {name}"))).collect()
 }
 
 /// Whether it can be made and taken apart by others: not where a field is private.
@@ -80,10 +97,10 @@ fn shape(fields: &Fields) -> String {
 fn of_enum(path: &str, item: &ItemEnum) -> Vec<String> {
     let mut lines =
         vec![line(path, &item.attrs, format!("pub enum {}{}", item.ident, of_generics(&item.generics)))];
-    for variant in item.variants.iter().filter(|variant| !is_hidden(&variant.attrs)) {
+    for variant in &item.variants {
         let mut bare = variant.clone();
         bare.attrs.clear();
-        bare.fields.iter_mut().for_each(|field| field.attrs.clear());
+        bare.fields.iter_mut().for_each(|field| field.attrs.retain(is_shown));
         lines.push(line(&format!("{path}::{}", bare.ident), &variant.attrs, text(&bare)));
     }
     lines.extend(derives(path, &item.attrs));
@@ -98,7 +115,9 @@ fn of_trait(path: &str, item: &ItemTrait) -> Vec<String> {
         let (attributes, name, mut shown, provided) = match inside {
             TraitItem::Fn(it) => (&it.attrs, &it.sig.ident, signature(&it.sig), it.default.is_some()),
             TraitItem::Const(it) => {
-                (&it.attrs, &it.ident, format!("const {}: {}", it.ident, text(&it.ty)), it.default.is_some())
+                let value = it.default.as_ref().map(|(_, value)| format!(" = {}", text(value)));
+                let shown = format!("const {}: {}{}", it.ident, text(&it.ty), value.unwrap_or_default());
+                (&it.attrs, &it.ident, shown, false)
             }
             TraitItem::Type(it) => (
                 &it.attrs,
@@ -111,9 +130,6 @@ fn of_trait(path: &str, item: &ItemTrait) -> Vec<String> {
                 continue;
             }
         };
-        if is_hidden(attributes) {
-            continue;
-        }
         if provided {
             shown.push_str(" { … }");
         }
@@ -181,16 +197,4 @@ fn derives(path: &str, attributes: &[Attribute]) -> Vec<String> {
         });
     }
     lines
-}
-
-pub(crate) fn line(path: &str, attributes: &[Attribute], shown: String) -> String {
-    let mut kept: Vec<String> = attributes
-        .iter()
-        .filter(|it| {
-            it.path().segments.last().is_some_and(|last| SHOWN.iter().any(|name| last.ident == name))
-        })
-        .map(|it| format!("#[{}] ", text(&it.meta)))
-        .collect();
-    kept.sort();
-    format!("{path}: {}{shown}", kept.concat())
 }

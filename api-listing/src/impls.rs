@@ -3,11 +3,12 @@
 use syn::visit_mut::VisitMut;
 use syn::{ImplItem, Item, ItemImpl};
 
-use crate::describe::{bounds, line, signature};
+use crate::attributes::line;
+use crate::describe::{bounds, signature};
 use crate::names::Definition;
 use crate::public::Public;
 use crate::qualify::Qualifier;
-use crate::source::{Crate, ModulePath, is_hidden, is_public};
+use crate::source::{Crate, ModulePath, is_public};
 use crate::text::text;
 
 pub(crate) fn impls(source: &Crate, public: &Public) -> Vec<String> {
@@ -70,12 +71,15 @@ fn of_type(owner: &str, item: &ItemImpl) -> Vec<String> {
     for inside in &item.items {
         let (visibility, attributes, name, shown) = match inside {
             ImplItem::Fn(it) => (&it.vis, &it.attrs, &it.sig.ident, signature(&it.sig)),
-            ImplItem::Const(it) => {
-                (&it.vis, &it.attrs, &it.ident, format!("const {}: {}", it.ident, text(&it.ty)))
-            }
+            ImplItem::Const(it) => (
+                &it.vis,
+                &it.attrs,
+                &it.ident,
+                format!("const {}: {} = {}", it.ident, text(&it.ty), text(&it.expr)),
+            ),
             _ => continue,
         };
-        if is_public(visibility) && !is_hidden(attributes) {
+        if is_public(visibility) {
             lines.push(line(&format!("{owner}::{name}"), attributes, format!("{of}pub {shown}")));
         }
     }

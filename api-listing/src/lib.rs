@@ -5,6 +5,7 @@
 //! The crate's own macros are expanded, wherever they are defined. What is not seen: auto traits, and what a macro of another crate, or one with repetitions, would expand to; its
 //! invocation is listed as it is written.
 
+mod attributes;
 mod describe;
 mod expand;
 mod impls;

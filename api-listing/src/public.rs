@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use syn::{Item, Visibility};
 
+use crate::attributes::{line, shown};
 use crate::names::{Definition, Target, name_of, resolve};
-use crate::source::{Crate, ModulePath, attributes, is_hidden, is_public};
+use crate::source::{Crate, ModulePath, is_public};
 use crate::text::text;
 
 /// The public items: by what path each is listed, and what else leads to them or to other crates.
@@ -57,6 +58,9 @@ impl Public {
         }
         for it in module.uses.iter().filter(|it| it.public) {
             let path = format!("{prefix}::{}", it.name);
+            if !shown(&it.attributes).is_empty() {
+                self.lines.insert(line(&path, &it.attributes, "pub use".into()));
+            }
             match resolve(source, at, &it.path) {
                 Some(Target::Module(inside)) if it.name == "*" => self.visit(source, &inside, prefix),
                 Some(Target::Module(inside)) => self.visit(source, &inside, &path),
@@ -68,13 +72,10 @@ impl Public {
     }
 
     fn visit_item(&mut self, source: &Crate, at: &ModulePath, prefix: &str, item: &Item) {
-        if attributes(item).is_some_and(is_hidden) {
-            return;
-        }
         match item {
             Item::Mod(item) if is_public(&item.vis) => {
                 let path = format!("{prefix}::{}", item.ident);
-                self.lines.insert(format!("{path}: pub mod"));
+                self.lines.insert(line(&path, &item.attrs, "pub mod".into()));
                 self.visit(source, &[at.as_slice(), &[item.ident.to_string()]].concat(), &path);
             }
             Item::Macro(item) => self.visit_macro(source, prefix, item),
@@ -90,7 +91,11 @@ impl Public {
         let tokens = text(&item.mac.tokens);
         match &item.ident {
             Some(name) if item.attrs.iter().any(|it| it.path().is_ident("macro_export")) => {
-                self.lines.insert(format!("{}::{name}: macro_rules! {{ {tokens} }}", source.name));
+                self.lines.insert(line(
+                    &format!("{}::{name}", source.name),
+                    &item.attrs,
+                    format!("macro_rules! {{ {tokens} }}"),
+                ));
             }
             Some(_) => {}
             None if item.mac.path.is_ident("thread_local") && !tokens.contains("pub ") => {}

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use quote::ToTokens;
-use syn::{Attribute, Item, ItemMod, UseTree, Visibility};
+use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
 
 use crate::expand::Macros;
 
@@ -26,6 +26,7 @@ pub(crate) struct Use {
     pub(crate) path: Vec<String>,
     pub(crate) name: String,
     pub(crate) public: bool,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 pub(crate) struct Crate {
@@ -78,7 +79,7 @@ impl Crate {
             return Ok(());
         }
         match item {
-            Item::Use(item) => leaves(&item.tree, &mut vec![], is_public(&item.vis), &mut module.uses),
+            Item::Use(item) => leaves(&item.tree, &mut vec![], &item, &mut module.uses),
             Item::Macro(item) if item.ident.is_none() => match macros.expand(&item.mac) {
                 Some(items) => {
                     for item in items {
@@ -120,29 +121,33 @@ fn file_of(module: &ItemMod, folder: &Path) -> PathBuf {
     if beside.exists() { beside } else { folder.join(module.ident.to_string()).join("mod.rs") }
 }
 
-fn leaves(tree: &UseTree, prefix: &mut Vec<String>, public: bool, found: &mut Vec<Use>) {
+fn leaves(tree: &UseTree, prefix: &mut Vec<String>, item: &ItemUse, found: &mut Vec<Use>) {
     match tree {
         UseTree::Path(path) => {
             prefix.push(path.ident.to_string());
-            leaves(&path.tree, prefix, public, found);
+            leaves(&path.tree, prefix, item, found);
             prefix.pop();
         }
-        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, prefix, public, found)),
-        UseTree::Name(leaf) => found.push(leaf_of(prefix, leaf.ident.to_string(), None, public)),
+        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, prefix, item, found)),
+        UseTree::Name(leaf) => found.push(leaf_of(prefix, leaf.ident.to_string(), None, item)),
         UseTree::Rename(leaf) => {
-            found.push(leaf_of(prefix, leaf.ident.to_string(), Some(leaf.rename.to_string()), public))
+            found.push(leaf_of(prefix, leaf.ident.to_string(), Some(leaf.rename.to_string()), item))
         }
-        UseTree::Glob(_) => found.push(Use { path: prefix.clone(), name: "*".into(), public }),
+        UseTree::Glob(_) => found.push(use_of(prefix.clone(), "*".into(), item)),
     }
 }
 
-fn leaf_of(prefix: &[String], leaf: String, alias: Option<String>, public: bool) -> Use {
+fn leaf_of(prefix: &[String], leaf: String, alias: Option<String>, item: &ItemUse) -> Use {
     let mut path = prefix.to_vec();
     if leaf != "self" {
         path.push(leaf);
     }
     let name = alias.or_else(|| path.last().cloned()).unwrap_or_default();
-    Use { path, name, public }
+    use_of(path, name, item)
+}
+
+fn use_of(path: Vec<String>, name: String, item: &ItemUse) -> Use {
+    Use { path, name, public: is_public(&item.vis), attributes: item.attrs.clone() }
 }
 
 pub(crate) fn is_public(visibility: &Visibility) -> bool {
@@ -154,14 +159,6 @@ fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let text = attribute.meta.to_token_stream().to_string().replace(' ', "");
         text == "test" || text.starts_with("cfg(test") || text.starts_with("cfg(all(test")
-    })
-}
-
-pub(crate) fn is_hidden(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("doc")
-            && attribute.meta.to_token_stream().to_string().contains("hidden")
-            && matches!(attribute.meta, syn::Meta::List(_))
     })
 }
 

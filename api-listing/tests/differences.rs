@@ -44,9 +44,13 @@ pub(crate) use displayed;
 ";
 
 fn listed(inside: &str) -> Vec<String> {
+    of_root(ROOT, inside)
+}
+
+fn of_root(text: &str, inside: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("lib.rs");
-    write(&root, ROOT).unwrap();
+    write(&root, text).unwrap();
     write(folder.path().join("inside.rs"), inside).unwrap();
     create_dir(folder.path().join("shown")).unwrap();
     write(folder.path().join("shown/mod.rs"), SHOWN).unwrap();
@@ -79,7 +83,7 @@ toy::Renamed: impl<T> From<toy::shown::Part> for toy::Renamed<T>
 toy::Renamed::part: pub part: toy::shown::Part
 toy::Renamed::wait: impl<T: Clone> toy::Renamed<T>: pub fn wait(&self, time: std::time::Duration) -> Option<toy::shown::Part>
 toy::Store: pub trait Store: Send
-toy::Store::SIZE: const SIZE: usize { … }
+toy::Store::SIZE: const SIZE: usize = 1
 toy::Store::flush: fn flush(&self) { … }
 toy::Store::put: fn put(&mut self, part: toy::shown::Part) -> bool
 toy::bytes: pub use bytes::bytes
@@ -125,6 +129,53 @@ fn a_default_that_goes_and_a_bound_that_comes_differ() {
         let (gone, new) = difference(from, to);
         assert_eq!((gone.len(), new.len()), (1, 1), "{gone:?} {new:?}");
     }
+}
+
+#[test]
+fn what_a_user_meets_of_attributes_and_values_differs() {
+    for (from, to) in [
+        ("const SIZE: usize = 1", "const SIZE: usize = 2"),
+        ("pub enum Kind", "#[serde(deny_unknown_fields)] pub enum Kind"),
+        ("pub enum Kind", "#[doc(hidden)] pub enum Kind"),
+        ("One,", "#[default] One,"),
+        ("One,", "#[serde(rename = \"1\")] One,"),
+        ("{ size: Span }", "{ #[serde(rename = \"s\")] size: Span }"),
+        ("pub part: Part", "#[serde(skip)] pub part: Part"),
+        ("-> Option<Part> { None }", "-> Option<Part> { None } #[doc(hidden)] pub const LEAST: u8 = 1;"),
+    ] {
+        let (gone, new) = difference(from, to);
+        assert!(gone.len() <= 1 && new.len() == 1, "{from} became {to}: {gone:?} {new:?}");
+    }
+}
+
+#[test]
+fn a_value_of_a_constant_differs() {
+    let of = |value: u8| listed(&format!("{INSIDE} impl Kind {{ pub const MOST: u8 = {value}; }}"));
+    assert!(of(1) != of(2));
+    let public = |value: u8| of_root(&format!("{ROOT} pub const MOST: u8 = {value};"), INSIDE);
+    assert!(public(1) != public(2));
+}
+
+#[test]
+fn an_attribute_of_a_reexport_and_of_a_module_differs() {
+    let before = listed(INSIDE);
+    for (from, wanted) in [
+        ("pub mod shown", "toy::shown: #[cfg(any())] pub mod"),
+        ("pub use inside", "toy::Kind: #[cfg(any())] pub use"),
+        ("pub use std", "toy::Duration: #[cfg(any())] pub use"),
+    ] {
+        let after = of_root(&ROOT.replace(from, &format!("#[cfg(any())] {from}")), INSIDE);
+        assert!(!before.contains(&wanted.to_owned()) && after.contains(&wanted.to_owned()), "{after:?}");
+    }
+    let hidden = of_root(&ROOT.replace("pub use inside", "#[doc(hidden)] pub use inside"), INSIDE);
+    assert!(hidden.contains(&"toy::Store: #[doc(hidden)] pub use".to_owned()), "{hidden:?}");
+}
+
+#[test]
+fn a_private_field_differs_where_it_is_serialized() {
+    let serialized = INSIDE.replace("derive(Clone", "derive(Serialize, Clone");
+    let renamed = serialized.replace("private: T", "#[serde(rename = \"p\")] private: T");
+    assert!(listed(&serialized) != listed(&renamed));
 }
 
 #[test]

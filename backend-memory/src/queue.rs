@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use polyqueue::backend::EventSender;
 use polyqueue::{
-    Admin, Bytes, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error, Events, Health,
-    Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName, QueueSpec,
-    QueueStats, Reschedule, Result, Subscription,
+    Admin, Bytes, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error,
+    Events, Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName,
+    QueueSpec, QueueStats, Reschedule, Result, Subscription,
 };
 use tokio::task::coop::consume_budget;
 
@@ -17,6 +17,7 @@ use crate::broker::namespace::Broker;
 use crate::broker::queue_ref::QueueRef;
 use crate::broker::state::admin::DeadPurge;
 use crate::broker::state::dead_letters::Listing;
+use crate::broker::state::queue_state::QueueState;
 use crate::broker::state::reschedule::Rescheduling;
 use crate::broker::state::{admin, redrive, reschedule};
 use crate::connection::handle::Handle;
@@ -63,7 +64,8 @@ impl MemoryQueue {
         Self::open(Broker::private(bytes), &options)
     }
 
-    /// A handle to the broker that the URL names, as [`PROVIDER`](crate::PROVIDER) makes it. Calls end at once, within any deadline.
+    /// A handle to the broker that the URL names, as [`PROVIDER`](crate::PROVIDER) makes it. Calls end at once, and by the
+    /// deadline where very much has become due.
     ///
     /// # Errors
     /// [`Error::Invalid`] for anything but `memory://NAME?max_bytes=…`, when that broker is open with another maximum, and for a
@@ -96,6 +98,22 @@ impl MemoryQueue {
     fn queue(&self, name: &QueueName) -> Result<QueueRef> {
         self.handle.lifecycle.check_open()?;
         self.handle.queue(name)
+    }
+
+    async fn each_letter(
+        &self,
+        what: &'static str,
+        queue: &QueueName,
+        ids: &[DeadId],
+        act: fn(&mut QueueState, &DeadId) -> bool,
+    ) -> Result<Vec<bool>> {
+        let deadline = self.handle.deadline(what);
+        let (answers, ended) = self.queue(queue)?.each(deadline, ids, |state, _, id| act(state, id)).await;
+        match ended {
+            Ok(()) => Ok(answers),
+            Err(late) if answers.is_empty() => Err(late),
+            Err(_) => Err(deadline.error(Certainty::Unknown)),
+        }
     }
 
     /// Puts bytes where a message would be, as a broken client of another broker might: to see what an application does
@@ -158,7 +176,8 @@ impl Queue for MemoryQueue {
         consume_budget().await;
         self.handle.limits.check_reschedule(to)?;
         let mut work = Rescheduling::new(id, to);
-        self.queue(queue)?.call_in_parts(|state| reschedule::reschedule(state, &mut work)).await;
+        let deadline = self.handle.deadline("reschedule");
+        self.queue(queue)?.call_in_parts(deadline, |state| reschedule::reschedule(state, &mut work)).await?;
         Ok(work.found)
     }
 
@@ -227,7 +246,7 @@ impl Admin for MemoryQueue {
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         consume_budget().await;
         let queue_ref = self.queue(queue)?;
-        let mut stats = queue_ref.call(|state| admin::stats(state)).await;
+        let mut stats = queue_ref.call(self.handle.deadline("stats"), |state| admin::stats(state)).await?;
         stats.counters = queue_ref.meter.snapshot();
         Ok(stats)
     }
@@ -235,16 +254,21 @@ impl Admin for MemoryQueue {
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
         consume_budget().await;
         let queue_ref = self.queue(queue)?;
+        let deadline = self.handle.deadline("purge");
         let removed = match what {
             Purge::Waiting => {
-                let removed = queue_ref.call(admin::purge_waiting).await;
-                // What was removed is let go of.
-                queue_ref.call(|_| ()).await;
+                let removed = queue_ref.call(deadline, admin::purge_waiting).await?;
+                // What was removed is let go of, while there is time; it is gone in any case.
+                let _ = queue_ref.call(deadline, |_| ()).await;
                 removed
             }
             Purge::Dead => {
                 let mut purge = DeadPurge::default();
-                queue_ref.call_in_parts(|state| admin::purge_dead(state, &mut purge)).await;
+                let ended =
+                    queue_ref.call_in_parts(deadline, |state| admin::purge_dead(state, &mut purge)).await;
+                ended.map_err(
+                    |late| if purge.removed > 0 { deadline.error(Certainty::Unknown) } else { late },
+                )?;
                 purge.removed
             }
         };
@@ -258,17 +282,18 @@ impl Admin for MemoryQueue {
         page.check()?;
         let queue_ref = self.queue(queue)?;
         let mut listing = Listing::new(filter, &page)?;
-        queue_ref.call_in_parts(|state| redrive::read_on(state, &mut listing)).await;
+        let deadline = self.handle.deadline("listing dead letters");
+        queue_ref.call_in_parts(deadline, |state| redrive::read_on(state, &mut listing)).await?;
         Ok(listing.page())
     }
 
     async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         consume_budget().await;
-        Ok(self.queue(queue)?.each(ids, |state, _, id| redrive::redrive(state, id)).await)
+        self.each_letter("redrive", queue, ids, redrive::redrive).await
     }
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
         consume_budget().await;
-        Ok(self.queue(queue)?.each(ids, |state, _, id| redrive::discard(state, id)).await)
+        self.each_letter("discard", queue, ids, redrive::discard).await
     }
 }

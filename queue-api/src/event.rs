@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::backend::Lifecycle;
+use crate::lifecycle::Lifecycle;
 use crate::{DeadReason, MessageId, QueueName, Receipt};
 
 /// What happened to a handle without anybody asking. Texts hold no secrets.

@@ -103,12 +103,12 @@
 //! | dead letters, filters, pages | `dead_letter.rs` |
 //! | names, routing keys and patterns, where to send | `name.rs`, `topic.rs`, `destination.rs`, `text.rs` |
 //! | what is declared: bindings, bounds, retention, dedup | `spec.rs`, `dedup.rs`, `dedup_store.rs`, `millis.rs`, `named.rs` |
-//! | what is subscribed to, what a backend says of itself | `subscription.rs`, `info.rs` |
+//! | what is subscribed to, what a backend says of itself and of its life | `subscription.rs`, `info.rs`, `event.rs`, `lifecycle.rs` |
 //! | where replies come in | `inbox.rs` |
 //! | the largest values | `limits.rs` |
 //! | waits between attempts, instants far away | `retry.rs`, `later.rs` |
 //! | what a handler can say, and errors that stay | `failure.rs`, `permanent.rs` |
-//! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs` |
+//! | errors, their causes, and what they show of a URL | `error.rs`, `invalid.rs`, `causes.rs`, `redacted.rs`, `place.rs` |
 //! | *for who writes a backend* | `backend/` |
 //! | *on top of the contract:* send one, redrive and discard by filter | `ext.rs` |
 //! | ask and await the answer | `requester.rs` |
@@ -147,6 +147,7 @@ mod json;
 mod later;
 mod layer;
 mod lazy;
+mod lifecycle;
 mod limits;
 mod message;
 mod millis;
@@ -155,6 +156,7 @@ mod named;
 mod parts;
 mod payload;
 mod permanent;
+mod place;
 mod pointers;
 mod priority;
 mod provider;

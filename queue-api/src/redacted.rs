@@ -1,69 +1,51 @@
 //! A URL as errors and logs may show it.
 
-/// A URL fit for errors and logs: without its password and the values of its parameters, however malformed it is. Only what
-/// can be recognized as harmless is shown.
+use crate::place::read_place;
+
+/// A URL fit for errors and logs, however malformed it is: its scheme, host, port and path, where nothing else can be meant by
+/// them. All else is `***`: a login, the parameters, and whatever stands where a secret may have been put by mistake.
 pub fn redacted(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
-        Some(_) => return HIDDEN.into(),
-        None => (String::new(), url),
-    };
-    match rest.rsplit_once('@') {
-        None => scheme + &place(rest),
-        Some((login, place_given)) => format!("{scheme}{}@{}", user(login), place(place_given)),
+    match url.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => {
+            format!("{scheme}://{}", shown(scheme, rest).unwrap_or_else(|| HIDDEN.into()))
+        }
+        _ => HIDDEN.into(),
     }
 }
 
 const HIDDEN: &str = "***";
+
+/// The schemes whose path is a name, a virtual host; of others only the number of a database is shown.
+const NAMED_PATHS: [&str; 2] = ["amqp", "amqps"];
 
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-fn is_plain(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '~' | '%'))
-}
-
-/// The name in front of a password. A name alone may be a password in the wrong place.
-fn user(login: &str) -> String {
-    match login.split_once(':') {
-        Some((name, _)) if is_plain(name) => format!("{name}:{HIDDEN}"),
-        _ => HIDDEN.into(),
+/// What stands behind the scheme; nothing where it cannot be told what is the login and what the host.
+fn shown(scheme: &str, rest: &str) -> Option<String> {
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if rest.contains('#') || tail.contains('@') {
+        return None;
     }
-}
-
-/// Host, port, path, and the names of parameters.
-fn place(text: &str) -> String {
-    let (text, fragment) = text.split_once('#').map_or((text, ""), |(text, _)| (text, "#***"));
-    let (text, query) = text.split_once('?').map_or((text, None), |(text, query)| (text, Some(query)));
-    let (authority, path) = text.split_at(text.find('/').unwrap_or(text.len()));
-    let path = if path.split('/').all(is_plain) { path } else { "/***" };
-    let query = query.map(|query| format!("?{}", parameters(query))).unwrap_or_default();
-    format!("{}{path}{query}{fragment}", host_and_port(authority))
-}
-
-fn host_and_port(authority: &str) -> String {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
+    let (login, place) = match authority.split_once('@') {
+        None => (None, authority),
+        Some((login, place)) => (Some(login), place),
     };
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is_v6 = inner.is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok());
-    let host = if is_v6 || is_plain(host) { host } else { HIDDEN };
-    match port {
-        None => host.into(),
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{host}:{port}"),
-        Some(_) => format!("{host}:{HIDDEN}"),
-    }
+    read_place(place).ok()?;
+    let is_login = |login: &str| login.split_once(':').is_some_and(|(_, password)| !password.is_empty());
+    let named = login.is_none_or(is_login) && NAMED_PATHS.contains(&scheme.to_ascii_lowercase().as_str());
+    let login = login.map_or("", |_| "***@");
+    let (path, query) = tail.split_once('?').map_or((tail, ""), |(path, _)| (path, "?***"));
+    Some(format!("{login}{place}{}{query}", shown_path(path, named)))
 }
 
-fn parameters(query: &str) -> String {
-    let shown = |pair: &str| match pair.split_once('=') {
-        Some((key, _)) if is_plain(key) => format!("{key}={HIDDEN}"),
-        _ => HIDDEN.into(),
-    };
-    query.split('&').map(shown).collect::<Vec<String>>().join("&")
+fn shown_path(path: &str, named: bool) -> &str {
+    let segment = path.strip_prefix('/').unwrap_or(path);
+    let is_name = named && segment.chars().all(|c| c.is_ascii_alphanumeric() || "._-~%".contains(c));
+    let is_number = segment.bytes().all(|byte| byte.is_ascii_digit()) && segment.parse::<u16>().is_ok();
+    if segment.is_empty() || is_name || is_number { path } else { "/***" }
 }
 
 #[cfg(test)]
@@ -74,18 +56,39 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_shown() {
         for (url, shown) in [
-            ("redis://:hunter2@host:6379/1", "redis://:***@host:6379/1"),
-            ("amqp://us%20er:p@ss/w:rd@host/%2f", "amqp://us%20er:***@host/%2f"),
+            ("redis://:hunter2@host:6379/1", "redis://***@host:6379/1"),
+            ("amqp://us%20er:p@host/%2f", "amqp://***@host/%2f"),
+            ("AMQP://host/shop?queue_type=auto", "AMQP://host/shop?***"),
             ("redis://host", "redis://host"),
+            ("redis://127.0.0.1:65535", "redis://127.0.0.1:65535"),
             ("redis://[::1]:6379/", "redis://[::1]:6379/"),
             ("redis://[::1]", "redis://[::1]"),
-            ("user:hunter2@host", "user:***@host"),
-            ("redis://hunter2@host", "redis://***@host"),
-            ("redis://user:hunter2", "redis://user:***"),
-            ("redis://host?password=hunter2&db=1", "redis://host?password=***&db=***"),
-            ("redis://host#hunter2", "redis://host#***"),
-            ("redis://host:99999", "redis://host:99999"),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_in_the_wrong_place_is_not() {
+        for (url, shown) in [
+            ("user:hunter2@host", "***"),
+            ("hunter2", "***"),
             ("user:hunter2@redis://host", "***"),
+            ("redis://hunter2@host", "redis://***@host"),
+            ("redis://hunter2:@host", "redis://***@host"),
+            ("redis://user:hunter2", "redis://***"),
+            ("redis://u:73616213", "redis://***"),
+            ("redis://:73616213", "redis://***"),
+            ("redis://73616213", "redis://***"),
+            ("amqp://us%20er:p@ss/w:rd@host/%2f", "amqp://***"),
+            ("amqp://h?b=c@hunter2", "amqp://***"),
+            ("amqp://a@b@hunter2", "amqp://***"),
+            ("redis://host/hunter2", "redis://host/***"),
+            ("redis://host/73616213", "redis://host/***"),
+            ("amqp://hunter2@host/hunter2", "amqp://***@host/***"),
+            ("amqp://host/a/hunter2", "amqp://host/***"),
+            ("redis://host?hunter2=1&password=hunter2", "redis://host?***"),
+            ("redis://host:1#hunter2", "redis://***"),
         ] {
             assert_eq!(redacted(url), shown);
         }
@@ -93,19 +96,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_password_is_hidden_whatever_stands_around_it(
-            before in around(), user in "[a-z]{0,4}", odd in "[^s]{0,3}", after in around(),
+        fn a_secret_is_hidden_wherever_it_stands(
+            before in around(), user in "[a-z]{0,4}", secret in "s3cr3t|73616213", odd in "[^s7]{0,3}", after in around(),
         ) {
-            let url = format!("{before}{user}:s3cr3t{odd}@{after}");
-            prop_assert!(!redacted(&url).contains("s3cr3t"), "{url:?} is shown as {:?}", redacted(&url));
+            for text in [
+                format!("{before}{user}:{secret}{odd}@{after}"),
+                format!("{before}?x?{user}={secret}{after}"),
+                format!("redis://{secret}:@{after}"),
+                format!("redis://{user}:{secret}0000"),
+                format!("redis://h/{secret}{after}"),
+                format!("redis://h?{secret}{after}"),
+                format!("redis://h?{user}=1&{user}={odd}@{secret}{after}"),
+                format!("redis://h:1#{secret}{after}"),
+            ] {
+                let shown = redacted(&text);
+                prop_assert!(!shown.contains(&secret), "{text:?} is shown as {shown:?}");
+            }
         }
 
         #[test]
-        fn a_parameter_s_value_is_hidden_whatever_stands_around_it(
-            before in around(), sign in "[?&]", key in "[a-z_]{0,8}", after in around(),
-        ) {
-            let url = format!("{before}?x{sign}{key}=s3cr3t{after}");
-            prop_assert!(!redacted(&url).contains("s3cr3t"), "{url:?} is shown as {:?}", redacted(&url));
+        fn nothing_is_shown_that_no_url_has_there(text in "[a-c]{1,3}://[ -~é☃\\n]{0,20}") {
+            let shown = redacted(&text);
+            let (_, rest) = shown.split_once("://").unwrap();
+            let plain = rest.replace("***", "").chars().all(|c| c.is_ascii_alphanumeric() || "@:/?.[]-_%".contains(c));
+            prop_assert!(plain && shown.matches('@').count() <= 1, "{text:?} is shown as {shown:?}");
         }
     }
 

@@ -64,10 +64,15 @@ impl Reservation {
         Self { budget: self.budget.clone(), bytes }
     }
 
-    /// The message changed, or `beside` it stands a text now. A verdict is never refused for want of room: it may pass the
-    /// maximum.
-    pub(crate) fn refit(&mut self, message: &Message, beside: &str) {
-        let bytes = size(message) + beside.len() as u64;
+    /// Beside the message stands a text of so many bytes now, also when that passes the maximum.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        self.budget.used.fetch_add(bytes as u64, Relaxed);
+        self.bytes += bytes as u64;
+    }
+
+    /// The message changed, and nothing stands beside it. A verdict is never refused for want of room: it may pass the maximum.
+    pub(crate) fn refit(&mut self, message: &Message) {
+        let bytes = size(message);
         self.budget.used.fetch_add(bytes, Relaxed);
         self.budget.used.fetch_sub(self.bytes, Relaxed);
         self.bytes = bytes;
@@ -90,7 +95,8 @@ mod tests {
         let message = Message::new(vec![0; 100]);
         let first = budget.reserve(&message).unwrap();
         let mut second = budget.reserve(&message).unwrap();
-        second.refit(&message, "an error");
+        second.refit(&message);
+        second.grow("an error".len());
         let full = budget.reserve(&message).unwrap_err();
         assert!(matches!(full, Error::Full { limit, .. } if limit == budget.max()), "{full}");
         drop((first, second));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polyqueue::backend::QueueMeter;
+use polyqueue::backend::{Deadline, QueueMeter};
+use polyqueue::{Certainty, Result};
 
 use crate::broker::clock::Clock;
 use crate::broker::locked_queue::{After, LockedQueue, State, Terms, Wakers};
@@ -25,30 +26,53 @@ impl QueueRef {
     }
 
     /// One call, when all that is due is applied; others get in as long as it is not.
-    pub(crate) async fn call<R>(&self, mut act: impl FnMut(&mut QueueState) -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// A definite `Timeout` when the deadline passes before.
+    pub(crate) async fn call<R: Send>(
+        &self,
+        deadline: Deadline,
+        mut act: impl FnMut(&mut QueueState) -> R + Send,
+    ) -> Result<R> {
         loop {
             if let Some(answer) = self.try_call(|state| act(&mut state.queue)) {
-                return answer;
+                return Ok(answer);
+            }
+            if deadline.is_over() {
+                return Err(deadline.error(Certainty::Definite));
             }
             tokio::task::yield_now().await;
         }
     }
 
     /// The same in as many parts as it takes until one answers that all is done; others get in between.
-    pub(crate) async fn call_in_parts(&self, mut part: impl FnMut(&mut QueueState) -> bool + Send) {
-        while self.try_call(|state| part(&mut state.queue)) != Some(true) {
+    ///
+    /// # Errors
+    /// `Timeout` when the deadline passes before, definite as if no part had had an effect.
+    pub(crate) async fn call_in_parts(
+        &self,
+        deadline: Deadline,
+        mut part: impl FnMut(&mut QueueState) -> bool + Send,
+    ) -> Result<()> {
+        while !self.call(deadline, &mut part).await? {
+            if deadline.is_over() {
+                return Err(deadline.error(Certainty::Definite));
+            }
             tokio::task::yield_now().await;
         }
+        Ok(())
     }
 
-    /// One answer for each of `given`, in as many parts.
+    /// One answer for each of `given`, in as many parts: of those that there are answers for when the deadline passes, and the
+    /// error for the others.
     pub(crate) async fn each<G: Sync, A: Send>(
         &self,
+        deadline: Deadline,
         given: &[G],
         mut act: impl FnMut(&mut QueueState, usize, &G) -> A + Send,
-    ) -> Vec<A> {
+    ) -> (Vec<A>, Result<()>) {
         let mut answers = Vec::with_capacity(given.len());
-        self.call_in_parts(|state| {
+        let parts = self.call_in_parts(deadline, |state| {
             for (at, given) in given.iter().enumerate().skip(answers.len()) {
                 if !state.steps.are_left() {
                     return false;
@@ -56,9 +80,9 @@ impl QueueRef {
                 answers.push(act(state, at, given));
             }
             true
-        })
-        .await;
-        answers
+        });
+        let ended = parts.await;
+        (answers, ended)
     }
 
     /// One call, unless more is due than can be applied at once.

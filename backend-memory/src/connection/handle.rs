@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
-use polyqueue::backend::{EventSender, Lifecycle, Meter};
+use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter};
 use polyqueue::{ConnectOptions, Error, Limits, Message, QueueName, ReplyAddress, Result};
 
 use crate::broker::budget::{Budget, Reservation};
@@ -99,6 +99,11 @@ impl Handle {
         let found = self.namespace.queues.read().get(name).cloned();
         let queue = found.ok_or_else(|| Error::not_found(name))?;
         Ok(QueueRef::new(queue, self.meter.of(name)))
+    }
+
+    /// When a call of this name that begins now ends at the latest.
+    pub(crate) fn deadline(&self, what: &'static str) -> Deadline {
+        Deadline::new(what, self.deadline)
     }
 
     /// This client's wall clock, in whole milliseconds.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use polyqueue::{Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict};
+use polyqueue::{
+    Certainty, Consumer, Delivery, Error, Extended, Receipt, Result, Settled, Subscription, Verdict,
+};
 
 use crate::broker::queue_ref::QueueRef;
 use crate::broker::state::consume;
@@ -25,9 +27,10 @@ impl MemoryConsumer {
         Subscribed::join(handle, queue, subscription).map(Self)
     }
 
-    /// One answer for each of `given`.
+    /// One answer for each of `given`; those that there is no time for were not applied.
     async fn each<G: Sync, A: Send>(
         &self,
+        what: &'static str,
         given: &[G],
         act: impl Fn(&QueueRef, &mut QueueState, &G) -> Result<A> + Sync,
     ) -> Result<Vec<Result<A>>> {
@@ -36,7 +39,11 @@ impl MemoryConsumer {
         let one = |state: &mut QueueState, at: usize, given: &G| {
             act(&self.0.queue, state, given).map_err(|error: Error| error.at(at))
         };
-        Ok(self.0.queue.each(given, one).await)
+        let (mut answers, ended) = self.0.queue.each(self.0.handle.deadline(what), given, one).await;
+        if let Err(late) = ended {
+            answers.resize_with(given.len(), || Err(late.clone()));
+        }
+        Ok(answers)
     }
 }
 
@@ -53,7 +60,7 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
-        let each = self.each(verdicts, |queue, state, (receipt, verdict)| {
+        let each = self.each("settle", verdicts, |queue, state, (receipt, verdict)| {
             self.0.handle.limits.check_verdict(verdict)?;
             verdicts::settle(queue, state, self.0.id, receipt, verdict)
         });
@@ -63,8 +70,9 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {
-        let each =
-            self.each(receipts, |queue, state, receipt| verdicts::extend(queue, state, self.0.id, receipt));
+        let each = self.each("extend", receipts, |queue, state, receipt| {
+            verdicts::extend(queue, state, self.0.id, receipt)
+        });
         let answers = each.await?;
         self.0.handle.events.note_extended(&self.0.name, receipts, &answers);
         Ok(answers)
@@ -72,8 +80,12 @@ impl Consumer for MemoryConsumer {
 
     async fn close(&self) -> Result<()> {
         tokio::task::coop::consume_budget().await;
-        self.0.queue.call_in_parts(|queue| consume::close_consumer(queue, self.0.id)).await;
-        Ok(())
+        let deadline = self.0.handle.deadline("closing a consumer");
+        self.0
+            .queue
+            .call_in_parts(deadline, |queue| consume::close_consumer(queue, self.0.id))
+            .await
+            .map_err(|_| deadline.error(Certainty::Unknown))
     }
 }
 

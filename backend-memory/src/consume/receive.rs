@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use polyqueue::{Delivery, Result};
+use polyqueue::backend::Deadline;
+use polyqueue::{Certainty, Delivery, Result};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::broker::clock::At;
@@ -21,6 +22,8 @@ pub(crate) struct Receive<'a> {
     consumer: &'a Subscribed,
     max: usize,
     wait: Duration,
+    /// Until when it may go on with what is due, beyond its wait.
+    limit: Deadline,
     /// Where it stands in the queue of those who wait, and until when.
     waiting: Option<(WaiterId, At)>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -35,7 +38,8 @@ enum Step {
 
 impl<'a> Receive<'a> {
     pub(crate) fn new(consumer: &'a Subscribed, max: usize, wait: Duration) -> Self {
-        Self { consumer, max, wait, waiting: None, timer: None }
+        let limit = Deadline::new("receive", wait.saturating_add(consumer.handle.deadline));
+        Self { consumer, max, wait, limit, waiting: None, timer: None }
     }
 
     fn step(&mut self, waker: &Waker) -> Step {
@@ -111,6 +115,9 @@ impl Future for Receive<'_> {
             match self.step(context.waker()) {
                 Step::Done(answer) => return Poll::Ready(answer.map(|handed| self.deliver(handed))),
                 Step::SleepUntil(at) => std::task::ready!(self.poll_timer(at, context)),
+                Step::GoOn if self.limit.is_over() => {
+                    return Poll::Ready(Err(self.limit.error(Certainty::Definite)));
+                }
                 Step::GoOn => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, Waker};
 
-use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
+use polyqueue::backend::Deadline;
+use polyqueue::{Certainty, Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::broker::clock::At;
@@ -27,6 +28,7 @@ pub(crate) struct PendingPublish<'a> {
     /// The first message with a dedup key.
     keyed: Option<usize>,
     answers: Vec<Result<Published>>,
+    limit: Deadline,
     waiting: Option<BlockedPublish>,
 }
 
@@ -58,7 +60,8 @@ impl<'a> PendingPublish<'a> {
         let item = |message| handle.keep(message, now).map(|(message, room)| Stored::new(message, room));
         let answers = Vec::with_capacity(batch.len());
         let left = batch.into_iter().map(item).collect();
-        Self { handle, to, left, keyed, answers, waiting: None }
+        let limit = handle.deadline("publish");
+        Self { handle, to, left, keyed, answers, limit, waiting: None }
     }
 
     /// Stores what can be stored now.
@@ -243,6 +246,11 @@ impl Future for PendingPublish<'_> {
             match open.and_then(|()| self.step(context.waker())) {
                 Ok(Step::Done) => return Poll::Ready(Ok(std::mem::take(&mut self.answers))),
                 Ok(Step::SleepUntil(until)) => std::task::ready!(self.poll_wait(until, context)),
+                // Who waits for room has a time of his own, and an error that says so.
+                Ok(Step::GoOn) if self.waiting.is_none() && self.limit.is_over() => {
+                    let late = self.limit.error(Certainty::Definite);
+                    return Poll::Ready(self.fail(late));
+                }
                 Ok(Step::GoOn) => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -52,7 +52,7 @@ pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
     let queue_ref = QueueRef::new(removed.queue, handle.meter.of(queue));
     queue_ref.hold(|queue, _| admin::delete(queue));
     tracing::debug!(name: "memory.queue_deleted", %queue, "removed a queue with all it held");
-    // What it held is let go of.
-    queue_ref.call(|_| ()).await;
+    // What it held is let go of, while there is time; the queue is gone in any case.
+    let _ = queue_ref.call(handle.deadline("delete"), |_| ()).await;
     Ok(())
 }

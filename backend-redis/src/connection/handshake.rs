@@ -148,7 +148,7 @@ mod tests {
         assert!((WITHIN..WITHIN * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
         assert!(matches!(error, Error::Timeout { certainty: Certainty::Definite, .. }), "{error}");
         assert!(
-            error.to_string().contains(&format!("connecting to redis://:***@127.0.0.1:{port}")),
+            error.to_string().contains(&format!("connecting to redis://***@127.0.0.1:{port}")),
             "{error}"
         );
         assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::batch::{Batch, Place};
 use super::deadline::Deadline;
-use super::lifecycle::{Entered, Lifecycle};
 use crate::Result;
+use crate::lifecycle::{Entered, Lifecycle};
 
 /// What a [`Batcher`] does with its items.
 pub trait BatchCall: Send + Sync + 'static {

@@ -6,7 +6,7 @@ use tokio::sync::broadcast::Sender;
 
 use crate::backend::Lifecycle;
 use crate::event::{Event, Events, Scoped};
-use crate::{Certainty, Extended, QueueName, Receipt, Result, Settled, Verdict};
+use crate::{Certainty, DeadReason, Extended, MessageId, QueueName, Receipt, Result, Settled, Verdict};
 
 /// Where a handle says what happened to it; a child handle says it to the same readers.
 #[derive(Clone, Debug)]
@@ -39,6 +39,14 @@ impl EventSender {
     /// Something happened in this handle's namespace: its readers, and those of other handles in it, hear it.
     pub fn send(&self, event: Event) {
         self.say(Some(self.namespace.clone()), event);
+    }
+
+    /// A message died where no verdict asked for it. Very many may at once: where nobody hears it, it costs nothing.
+    pub fn send_dead_letter(&self, queue: &QueueName, id: &MessageId, reason: DeadReason) {
+        let logged = tracing::enabled!(target: "polyqueue::event", tracing::Level::DEBUG);
+        if logged || self.sender.receiver_count() > 0 {
+            self.send(Event::DeadLetter { queue: queue.clone(), id: id.clone(), reason });
+        }
     }
 
     /// Something happened to the connections: the readers of all namespaces hear it.
@@ -120,6 +128,9 @@ mod tests {
         for heard in [2, 3, 4] {
             assert_eq!(events.next().await, Some(restored(heard)));
         }
+        let (queue, id, reason) = (QueueName::from_static("q"), MessageId::random(), DeadReason::Expired);
+        red.send_dead_letter(&queue, &id, reason);
+        assert_eq!(events.next().await, Some(Event::DeadLetter { queue, id, reason }));
     }
 
     #[tokio::test(start_paused = true)]

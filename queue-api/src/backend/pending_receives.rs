@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::demand::Demand;
-use super::lifecycle::CloseReason;
 use super::receives::Receives;
 use crate::later::later;
+use crate::lifecycle::CloseReason;
 use crate::{Certainty, Error, Result};
 
 /// The receives that wait.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::demand::Demand;
-use super::lifecycle::CloseReason;
+use crate::lifecycle::CloseReason;
 use crate::{Error, Result};
 
 /// Who receives again so soon has waited all the time.

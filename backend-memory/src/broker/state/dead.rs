@@ -31,7 +31,7 @@ pub(super) fn dead_letter(
         Cow::Owned(text) => Cow::Owned(cut_error(text)),
         Cow::Borrowed(ours) => Cow::Borrowed(ours),
     };
-    item.room.refit(&item.message, &error);
+    item.room.grow(error.len());
     queue.steps.take();
     let number = queue.number();
     queue.dead.insert(number, Record { item, reason, error, died });
@@ -46,11 +46,12 @@ pub(super) fn died_by_itself(
     error: Cow<'static, str>,
     died: At,
 ) {
-    let name = queue.name.clone();
-    queue.events.send(match reason {
-        DeadReason::Undecodable => Event::SetAside { queue: name, detail: error.to_string() },
-        _ => Event::DeadLetter { queue: name, id: item.message.id().clone(), reason },
-    });
+    match reason {
+        DeadReason::Undecodable => {
+            queue.events.send(Event::SetAside { queue: queue.name.clone(), detail: error.to_string() });
+        }
+        _ => queue.events.send_dead_letter(&queue.name, item.message.id(), reason),
+    }
     dead_letter(queue, item, reason, error, died);
 }
 

@@ -205,7 +205,10 @@ impl QueueState {
 
     /// The message is gone for good, or dead: its key is free.
     pub(super) fn free_key(&mut self, message: &Message) {
-        if let (Some(keys), Some(key)) = (&mut self.keys, message.dedup_key()) {
+        // In this order: a queue that keeps no keys need not look into the message.
+        if let Some(keys) = &mut self.keys
+            && let Some(key) = message.dedup_key()
+        {
             keys.free(key, message.id());
         }
     }

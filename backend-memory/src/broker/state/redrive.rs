@@ -34,7 +34,7 @@ pub(crate) fn redrive(queue: &mut QueueState, id: &DeadId) -> bool {
     #[cfg(polyqueue_mutants)]
     item.past.clear();
     item.live_from(queue.now);
-    item.room.refit(&item.message, "");
+    item.room.refit(&item.message);
     queue.make_ready(item, queue.now);
     consume::serve(queue);
     true
