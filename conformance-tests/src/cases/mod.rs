@@ -44,6 +44,7 @@ mod priority;
 mod priority_crowd;
 mod publish;
 mod redrive;
+mod refusal;
 mod request;
 mod reschedule;
 mod retention;
@@ -104,6 +105,7 @@ const TABLES: &[&[Case]] = &[
     cut::CASES,
     absence::CASES,
     schedule::CASES,
+    refusal::CASES,
     reschedule::CASES,
     lifecycle::CASES,
     events::CASES,
