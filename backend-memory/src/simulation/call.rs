@@ -28,11 +28,11 @@ impl Pauses {
     }
 
     /// The next one, or until `end` where that is sooner.
-    pub(crate) async fn pause(&mut self, end: Option<Instant>) {
+    pub(crate) async fn pause(&mut self, end: Instant) {
         let pause = self.0;
         self.0 = (2 * pause).min(LONGEST_PAUSE);
         let over = Instant::now() + pause;
-        sleep_until(end.map_or(over, |end| end.min(over))).await;
+        sleep_until(end.min(over)).await;
     }
 }
 
@@ -88,14 +88,27 @@ impl<A> Default for Answer<A> {
     }
 }
 
+/// What the next attempt to connect has to wait for, after one that failed.
+#[derive(Debug)]
+struct Dialing {
+    pause: Duration,
+    not_before: Option<Instant>,
+}
+
+impl Default for Dialing {
+    fn default() -> Self {
+        Self { pause: FIRST_PAUSE, not_before: None }
+    }
+}
+
 /// One client's end of a line.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) line: Arc<Line>,
     client: u64,
     pub(crate) deadline: Duration,
-    /// One attempt at a time.
-    dialing: tokio::sync::Mutex<()>,
+    /// One attempt at a time, none before the pause after the last is over, whoever waits for it.
+    dialing: tokio::sync::Mutex<Dialing>,
     closed: AtomicBool,
     events: EventSender,
 }
@@ -131,9 +144,11 @@ impl Wire {
     }
 
     async fn dial(&self) -> Result<Born> {
-        let _turn = self.dialing.lock().await;
-        let mut pauses = Pauses::new();
+        let mut dialing = self.dialing.lock().await;
         loop {
+            if let Some(start) = dialing.not_before {
+                sleep_until(start).await;
+            }
             if self.closed.load(SeqCst) {
                 return Err(Error::Closed);
             }
@@ -141,9 +156,11 @@ impl Wire {
                 if restored {
                     self.tell_restored();
                 }
+                *dialing = Dialing::default();
                 return Ok(born);
             }
-            pauses.pause(None).await;
+            dialing.not_before = Some(Instant::now() + dialing.pause);
+            dialing.pause = (dialing.pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -97,7 +97,7 @@ impl Consumer for LinkedConsumer {
                     }
                 }
                 Err(error @ Error::Unavailable { .. }) if Instant::now() >= end => return Err(error),
-                Err(Error::Unavailable { .. }) => pauses.pause(Some(end)).await,
+                Err(Error::Unavailable { .. }) => pauses.pause(end).await,
                 answer => return answer,
             }
             left = end.saturating_duration_since(Instant::now());

@@ -55,7 +55,7 @@ impl Inbox for LinkedInbox {
                 Err(Error::Unavailable { .. } | Error::Timeout { .. }) if Instant::now() >= end => {
                     return Ok(Vec::new());
                 }
-                Err(Error::Unavailable { .. } | Error::Timeout { .. }) => pauses.pause(Some(end)).await,
+                Err(Error::Unavailable { .. } | Error::Timeout { .. }) => pauses.pause(end).await,
                 answer => return answer,
             }
             left = end.saturating_duration_since(Instant::now());

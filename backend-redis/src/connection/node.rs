@@ -25,8 +25,8 @@ use crate::connection::state::State;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
 
-/// The wait before the first attempt to connect again, up to twice as short by chance …
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The wait before the first attempt to connect again, up to twice as short by chance: no more than five fall into a second …
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … and before all that follow, doubled each time, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

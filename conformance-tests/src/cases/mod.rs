@@ -2,14 +2,17 @@
 
 use crate::Case;
 
+mod absence;
 mod admin;
 pub(crate) mod arrival;
 mod attempts;
 mod batch;
 mod binding;
+mod closing;
 mod content;
 mod crew;
 mod crowd;
+mod cut;
 mod dead_letter;
 mod dead_lettering;
 mod deaf;
@@ -30,21 +33,25 @@ mod interrupt;
 mod keyed;
 mod lease;
 mod lease_race;
+mod ledger;
 mod lifecycle;
 mod model;
 mod namespace;
+mod outage;
 mod own_retry;
 mod pressure;
 mod priority;
 mod priority_crowd;
 mod publish;
 mod redrive;
+mod refusal;
 mod request;
 mod reschedule;
 mod retention;
 mod retry;
 mod room;
 mod route;
+mod schedule;
 mod schema;
 mod settle;
 mod sharing;
@@ -53,6 +60,7 @@ mod stats_under_load;
 mod threads;
 mod time;
 mod topic;
+mod traffic;
 mod ttl;
 mod worker;
 mod worker_time;
@@ -92,6 +100,12 @@ const TABLES: &[&[Case]] = &[
     room::CASES,
     retention::CASES,
     pressure::CASES,
+    outage::CASES,
+    closing::CASES,
+    cut::CASES,
+    absence::CASES,
+    schedule::CASES,
+    refusal::CASES,
     reschedule::CASES,
     lifecycle::CASES,
     events::CASES,
