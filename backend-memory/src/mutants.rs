@@ -17,6 +17,7 @@ bugs! {
     AttemptTooMany "attempt_too_many" "a message is handed out once more than its maximum of attempts";
     BuriedEarly "buried_early" "a message dies one attempt before its last";
     MessageMaxIgnored "message_max_ignored" "the subscription's maximum of attempts wins over the message's own";
+    LesserMaximumBuries "lesser_maximum_buries" "a reader that allows fewer attempts buries what others would try again";
     RetryFree "retry_free" "a retry does not count as an attempt";
     ExpiryFree "expiry_free" "the end of a lease does not count as an attempt";
     ReleaseBurns "release_burns" "a release counts as an attempt";

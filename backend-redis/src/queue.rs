@@ -20,6 +20,7 @@ use crate::admin::{health, purge, reschedule, stats};
 use crate::connection::handle::{Handle, fresh_tag};
 use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
+use crate::connection::rights::check_rights;
 use crate::consume::consumer::RedisConsumer;
 use crate::consume::orphans;
 use crate::dead::{listing, redrive};
@@ -63,6 +64,7 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
     let channel = names::channel(&options.namespace, &tag);
     let deadline = options.deadline.min(LONGEST_DEADLINE);
     let (node, server) = Node::open(address, channel, deadline, notifier.clone()).await?;
+    check_rights(&node, &options.namespace, Deadline::new("connect", deadline)).await?;
     let mut info = Info::new(NAME).durable_and_shared();
     info.durable = server.durable;
     let handle = Arc::new(Handle {

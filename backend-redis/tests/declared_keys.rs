@@ -205,6 +205,7 @@ async fn live(bench: &Bench, queue: &QueueName, with_keys: bool) {
 async fn no_script_touches_a_key_that_it_does_not_declare() {
     let bench = Bench::start().await;
     let mut monitor = Monitor::start(&bench).await;
+    bench.another(HOUR).await.close().await.unwrap();
     let other = |name| QueueSpec::new(QueueName::from_static(name));
     let ours = [
         other("q").bind("a.#".parse().unwrap()),

@@ -17,6 +17,9 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// 1 + the earlier hand-outs that no `Release` undid.
     pub attempt: u32,
+    /// After how many attempts it dies: the message's own maximum, or else the greatest of those under which it was tried, this
+    /// subscription's included.
+    pub max_attempts: u32,
     /// What verdicts and extensions are given by.
     pub receipt: Receipt,
     /// The end of the lease: when the call that brought it was sent (RabbitMQ: the hand-out) + lease.
@@ -29,10 +32,11 @@ impl Delivery {
         queue: QueueName,
         message: impl Into<Arc<Message>>,
         attempt: u32,
+        max_attempts: u32,
         receipt: Receipt,
         lease_until: Instant,
     ) -> Self {
-        Self { queue, message: message.into(), attempt, receipt, lease_until }
+        Self { queue, message: message.into(), attempt, max_attempts, receipt, lease_until }
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Re
 }
 
 async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
-    let found = find(queue, args).await?;
+    let found = find(queue, args, |letter| letter).await?;
     match output {
         Output::Json => {
             let shown: Vec<show::Letter<'_>> = found.iter().map(Into::into).collect();
@@ -36,13 +36,13 @@ async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
     nothing_if_empty(found.len(), args)
 }
 
-/// The letters that are meant, by page, so that a broker is never asked for all at once.
-async fn find(queue: &dyn Queue, args: &Letters) -> Result<Vec<DeadLetter>> {
+/// What is to be kept of the letters that are meant, by page, so that a broker is never asked for all at once.
+async fn find<T>(queue: &dyn Queue, args: &Letters, keep: impl Fn(DeadLetter) -> T) -> Result<Vec<T>> {
     let (mut found, mut page) = (Vec::new(), Page::first(Page::MAX));
     loop {
         let part = queue.dead_letters(&args.queue, &args.filter(), page).await?;
         let wanted = |letter: &DeadLetter| args.ids.is_empty() || args.ids.contains(&letter.id);
-        found.extend(part.dead_letters.into_iter().filter(wanted));
+        found.extend(part.dead_letters.into_iter().filter(wanted).map(&keep));
         match part.next {
             Some(cursor) if found.len() < args.limit() => page = Page::after(cursor, Page::MAX),
             _ => break,
@@ -99,7 +99,7 @@ async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Res
 async fn each(queue: &dyn Queue, args: &Letters, act: Act, progress: &Progress) -> Result<usize> {
     // Ids without a filter need no search; everything else is settled first, so that a letter that dies meanwhile is spared.
     let ids: Vec<DeadId> = if args.ids.is_empty() || args.filter() != polyqueue::DeadFilter::all() {
-        find(queue, args).await?.into_iter().map(|letter| letter.id).collect()
+        find(queue, args, |letter| letter.id).await?
     } else {
         args.ids.iter().take(args.limit()).cloned().collect()
     };

@@ -147,7 +147,8 @@ mod tests {
             .with_header("a", "b");
         let queue = polyqueue::QueueName::from_static("q");
         let receipt = polyqueue::Receipt::from_words([0; 3]);
-        let delivery = polyqueue::Delivery::new(queue, sent.clone(), 3, receipt, tokio::time::Instant::now());
+        let now = tokio::time::Instant::now();
+        let delivery = polyqueue::Delivery::new(queue, sent.clone(), 3, 4, receipt, now);
         let line = crate::show::json(&crate::show::Line::from(&delivery)).unwrap();
         assert_eq!(parse(&line).unwrap(), sent);
     }

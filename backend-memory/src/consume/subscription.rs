@@ -55,7 +55,8 @@ impl Subscribed {
     pub(crate) fn deliver(&self, handed: HandedOut) -> Delivery {
         let lease_until = self.queue.clock().instant(handed.receipt_parts.until);
         let receipt = receipt::receipt(handed.receipt_parts);
-        Delivery::new(self.name.clone(), handed.message, handed.attempt, receipt, lease_until)
+        let HandedOut { message, attempt, max_attempts, .. } = handed;
+        Delivery::new(self.name.clone(), message, attempt, max_attempts, receipt, lease_until)
     }
 }
 

@@ -19,12 +19,12 @@ use crate::simulation::world::{Condition, World};
 /// use polyqueue::{ConnectOptions, Error, Message, QueueName};
 /// use polyqueue_memory::MemoryBroker;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> polyqueue::Result<()> {
 /// const MAIL: QueueName = QueueName::from_static("mail");
 /// let broker = MemoryBroker::new();
 /// let link = broker.link();
-/// let queue = link.open(&ConnectOptions::new("").deadline(std::time::Duration::from_millis(50))).await?;
+/// let queue = link.open(&ConnectOptions::new("").deadline(std::time::Duration::from_secs(1))).await?;
 /// queue.declare(&MAIL.into()).await?;
 /// broker.kill9();
 /// let answer = queue.publish(&MAIL.into(), vec![Message::new("hello")]).await;

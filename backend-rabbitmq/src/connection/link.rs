@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::{Channel, Connection};
 use parking_lot::RwLock;
-use polyqueue::backend::{EventSender, Jitter, background};
+use polyqueue::backend::{EventSender, Jitter, background, wait_to_reconnect};
 use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -173,6 +173,10 @@ impl Link {
                     return Err(self.why_not());
                 }
                 sleep_until(at).await;
+            }
+            let is_first = attempts.failures == 0 && self.current.read().is_none();
+            if !is_first && timeout_at(until, wait_to_reconnect(1)).await.is_err() {
+                return Err(self.why_not());
             }
             match self.connect(until).await {
                 Ok(session) => {

@@ -62,7 +62,8 @@ impl HandOut {
         let times = ReceiptTimes { handed, until };
         let deliver = |(key, item): &Tagged| {
             let receipt = key.receipt(&self.nonce, times, self.epoch);
-            Delivery::new(self.queue.clone(), item.message.clone(), item.attempt, receipt, until)
+            let (queue, message) = (self.queue.clone(), item.message.clone());
+            Delivery::new(queue, message, item.attempt, item.max_attempts, receipt, until)
         };
         let deliveries = fetched.iter().map(deliver).collect();
         self.leases.hand_out(handed, fetched.into_iter().map(|(key, item)| (key, item, until)));

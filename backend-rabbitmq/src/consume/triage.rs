@@ -90,7 +90,8 @@ impl Triage {
         now: DateTime<Utc>,
     ) -> Arc<Fetched> {
         let Decoded { message, lives, expiry } = decoded;
-        let max_attempts = message.max_attempts().unwrap_or(self.max_attempts).get();
+        let readers = self.max_attempts.get().max(lives.allowed);
+        let max_attempts = message.max_attempts().map_or(readers, NonZeroU32::get);
         let stale_at = expiry.map(|expiry| expiry.stale_at(now));
         let attempt = self.queue_type.attempt(lives.attempt, came_back, raw.properties.headers().as_ref());
         Arc::new(Fetched { raw, message, attempt, max_attempts, expiry, stale_at, address })
@@ -165,6 +166,7 @@ mod tests {
         let fresh = raw(&[], None);
         let third = raw(&[(key::ATTEMPT, 3)], None);
         let fourth = raw(&[(key::ATTEMPT, 4)], None);
+        let others = raw(&[(key::ATTEMPT, 4), (key::ALLOWED, 5)], None);
         let unreadable = raw(&[(key::VERSION, 99)], None);
         let over = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], None);
         let alive = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW + 1000)], None);
@@ -175,6 +177,7 @@ mod tests {
             (&third, false, ("hand out", 3)),
             (&third, true, ("max_attempts", 3)),
             (&fourth, false, ("max_attempts", 3)),
+            (&others, false, ("hand out", 4)),
             (&unreadable, false, ("undecodable", 0)),
             (&over, false, ("expired", 0)),
             (&over, true, ("expired", 1)),

@@ -138,7 +138,10 @@ impl Republisher {
         error: Option<&str>,
     ) -> Result<()> {
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
-        let mut properties = republish::republished(&item.raw, &item.message, attempt, error.as_deref());
+        let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
+        let allowed = is_failed.then_some(item.max_attempts);
+        let mut properties =
+            republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
         if let Some(expiry) = &item.expiry {
             let now = self.now();
             let left = Some(expiry.left(now)).filter(|_| after.is_zero());

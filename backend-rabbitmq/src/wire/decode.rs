@@ -34,6 +34,8 @@ pub(crate) struct AttemptHistory {
     pub(crate) redriven: u32,
     /// Attempts of its former lives.
     pub(crate) former: u32,
+    /// The greatest maximum under which one of this life failed; 0 is none.
+    pub(crate) allowed: u32,
 }
 
 /// Reads a message. A foreign client's message without any header of ours is one.
@@ -94,6 +96,7 @@ impl Ours {
             key::ATTEMPT => self.lives.attempt = count(value).filter(|attempt| *attempt > 0)?,
             key::REDRIVEN => self.lives.redriven = count(value)?,
             key::FORMER => self.lives.former = count(value)?,
+            key::ALLOWED => self.lives.allowed = count(value)?,
             key::PUBLISHED => {
                 self.published_at = Some(DateTime::from_timestamp_millis(as_number(value)?)?);
             }
@@ -200,7 +203,7 @@ mod tests {
             .with_published_at(DateTime::from_timestamp_millis(1_700_000_000_123).unwrap());
         let decoded = decode(&raw(encode(&message, 1_700_000_000_123))).unwrap();
         assert_eq!(decoded.message, message);
-        assert_eq!(decoded.lives, AttemptHistory { attempt: 1, redriven: 0, former: 0 });
+        assert_eq!(decoded.lives, AttemptHistory { attempt: 1, ..AttemptHistory::default() });
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) mod key {
     pub(crate) const SCHEMA: &str = "x-pq-schema";
     /// The message's own maximum of attempts.
     pub(crate) const MAX_ATTEMPTS: &str = "x-pq-max";
+    /// The greatest maximum under which an attempt at one without its own failed.
+    pub(crate) const ALLOWED: &str = "x-pq-allowed";
     /// How often a handler sent it back.
     pub(crate) const RETRIES: &str = "x-pq-retries";
     /// The last error.

@@ -51,17 +51,22 @@ pub(super) fn headers(original: &BasicProperties, drop: &[&str]) -> FieldTable {
     kept
 }
 
-/// The message once more, for `attempt`. With `error`, because a handler failed.
+/// The message once more, for `attempt`. With `error`, because a handler failed; with `allowed`, because an attempt did that was
+/// held to this maximum.
 ///
 /// Id and priority are written out, so that a foreign message is from now on what we said that it is.
 pub(crate) fn republished(
     raw: &Raw,
     message: &Message,
     attempt: u32,
+    allowed: Option<u32>,
     error: Option<&str>,
 ) -> BasicProperties {
     let mut headers = headers(&raw.properties, &[key::TARGET]);
     headers.insert(key::ATTEMPT.into(), number(attempt.into()));
+    if let Some(allowed) = allowed {
+        headers.insert(key::ALLOWED.into(), number(allowed.into()));
+    }
     if let Some(error) = error {
         headers.insert(key::RETRIES.into(), number(i64::from(message.retries()) + 1));
         headers.insert(key::ERROR.into(), text(error));
@@ -98,7 +103,7 @@ pub(crate) fn redriven(
     ttl: Option<Duration>,
     now: DateTime<Utc>,
 ) -> BasicProperties {
-    let mut headers = headers(&raw.properties, &[key::DEAD, key::ATTEMPT, key::TARGET]);
+    let mut headers = headers(&raw.properties, &[key::DEAD, key::ATTEMPT, key::ALLOWED, key::TARGET]);
     headers.insert(key::REDRIVEN.into(), number(i64::from(lives.redriven) + 1));
     headers.insert(key::FORMER.into(), number(i64::from(lives.former) + i64::from(attempts)));
     let properties = base(&raw.properties).with_headers(headers);
@@ -131,10 +136,12 @@ mod tests {
     fn a_retry_changes_what_it_must_and_nothing_else() {
         let raw = add(&published(), "x-pq-later", number(9));
         let first = decode(&raw).unwrap();
-        let copy =
-            Raw { properties: republished(&raw, &first.message, 2, Some("boom α")), body: raw.body.clone() };
+        let copy = Raw {
+            properties: republished(&raw, &first.message, 2, Some(9), Some("boom α")),
+            body: raw.body.clone(),
+        };
         let second = decode(&copy).unwrap();
-        assert_eq!(second.lives.attempt, 2);
+        assert_eq!((second.lives.attempt, second.lives.allowed), (2, 9));
         assert_eq!((second.message.retries(), second.message.last_error()), (1, Some("boom α")));
         assert_eq!(second.message.id(), first.message.id());
         assert_eq!(second.message.headers(), first.message.headers());
@@ -149,7 +156,7 @@ mod tests {
             body: raw.body,
         };
         let message = decode(&raw).unwrap().message;
-        let copy = republished(&raw, &message, 1, None);
+        let copy = republished(&raw, &message, 1, None, None);
         assert_eq!((copy.expiration(), copy.user_id()), (&None, &None));
         let headers = copy.headers().as_ref().unwrap();
         assert!(!headers.contains_key("x-death") && !headers.contains_key("CC"));
@@ -157,10 +164,13 @@ mod tests {
 
     #[test]
     fn a_redriven_message_begins_anew_and_remembers() {
-        let raw = add(&published(), key::ATTEMPT, number(3));
+        let raw = add(&add(&published(), key::ATTEMPT, number(3)), key::ALLOWED, number(9));
         let lives = decode(&raw).unwrap().lives;
         let copy =
             Raw { properties: redriven(&raw, lives, 3, None, DateTime::UNIX_EPOCH), body: raw.body.clone() };
-        assert_eq!(decode(&copy).unwrap().lives, AttemptHistory { attempt: 1, redriven: 1, former: 3 });
+        assert_eq!(
+            decode(&copy).unwrap().lives,
+            AttemptHistory { attempt: 1, redriven: 1, former: 3, allowed: 0 }
+        );
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod node;
 pub(crate) mod notifier;
 pub(crate) mod pace;
 pub(crate) mod progress;
+pub(crate) mod rights;
 pub(crate) mod single;
 mod state;
 pub(crate) mod steps;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Jitter, background, later};
+use polyqueue::backend::{Deadline, Jitter, background, later, wait_to_reconnect};
 use polyqueue::{Certainty, Error, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
@@ -29,6 +29,9 @@ use crate::wire::request::Request;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … and before all that follow, doubled each time, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// To ask on, and to listen on.
+const CONNECTIONS: u32 = 2;
 
 /// So many times its deadline what brings much may take while bytes come …
 const MUCH_LONGER: u32 = 30;
@@ -345,6 +348,7 @@ async fn reconnect(node: Weak<Node>, generation: u64) {
     let chance = Jitter::default();
     for attempt in 0.. {
         tokio::time::sleep(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt)).await;
+        wait_to_reconnect(CONNECTIONS).await;
         let Some(node) = node.upgrade() else { return };
         if matches!(&*node.state.borrow(), State::Closed) {
             return;

@@ -74,6 +74,7 @@ pub(crate) struct Leased {
     /// The same by the server's clock, in ms.
     pub(crate) ends: u64,
     pub(crate) attempt: u32,
+    pub(crate) max_attempts: u32,
     pub(crate) message: Result<Message, Unreadable>,
 }
 
@@ -132,7 +133,8 @@ impl Wanted<'_> {
         let lease = format!("{p}:{id}:{}:{max}:{}", self.nonce, self.consumer);
         let message = codec::read(&fields, &id, Priority::new(p).ok()?);
         let attempt = fields.number("a").ok().flatten().unwrap_or_default().saturating_add(1);
-        Some(Leased { lease, until, ends, attempt, message })
+        let max_attempts = max.parse().ok()?;
+        Some(Leased { lease, until, ends, attempt, max_attempts, message })
     }
 }
 

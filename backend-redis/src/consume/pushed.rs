@@ -26,6 +26,7 @@ pub(crate) struct Pushed {
     /// When it was leased, by the server's clock, in ms.
     pub(crate) at: u64,
     attempt: u32,
+    max_attempts: u32,
     message: Result<Message, Unreadable>,
 }
 
@@ -37,11 +38,12 @@ impl Pushed {
         let (keys, lease) =
             (QueueKeys::with_prefix(head.text("P").ok()??), head.text("lease").ok()??.to_owned());
         let at = head.text("now").ok()??.parse().ok()?;
-        let mut parts = lease.splitn(3, ':');
-        let (p, id) = (parts.next()?.parse::<i64>().ok()?, parts.next()?);
+        let mut parts = lease.splitn(5, ':');
+        let (p, id, _nonce) = (parts.next()?.parse::<i64>().ok()?, parts.next()?, parts.next()?);
+        let max_attempts = parts.next()?.parse().ok()?;
         let message = codec::read(&fields, id, Priority::new(p).ok()?);
         let attempt = fields.number("a").ok().flatten().unwrap_or_default().saturating_add(1);
-        Some(Self { keys, lease, at, attempt, message })
+        Some(Self { keys, lease, at, attempt, max_attempts, message })
     }
 
     /// All that can be read of what the server pushed.
@@ -63,7 +65,8 @@ impl Pushed {
     /// As leased for so long, until then by our clock.
     pub(crate) fn leased(self, lease: Duration, until: Instant) -> Leased {
         let ends = self.at + millis(lease);
-        Leased { lease: self.lease, until, ends, attempt: self.attempt, message: self.message }
+        let Self { lease, attempt, max_attempts, message, .. } = self;
+        Leased { lease, until, ends, attempt, max_attempts, message }
     }
 
     /// Gives it back where nobody can handle it, attempt unburned. Should it fail, it comes back at the end of its lease.

@@ -176,11 +176,12 @@ impl ConsumerState {
     /// Dead-letters what cannot be read; the rest can be handed out.
     pub(crate) async fn readable(&self, messages: Vec<Leased>) -> Vec<Delivery> {
         let (mut deliveries, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
-        for Leased { lease, until, ends, attempt, message } in messages {
+        for Leased { lease, until, ends, attempt, max_attempts, message } in messages {
             match message {
                 Ok(message) => {
                     let receipt = self.verdicts.receipt(&lease, until, ends);
-                    deliveries.push(Delivery::new(self.queue.clone(), message, attempt, receipt, until));
+                    let queue = self.queue.clone();
+                    deliveries.push(Delivery::new(queue, message, attempt, max_attempts, receipt, until));
                 }
                 Err(error) => {
                     let detail = error.0.clone();

@@ -14,6 +14,7 @@ use crate::publish::outcome::PublishOutcome;
 use crate::publish::publishers::{Publishers, QueuePublisher};
 use crate::publish::reply;
 use crate::topology::catalogue;
+use crate::topology::table::Bound;
 
 pub(crate) async fn publish(
     publishers: &Publishers,
@@ -82,17 +83,16 @@ async fn to_topic(
     let catalogue = &publishers.catalogue;
     let mut table = catalogue.known(limit).await.map_err(Error::definite)?;
     if let Some(index) = batch.iter().position(|message| message.dedup_key().is_some()) {
-        let keeps = |at: &usize, table: &catalogue::Table| table.queues[*at].spec.dedup.is_some();
-        if !table.route(key).iter().any(|at| keeps(at, &table)) {
+        let keeps = |bound: &Arc<Bound>| bound.spec.dedup.is_some();
+        if !table.route(key).iter().any(keeps) {
             table = catalogue.newer(table, limit).await.map_err(Error::definite)?;
             let route = table.route(key);
-            if !route.is_empty() && !route.iter().any(|at| keeps(at, &table)) {
+            if !route.is_empty() && !route.iter().any(keeps) {
                 return Err(no_dedup_keys(format!("every queue that is bound to the topic {key}")).at(index));
             }
         }
     }
-    let waits =
-        |at: &usize| table.queues[*at].spec.bound.is_some_and(|bound| bound.overflow == Overflow::Block);
+    let waits = |queue: &Arc<Bound>| queue.spec.bound.is_some_and(|bound| bound.overflow == Overflow::Block);
     let flows = !table.route(key).iter().any(waits);
     let items =
         outgoing(publishers, batch).map(|outgoing| TopicMessage { key: key.clone(), outgoing }).collect();

@@ -11,8 +11,9 @@ use crate::connection::node::Node;
 use crate::publish::batch::{Outgoing, strange};
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
-use crate::topology::catalogue::{Catalogue, Table};
+use crate::topology::catalogue::Catalogue;
 use crate::topology::revival::Revival;
+use crate::topology::table::{Bound, Route, Table};
 use crate::wire::codec::Written;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
@@ -135,7 +136,12 @@ impl TopicPublishCall {
         }
         let request = load.request(&names::version(&self.namespace));
         match self.node.call(request, limit).await.map(|answer| answer.reply) {
-            Ok(Reply::Number(2)) if fresh => Ok(vec![Err(half_there()); load.posts.len()]),
+            Ok(Reply::Number(2)) => {
+                // Other hands may have changed the catalogue, and no version tells: the whole is read next.
+                self.catalogue.forget();
+                let is_all_known = fresh && load.table.is_whole;
+                if is_all_known { Ok(vec![Err(half_there()); load.posts.len()]) } else { Err(load.posts) }
+            }
             Ok(Reply::Number(_)) => Err(load.posts),
             Ok(reply) => Ok(self.judge(load, reply)),
             Err(error) => Ok(vec![Err(error); load.posts.len()]),
@@ -146,8 +152,7 @@ impl TopicPublishCall {
         let Some(answer) = Outcomes::read(reply) else {
             return vec![Err(strange()); load.posts.len()];
         };
-        let name = |at: usize| &load.table.queues[at].spec.name;
-        let queues: Vec<&QueueName> = load.queues.iter().map(|&at| name(at)).collect();
+        let queues: Vec<&QueueName> = load.queues.iter().map(|bound| &bound.spec.name).collect();
         let meters: Vec<Arc<QueueMeter>> = queues.iter().map(|queue| self.meter.of(queue)).collect();
         for (meter, counts) in meters.iter().zip(&answer.counts) {
             counts.note(meter);
@@ -157,7 +162,7 @@ impl TopicPublishCall {
         let mut reached = vec![0; queues.len()];
         for (answer, &set) in answers.iter().zip(&load.set_of) {
             if let Ok(PublishOutcome::Published(_)) = answer {
-                load.sets[set].iter().for_each(|at| reached[load.queues.partition_point(|q| q < at)] += 1);
+                load.sets[set].iter().for_each(|bound| reached[position(&load.queues, bound)] += 1);
             }
         }
         meters.iter().zip(reached).for_each(|(meter, messages)| meter.published(messages));
@@ -171,15 +176,20 @@ fn half_there() -> Error {
     Error::backend(NAME, Certainty::Definite, what)
 }
 
+/// Where a queue stands among those of a call, which are in the order of their numbers.
+fn position(queues: &[Arc<Bound>], bound: &Bound) -> usize {
+    queues.partition_point(|other| other.number < bound.number)
+}
+
 /// Messages of one call: all of them reach some queue, or none does.
 struct Load<'a> {
     table: &'a Table,
     posts: Vec<TopicMessage>,
     /// The set that each goes to.
     set_of: Vec<usize>,
-    sets: Vec<Arc<[usize]>>,
-    /// All queues of all sets, by their position in the table.
-    queues: Vec<usize>,
+    sets: Vec<Route>,
+    /// All queues of all sets, by their number.
+    queues: Vec<Arc<Bound>>,
     copies: usize,
     /// Of all copies.
     bytes: usize,
@@ -204,9 +214,9 @@ impl<'a> Load<'a> {
             let set = self.sets.iter().position(|set| *set == route);
             self.set_of.push(set.unwrap_or(self.sets.len()));
             if set.is_none() {
-                self.queues.extend(route.iter());
-                self.queues.sort_unstable();
-                self.queues.dedup();
+                self.queues.extend(route.iter().cloned());
+                self.queues.sort_unstable_by_key(|bound| bound.number);
+                self.queues.dedup_by_key(|bound| bound.number);
                 self.sets.push(route);
             }
         }
@@ -214,11 +224,11 @@ impl<'a> Load<'a> {
     }
 
     fn request(&self, version: &str) -> Request {
-        let queues: Vec<&QueueKeys> = self.queues.iter().map(|&at| &self.table.queues[at].keys).collect();
+        let queues: Vec<&QueueKeys> = self.queues.iter().map(|bound| &bound.keys).collect();
         let mut request = Request::on_keys(&scripts::TOPIC, &queues, &[version]);
         request.arg(&self.table.version).arg(format!("{} {}", self.sets.len(), self.bytes));
         for set in &self.sets {
-            let number = |at| (self.queues.partition_point(|queue| queue < at) + 1).to_string();
+            let number = |bound: &Arc<Bound>| (position(&self.queues, bound) + 1).to_string();
             request.arg(set.iter().map(number).collect::<Vec<_>>().join(" "));
         }
         for (post, &set) in self.posts.iter().zip(&self.set_of) {

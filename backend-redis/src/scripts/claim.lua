@@ -53,18 +53,21 @@ local function number(text, digits)
   return #text <= digits and string.find(text, '^%d+$') and tonumber(text) or nil
 end
 
--- Gives a message to the caller. One that has expired, or has had its attempts under a larger maximum, is a dead letter.
+-- Gives a message to the caller, which may have as many attempts as it says itself, or else as the greatest maximum allows under
+-- which it was tried, the caller's included. One that has expired, or that says it has had more, is a dead letter.
 local function take(p, key, id, fields)
-  local failures, max, ends, last_error, bytes = 0, default, nil, '', 0
+  local failures, own, allowed, ends, last_error, bytes = 0, nil, default, nil, '', 0
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     if name == 'a' then failures = number(value, 9) or 0 end
-    if name == 'x' then max = number(value, 9) or default end
+    if name == 'x' then own = number(value, 9) end
+    if name == 'm' then allowed = math.max(default, number(value, 9) or 0) end
     if name == 'e' then ends = number(value, 14) end
     if name == 'le' then last_error = value end
     if name == 'data' then bytes = #value end
   end
   if ends then expiring[#expiring + 1] = p .. ':' .. id end
+  local max = own or allowed
   local is_over, is_worn = ends and ends <= now, failures > 0 and failures >= max
   if is_over or is_worn then
     local reason, text = is_over and 'expired' or 'max_attempts', is_over and 'expired' or last_error

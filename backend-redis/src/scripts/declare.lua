@@ -1,9 +1,9 @@
--- KEYS: the queue's, catalogue, version of the routes. ARGV: name, what the catalogue is expected to say of it or '', what it shall
--- say, the rules or '', a new version, whether a route changes. The version begins with an epoch, another one after the server has
+-- KEYS: the queue's, catalogue, version of the routes, what changed. ARGV: name, what the catalogue is expected to say of it or '',
+-- what it shall say, the rules or '', a new epoch, whether a route changes. The version begins with an epoch, another one after the server has
 -- lost everything. Answers 1: done, with whatever was missing; else what the catalogue says, and nothing was changed.
 --- @include keys
 
-local catalogue, version = KEYS[ALL + 1], KEYS[ALL + 2]
+local catalogue, version, changes = KEYS[ALL + 1], KEYS[ALL + 2], KEYS[ALL + 3]
 local there = redis.call('HGET', catalogue, ARGV[1]) or ''
 if there ~= ARGV[2] then return there end
 local made_by = redis.call('HGET', KEYS[QUEUE], 'v')
@@ -23,5 +23,8 @@ else
 end
 redis.call('HSET', catalogue, ARGV[1], ARGV[3])
 local epoch = string.match(redis.call('GET', version) or '', '^[^.]+')
-if not epoch or ARGV[6] == '1' then redis.call('SET', version, (epoch or ARGV[5]) .. '.' .. ARGV[5]) end
+if not epoch or ARGV[6] == '1' then
+  --- @include changes
+  routes_changed(epoch or ARGV[5], ARGV[1])
+end
 return 1

@@ -289,7 +289,7 @@ local function reap(at)
       elseif ends and ends <= now then
         must(dead_letter(at, p, id, fields, 'expired', 'expired', attempts, consumer))
       else
-        must(make_ready(at, p, kept(fields, id, { a = attempts })))
+        must(make_ready(at, p, kept(fields, id, { a = attempts, m = max })))
         ready = ready + 1
       end
       redis.call('XDEL', KEYS[at + p], id)

@@ -20,7 +20,10 @@ script!(
     /// Makes or changes a queue. Refused by a full server.
     DECLARE, "", "declare", names::ALL);
 script!(
-    /// Reads the catalogue.
+    /// What the user may not do.
+    RIGHTS, " flags=no-writes", "rights", 0);
+script!(
+    /// Reads the catalogue, or what has changed in it.
     ROUTES, " flags=no-writes", "routes", 0);
 script!(
     /// Stores messages that need no thought. Refused by a full server.
@@ -69,7 +72,7 @@ script!(
     DELETE, " flags=allow-oom", "delete", names::ALL);
 
 /// What several scripts need.
-const PARTS: [(&str, &str); 10] = [
+const PARTS: [(&str, &str); 11] = [
     ("keys", include_str!("keys.lua")),
     ("time", include_str!("time.lua")),
     ("notify", include_str!("notify.lua")),
@@ -79,6 +82,7 @@ const PARTS: [(&str, &str); 10] = [
     ("push", include_str!("push.lua")),
     ("library", include_str!("library.lua")),
     ("version", include_str!("version.lua")),
+    ("changes", include_str!("changes.lua")),
     ("placing", include_str!("placing.lua")),
 ];
 
@@ -102,10 +106,10 @@ fn assembled(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_part_is_found() {
-        let all = [
+    fn all() -> [&'static Script; 18] {
+        [
             &DECLARE,
+            &RIGHTS,
             &ROUTES,
             &PUBLISH_PLAIN,
             &PUBLISH,
@@ -122,9 +126,24 @@ mod tests {
             &RESCHEDULE,
             &DISCARD,
             &DELETE,
-        ];
-        for script in all {
+        ]
+    }
+
+    #[test]
+    fn every_part_is_found() {
+        for script in all() {
             assert!(!script.text().contains("@include"), "{}", script.text());
+        }
+    }
+
+    #[test]
+    fn whether_each_command_may_be_run_is_asked() {
+        for script in all() {
+            let calls = script.text().split("redis.call('").skip(1);
+            let calls = calls.chain(script.text().split("redis.pcall('").skip(1));
+            for command in calls.filter_map(|call| call.split('\'').next()) {
+                assert!(RIGHTS.text().contains(&format!("{{ '{command}'")), "{command}");
+            }
         }
     }
 

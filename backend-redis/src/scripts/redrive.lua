@@ -20,7 +20,7 @@ for i, dead in ipairs(ARGV) do
     local lifetime = ms(get(fields, 'tl'))
     local ends = lifetime and time_text(from + lifetime) or false
     local redriven = count(fields, 'rd') + 1
-    must(make_ready(0, p, kept(fields, id, { a = false, ta = total, rd = redriven, e = ends })))
+    must(make_ready(0, p, kept(fields, id, { a = false, m = false, ta = total, rd = redriven, e = ends })))
     redis.call('XDEL', KEYS[DEAD], dead)
     ready = ready + 1
   end

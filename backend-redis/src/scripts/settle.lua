@@ -73,7 +73,7 @@ local function judge(verdict, p, id, max, consumer, fields, first, second, third
   end
   if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second), 1 end
   local retries = count(fields, 'n') + 1
-  return put(p, kept(fields, id, { a = attempts, n = retries, le = third }), tonumber(first), second), 1
+  return put(p, kept(fields, id, { a = attempts, m = max, n = retries, le = third }), tonumber(first), second), 1
 end
 
 -- It was leased and nobody had it: it is ready again where it stands, before all that came after it.

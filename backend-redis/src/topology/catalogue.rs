@@ -1,46 +1,25 @@
 //! The catalogue: which queues there are, and which of them a topic reaches. What is known of it is used as long as its
 //! version stands: the script that publishes looks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, stored_spec};
-use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
+use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result};
 
 use crate::address::NAME;
 use crate::connection::node::Node;
 use crate::scripts;
+use crate::topology::table::{Change, Table};
 use crate::wire::names;
-use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
-
-/// The most routing keys whose routes are kept.
-const MAX_ROUTES: usize = 1000;
 
 /// The catalogue as one handle knows it.
 pub(crate) struct Catalogue {
     node: Arc<Node>,
     namespace: String,
     known: Mutex<Option<Arc<Table>>>,
-}
-
-/// The catalogue at one version.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) version: String,
-    /// Those that are bound, by name.
-    pub(crate) queues: Vec<Bound>,
-    routes: Mutex<HashMap<RoutingKey, Arc<[usize]>>>,
-}
-
-/// A queue that is bound.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) spec: QueueSpec,
-    pub(crate) keys: QueueKeys,
 }
 
 impl Catalogue {
@@ -50,7 +29,10 @@ impl Catalogue {
 
     /// All queues, by name.
     pub(crate) async fn queues(&self, limit: Deadline) -> Result<Vec<QueueSpec>> {
-        Ok(self.read(limit).await?.1)
+        let mut specs: Vec<_> =
+            self.read("", limit).await?.entries.into_iter().filter_map(|it| it.1).collect();
+        specs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(specs)
     }
 
     /// What it says of one queue, as it is written there.
@@ -77,47 +59,53 @@ impl Catalogue {
         if version == table.version { Ok(table) } else { self.reload(limit).await }
     }
 
-    /// Reads it again.
+    /// Reads what has changed since it was read last.
     pub(crate) async fn reload(&self, limit: Deadline) -> Result<Arc<Table>> {
-        let (version, specs) = self.read(limit).await?;
-        let table = Arc::new(Table::new(version, specs, &self.namespace));
+        let known = self.known.lock().clone();
+        let Reading { version, is_all, entries } =
+            self.read(known.as_ref().map_or("", |table| &table.version), limit).await?;
+        let table = match known {
+            Some(known) if !is_all => known.changed(version, entries, &self.namespace),
+            _ => {
+                let specs = entries.into_iter().filter_map(|(_, spec)| spec).collect();
+                Table::new(version, specs, &self.namespace)
+            }
+        };
+        let table = Arc::new(table);
         *self.known.lock() = Some(table.clone());
         Ok(table)
     }
 
-    async fn read(&self, limit: Deadline) -> Result<(String, Vec<QueueSpec>)> {
-        let (catalogue, version) = (names::catalogue(&self.namespace), names::version(&self.namespace));
-        let request = Request::on_keys(&scripts::ROUTES, &[], &[&catalogue, &version]);
+    /// What is known is not what is there: the whole is read next.
+    pub(crate) fn forget(&self) {
+        *self.known.lock() = None;
+    }
+
+    /// All of it, or, where the server knows, what has changed since this version.
+    async fn read(&self, known: &str, limit: Deadline) -> Result<Reading> {
+        let keys = [names::catalogue, names::version, names::changes].map(|name| name(&self.namespace));
+        let mut request = Request::on_keys(&scripts::ROUTES, &[], &keys.each_ref().map(String::as_str));
+        request.arg(known);
         let reply = self.node.call(request, limit).await?.reply;
         let strange = || Error::backend(NAME, Certainty::Definite, "a catalogue that is none");
-        let (version, texts) = entries(reply).ok_or_else(strange)?;
-        let mut specs: Vec<_> = texts.chunks(2).filter_map(readable).collect();
-        specs.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((version, specs))
+        Reading::of(reply).ok_or_else(strange)
     }
 }
 
-impl Table {
-    fn new(version: String, specs: Vec<QueueSpec>, namespace: &str) -> Self {
-        let bound = specs.into_iter().filter(|spec| !spec.bindings.is_empty());
-        let bound = bound.map(|spec| Bound { keys: QueueKeys::new(namespace, &spec.name), spec });
-        Self { version, queues: bound.collect(), routes: Mutex::default() }
-    }
+/// An answer to who reads the catalogue.
+struct Reading {
+    version: String,
+    /// Whether these are all, or those that have changed.
+    is_all: bool,
+    entries: Vec<Change>,
+}
 
-    /// The positions of the queues that a topic reaches.
-    pub(crate) fn route(&self, key: &RoutingKey) -> Arc<[usize]> {
-        if let Some(route) = self.routes.lock().get(key) {
-            return route.clone();
-        }
-        let matches = |bound: &Bound| bound.spec.bindings.iter().any(|pattern| pattern.matches(key));
-        let queues = self.queues.iter().enumerate();
-        let route: Arc<[usize]> = queues.filter(|(_, bound)| matches(bound)).map(|(at, _)| at).collect();
-        let mut routes = self.routes.lock();
-        if routes.len() >= MAX_ROUTES {
-            routes.clear();
-        }
-        routes.insert(key.clone(), route.clone());
-        route
+impl Reading {
+    fn of(reply: Reply) -> Option<Self> {
+        let [version, is_all, entries] = <[Reply; 3]>::try_from(reply.into_list()?).ok()?;
+        let texts = entries.into_list()?.into_iter().map(Reply::into_bytes).collect::<Option<Vec<_>>>()?;
+        let entries = texts.chunks_exact(2).filter_map(|pair| readable(&pair[0], &pair[1])).collect();
+        Some(Self { version: version.into_text()?, is_all: is_all.number()? == 1, entries })
     }
 }
 
@@ -127,60 +115,29 @@ impl Table {
 /// [`Error::Backend`] for what none of us has written.
 pub(crate) fn parse(name: &str, text: &str) -> Result<QueueSpec> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = stored_spec(&mut json).and_then(|spec| json.end().map(|()| spec));
-    read.map_err(|error| {
+    let unreadable = |error: String| {
         let what = format!("the catalogue says of queue {name:?} what cannot be read: {error}");
         Error::backend(NAME, Certainty::Definite, what)
-    })
+    };
+    let read = stored_spec(&mut json).and_then(|spec| json.end().map(|()| spec));
+    let spec = read.map_err(|error| unreadable(error.to_string()))?;
+    if spec.name.as_str() == name {
+        Ok(spec)
+    } else {
+        Err(unreadable(format!("it is of queue {}", spec.name)))
+    }
 }
 
-/// What nobody can read harms its own queue only: no topic reaches it, and no list shows it.
-fn readable(pair: &[Bytes]) -> Option<QueueSpec> {
-    let [name, text] = pair else { return None };
+/// What nobody can read harms its own queue only: no topic reaches it, and no list shows it. Nothing for a name that is none.
+fn readable(name: &[u8], text: &[u8]) -> Option<Change> {
     let (name, text) = (String::from_utf8_lossy(name), String::from_utf8_lossy(text));
+    let queue = QueueName::new(name.as_ref()).ok();
+    if text.is_empty() {
+        return Some((queue?, None));
+    }
     let spec = parse(&name, &text);
     if let Err(error) = &spec {
         tracing::warn!(name: "redis.unreadable_queue", queue = %name, %error, "an entry of the catalogue cannot be read: its queue alone cannot be used");
     }
-    spec.ok()
-}
-
-fn entries(reply: Reply) -> Option<(String, Vec<Bytes>)> {
-    let [version, specs] = <[Reply; 2]>::try_from(reply.into_list()?).ok()?;
-    let texts = specs.into_list()?.into_iter().map(Reply::into_bytes);
-    Some((version.into_text()?, texts.collect::<Option<_>>()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use polyqueue::Pattern;
-
-    fn spec(name: &'static str, patterns: &[&str]) -> QueueSpec {
-        let spec = QueueSpec::new(QueueName::from_static(name));
-        patterns.iter().fold(spec, |spec, pattern| spec.bind(Pattern::new(pattern).unwrap()))
-    }
-
-    #[test]
-    fn a_topic_reaches_each_queue_that_is_bound_once() {
-        let specs = vec![spec("all", &["#", "a.*"]), spec("none", &[]), spec("some", &["a.b"])];
-        let table = Table::new("1".into(), specs, "ns");
-        let reached = |key| {
-            let route = table.route(&RoutingKey::new(key).unwrap());
-            route.iter().map(|&at| table.queues[at].spec.name.as_str().to_owned()).collect::<Vec<_>>()
-        };
-        for _ in 0..2 {
-            assert_eq!(reached("a.b"), ["all", "some"]);
-            assert_eq!(reached("c"), ["all"]);
-        }
-    }
-
-    #[test]
-    fn routes_that_are_kept_are_bounded() {
-        let table = Table::new("1".into(), vec![spec("all", &["#"])], "ns");
-        for n in 0..3 * MAX_ROUTES {
-            assert_eq!(table.route(&RoutingKey::new(format!("k.{n}")).unwrap()).len(), 1);
-        }
-        assert!(table.routes.lock().len() <= MAX_ROUTES);
-    }
+    Some((queue?, spec.ok()))
 }

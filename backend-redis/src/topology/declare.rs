@@ -48,7 +48,7 @@ pub(crate) async fn unbind(
 
 pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
     let mut request = catalogued(&handle.namespace, &scripts::DELETE, queue);
-    request.arg(uid()).arg(names::deleted(&handle.namespace));
+    request.arg(names::deleted(&handle.namespace));
     let reply = handle.call("delete", request).await?;
     if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
 }
@@ -89,11 +89,11 @@ pub(crate) fn written(
     request
 }
 
-/// A script that works on a queue, its entry in the catalogue and the version of the routes.
+/// A script that works on a queue, its entry in the catalogue, the version of the routes and what changed in them.
 fn catalogued(namespace: &str, script: &'static Script, queue: &QueueName) -> Request {
-    let (catalogue, version) = (names::catalogue(namespace), names::version(namespace));
     let keys = QueueKeys::new(namespace, queue);
-    let mut request = Request::on_keys(script, &[&keys], &[&catalogue, &version]);
+    let others = [names::catalogue(namespace), names::version(namespace), names::changes(namespace)];
+    let mut request = Request::on_keys(script, &[&keys], &others.each_ref().map(String::as_str));
     request.arg(queue.as_str());
     request
 }

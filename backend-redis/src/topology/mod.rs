@@ -3,3 +3,4 @@
 pub(crate) mod catalogue;
 pub(crate) mod declare;
 pub(crate) mod revival;
+pub(crate) mod table;

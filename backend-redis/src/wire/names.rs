@@ -31,6 +31,11 @@ pub(crate) fn version(namespace: &str) -> String {
     format!("{namespace}:ver")
 }
 
+/// The set of queues whose routes changed: at which version each did last.
+pub(crate) fn changes(namespace: &str) -> String {
+    format!("{namespace}:changes")
+}
+
 /// What the channel of every inbox begins with.
 pub(crate) fn inboxes(namespace: &str) -> String {
     format!("{namespace}:r:")

@@ -139,6 +139,28 @@ async fn the_message_s_own_maximum_wins(env: Env) -> Outcome {
     Ok(())
 }
 
+async fn who_allows_fewer_buries_nothing(env: Env) -> Outcome {
+    let (queue, q) = env.declared("passer-by").await?;
+    let id = publish_one(&queue, &q, Message::new("passer-by")).await?;
+    let first = queue.subscribe(&env.subscription(&q).max_attempts(max(4))).await?;
+    let failed = attempt(&env, &*first, 1).await?;
+    apply(&*first, &failed.delivery, Verdict::retry(Duration::ZERO, "failure 1")).await?;
+    first.close().await?;
+    let passer_by = queue.subscribe(&env.subscription(&q).max_attempts(max(1))).await?;
+    let handed = attempt(&env, &*passer_by, 2).await?;
+    ensure_eq!(handed.delivery.max_attempts, 4, "the maximum that it goes on with");
+    apply(&*passer_by, &handed.delivery, Verdict::retry(Duration::ZERO, "failure 2")).await?;
+    // The end of a lease is a failure, too.
+    let held = attempt(&env, &*passer_by, 3).await?;
+    ensure_eq!(held.delivery.max_attempts, 4, "the maximum after a reader that allows fewer");
+    let last = attempt(&env, &*passer_by, 4).await?;
+    let answer =
+        settle_one(&*passer_by, &last.delivery.receipt, Verdict::retry(Duration::ZERO, "failure 4")).await?;
+    ensure_eq!(answer, Settled::Died, "the answer to the fourth failure");
+    died_of_attempts(&queue, &q, &id, 4).await?;
+    nothing_else_is_ready(&queue, &q, &*passer_by).await
+}
+
 async fn a_crash_of_the_broker_counts_for_those_in_flight_only(env: Env) -> Outcome {
     let (queue, q) = env.declared("crashed").await?;
     publish_all(&queue, &q, messages_at(3, 9)).await?;
@@ -210,5 +232,13 @@ pub(crate) const CASES: &[Case] = &[
         Safety,
         [Durable, Faults],
         a_crash_of_the_broker_counts_for_those_in_flight_only
+    ),
+    case!(
+        "C-ATT-07",
+        "a reader that allows fewer attempts is handed what others tried, and buries nothing that they would try again",
+        ["S-ATT-3"],
+        Safety,
+        [],
+        who_allows_fewer_buries_nothing
     ),
 ];

@@ -13,7 +13,7 @@
 //! | messages that name the time when they become ready | [`begin_delays`] |
 //! | replies that wait for their reader | [`ReplyBuffer`] |
 //! | what happened without anybody asking | [`EventSender`] |
-//! | many clients that must not act in one instant | [`Jitter`] |
+//! | many clients that must not act in one instant | [`Jitter`], [`wait_to_reconnect`] |
 //! | a catalogue that later versions write, too | [`stored_spec`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
@@ -25,6 +25,7 @@ mod batch;
 mod batcher;
 mod deadline;
 mod demand;
+mod dial_rate;
 mod event_sender;
 mod jitter;
 mod lease_table;
@@ -41,6 +42,7 @@ pub use answers::{no_dedup_keys, not_found_if_all};
 pub use batcher::{BatchCall, Batcher};
 pub use deadline::Deadline;
 pub use demand::Demand;
+pub use dial_rate::wait_to_reconnect;
 pub use event_sender::EventSender;
 pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};

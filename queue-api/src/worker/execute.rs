@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::Instrument;
 
 use crate::backend::Jitter;
-use crate::{Failure, Limits, Message, Refusal, RetryPolicy, Verdict};
+use crate::{Delivery, Failure, Limits, Message, Refusal, RetryPolicy, Verdict};
 
 use super::handler::ErasedHandler;
 use super::job::Job;
@@ -62,9 +62,12 @@ impl Executor {
         each.fold(self.retry.max_attempts(), NonZeroU32::max)
     }
 
-    /// After how many attempts this message dies.
-    pub(super) fn max_attempts(&self, message: &Message) -> u32 {
-        message.max_attempts().unwrap_or_else(|| self.retry(message.kind()).max_attempts()).get()
+    /// After how many attempts this message dies: where it says nothing and its handler allows fewer than the broker was told, the
+    /// handler decides.
+    pub(super) fn max_attempts(&self, delivery: &Delivery) -> u32 {
+        let handlers = self.retry(delivery.message.kind()).max_attempts();
+        let is_stricter = delivery.message.max_attempts().is_none() && handlers < self.most_attempts();
+        if is_stricter { handlers.get() } else { delivery.max_attempts }
     }
 
     /// The handler's run, to be given a task of its own; or the verdict on a message that no handler may see, or not now,

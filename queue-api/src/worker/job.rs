@@ -14,8 +14,8 @@ pub struct Job<T> {
     pub payload: T,
     /// 1 at the first hand-out, one more at each further one.
     pub attempt: u32,
-    /// After how many attempts the message dies: its own maximum, or else its handler's. `attempt == max_attempts` is the
-    /// last.
+    /// After how many attempts the message dies: its own maximum, or else its handler's, or a greater one under which another
+    /// worker has tried it. `attempt == max_attempts` is the last.
     pub max_attempts: u32,
     /// The queue that the message came from.
     pub queue: QueueName,

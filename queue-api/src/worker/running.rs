@@ -142,9 +142,9 @@ impl RunningJobs {
 
     fn accept(&mut self, delivery: Delivery) -> Job<()> {
         self.report.received += 1;
+        let max_attempts = self.plan.executor.max_attempts(&delivery);
         let (attempt, queue, message) = (delivery.attempt, delivery.queue, delivery.message);
         let lease = self.leases.begin(delivery.receipt, delivery.lease_until, message.clone());
-        let max_attempts = self.plan.executor.max_attempts(&message);
         Job { payload: (), attempt, max_attempts, queue, message, lease }
     }
 

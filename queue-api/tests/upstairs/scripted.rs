@@ -1,15 +1,17 @@
 //! A broker that does as a test says: what it hands out, how it answers verdicts and extensions, and what it was asked.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::{
-    Admin, Certainty, Consumer, DeadFilter, DeadId, DeadPage, Delivery, Destination, Error, Events, Extended,
-    Health, Inbox, Info, Message, MessageId, Page, Pattern, Payload, Published, Purge, Queue, QueueName,
-    QueueSpec, QueueStats, Receipt, Reschedule, Result, Settled, Subscription, Verdict, async_trait,
+    Admin, Certainty, Consumer, DEFAULT_MAX_ATTEMPTS, DeadFilter, DeadId, DeadPage, Delivery, Destination,
+    Error, Events, Extended, Health, Inbox, Info, Message, MessageId, Page, Pattern, Payload, Published,
+    Purge, Queue, QueueName, QueueSpec, QueueStats, Receipt, Reschedule, Result, Settled, Subscription,
+    Verdict, async_trait,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -193,7 +195,8 @@ pub(crate) fn away() -> Error {
 }
 
 fn delivery(queue: &QueueName, id: &str, message: Message, attempt: u32) -> Delivery {
-    Delivery::new(queue.clone(), message, attempt, Receipt::new(id), Instant::now() + LEASE)
+    let max_attempts = DEFAULT_MAX_ATTEMPTS.get();
+    Delivery::new(queue.clone(), message, attempt, max_attempts, Receipt::new(id), Instant::now() + LEASE)
 }
 
 #[async_trait]
@@ -223,7 +226,8 @@ impl Queue for Scripted {
             return Err(Error::not_found(subscription.queue.clone()));
         }
         script.subscriptions.push(subscription.clone());
-        Ok(Box::new(Reader { broker: self.clone(), queue: subscription.queue.clone() }))
+        let (queue, max_attempts) = (subscription.queue.clone(), subscription.max_attempts);
+        Ok(Box::new(Reader { broker: self.clone(), queue, max_attempts }))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
@@ -279,6 +283,7 @@ impl Admin for Scripted {
 struct Reader {
     broker: Scripted,
     queue: QueueName,
+    max_attempts: NonZeroU32,
 }
 
 /// Counts a `receive` as dropped unless it came to its end.
@@ -313,7 +318,10 @@ impl Reader {
         let ready = script.ready.get_mut(&self.queue).filter(|ready| !ready.is_empty())?;
         let count = max.min(ready.len());
         let mut got: Vec<Delivery> = ready.drain(..count).collect();
-        got.iter_mut().for_each(|delivery| delivery.lease_until = Instant::now() + LEASE);
+        for delivery in &mut got {
+            delivery.lease_until = Instant::now() + LEASE;
+            delivery.max_attempts = delivery.message.max_attempts().unwrap_or(self.max_attempts).get();
+        }
         Some(Ok(got))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use polyqueue::{DeadReason, Message, Subscription};
+use polyqueue::{DeadReason, Subscription};
 
 use super::consumers::ConsumerState;
 use super::dead;
@@ -33,11 +33,13 @@ pub(crate) enum ReceiveOutcome {
     GoOn,
 }
 
-/// The lesser of what the message and what the subscription allow: the message's own wins.
-fn max_attempts(message: &Message, consumer: &ConsumerState) -> NonZeroU32 {
-    match message.max_attempts() {
+/// The message's own maximum, or else the greatest of those under which it was tried, this consumer's included.
+fn max_attempts(item: &Stored, consumer: &ConsumerState) -> NonZeroU32 {
+    match item.message.max_attempts() {
         Some(own) if !planted(Bug::MessageMaxIgnored) => own,
-        _ => consumer.max_attempts,
+        _ if planted(Bug::LesserMaximumBuries) => consumer.max_attempts,
+        _ => NonZeroU32::new(item.allowed)
+            .map_or(consumer.max_attempts, |allowed| allowed.max(consumer.max_attempts)),
     }
 }
 
@@ -156,7 +158,7 @@ fn take(queue: &mut QueueState, id: ConsumerId, max: usize) -> Vec<HandedOut> {
     handed
 }
 
-/// `None` when it dies instead: it is no message, or has no attempt left under the maximum that holds here.
+/// `None` when it dies instead: it is no message.
 fn hand_out(
     queue: &mut QueueState,
     mut item: Box<Stored>,
@@ -167,9 +169,10 @@ fn hand_out(
         dead::died_by_itself(queue, item, DeadReason::Undecodable, UNREADABLE.into(), queue.now);
         return None;
     }
-    let max = max_attempts(&item.message, consumer);
-    if item.attempts > 0 && is_used_up(item.attempts, max) {
-        let error = item.message.last_error().unwrap_or("no attempt is left").to_owned();
+    let max = max_attempts(&item, consumer);
+    #[cfg(polyqueue_mutants)]
+    if item.attempts > 0 && planted(Bug::LesserMaximumBuries) && is_used_up(item.attempts, max) {
+        let error = item.message.last_error().unwrap_or_default().to_owned();
         dead::died_by_itself(queue, item, DeadReason::MaxAttempts, error.into(), queue.now);
         return None;
     }
@@ -181,7 +184,8 @@ fn hand_out(
     item.holder = Some(consumer.name.clone());
     let until = queue.now.plus(consumer.lease);
     let receipt_parts = ReceiptParts { consumer: id, token, until };
-    let handed = HandedOut { message: item.message.clone(), attempt: item.attempts, receipt_parts };
+    let (message, attempt) = (item.message.clone(), item.attempts);
+    let handed = HandedOut { message, attempt, max_attempts: max.get(), receipt_parts };
     queue.in_flight.hold(token, Leased::new(item, id, max, queue.now, until));
     Some(handed)
 }

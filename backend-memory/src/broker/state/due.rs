@@ -102,6 +102,7 @@ fn end_lease(queue: &mut QueueState, at: At, token: Token) {
     if item.is_expired(at) {
         return dead::dead_letter_expired(queue, item, at);
     }
+    item.failed_under(held.max);
     if planted(Bug::ExpiredFirst) {
         item.ready_since = at;
         queue.steps.take();

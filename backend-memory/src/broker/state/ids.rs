@@ -44,5 +44,6 @@ impl WaiterId {
 pub(crate) struct HandedOut {
     pub(crate) message: Arc<Message>,
     pub(crate) attempt: u32,
+    pub(crate) max_attempts: u32,
     pub(crate) receipt_parts: ReceiptParts,
 }

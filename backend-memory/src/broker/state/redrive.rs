@@ -26,7 +26,7 @@ pub(crate) fn redrive(queue: &mut QueueState, id: &DeadId) -> bool {
     item.earlier = item.all_attempts();
     item.redriven = item.redriven.saturating_add(1);
     if !planted(Bug::RedriveKeepsAttempts) {
-        item.attempts = 0;
+        (item.attempts, item.allowed) = (0, 0);
     }
     if planted(Bug::RedriveLosesHeaders) {
         Arc::make_mut(&mut item.message).headers_mut().clear();

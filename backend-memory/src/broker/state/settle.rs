@@ -81,6 +81,7 @@ fn retry(queue: &mut QueueState, held: Leased, after: Duration, error: &str) -> 
         return Settled::Died;
     }
     item.message = failed(item.message, error).into();
+    item.failed_under(max);
     item.room.refit(&item.message);
     if planted(Bug::RetryFree) {
         item.attempts -= 1;

@@ -1,5 +1,6 @@
 //! A stored message and what the queue knows about it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use polyqueue::{Bytes, Message};
@@ -18,6 +19,8 @@ pub(crate) struct Stored {
     pub(crate) readable: bool,
     /// Hand-outs of this life that count.
     pub(super) attempts: u32,
+    /// The greatest maximum under which one of them failed.
+    pub(super) allowed: u32,
     /// Attempts of the lives before the last redrive.
     pub(super) earlier: u32,
     pub(super) redriven: u32,
@@ -41,6 +44,7 @@ impl Stored {
             message: message.into(),
             readable: true,
             attempts: 0,
+            allowed: 0,
             earlier: 0,
             redriven: 0,
             holder: None,
@@ -56,6 +60,11 @@ impl Stored {
     /// Attempts of all its lives.
     pub(super) fn all_attempts(&self) -> u32 {
         self.earlier.saturating_add(self.attempts)
+    }
+
+    /// An attempt failed that was held to this maximum: who allows fewer does not bury what others would try again.
+    pub(super) fn failed_under(&mut self, max: NonZeroU32) {
+        self.allowed = self.allowed.max(max.get());
     }
 
     /// Its time to live, where it has one, begins now.

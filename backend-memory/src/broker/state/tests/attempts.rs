@@ -48,13 +48,18 @@ fn the_messages_own_maximum_wins_and_is_fixed_at_the_hand_out() {
 }
 
 #[test]
-fn nobody_is_handed_more_attempts_than_his_subscription_allows() {
+fn who_allows_fewer_attempts_buries_nothing_that_others_would_try_again() {
     let mut bench = Bench::new();
     bench.join(ConsumerId(3), terms().max_attempts(NonZeroU32::MIN));
     bench.put("x");
     let one = bench.one(A);
     bench.settle(A, one.receipt_parts, retry(0));
-    assert!(bench.take(ConsumerId(3), 1).is_empty());
+    for attempt in 2..=3 {
+        let theirs = bench.one(ConsumerId(3));
+        assert_eq!((theirs.attempt, theirs.max_attempts), (attempt, 3));
+        let answer = if attempt == 3 { Settled::Died } else { Settled::Applied };
+        assert_eq!(bench.settle(ConsumerId(3), theirs.receipt_parts, retry(0)), answer);
+    }
     let letter = bench.letters().remove(0);
-    assert_eq!((letter.reason, &*letter.error, letter.attempts), (DeadReason::MaxAttempts, "boom", 1));
+    assert_eq!((letter.reason, &*letter.error, letter.attempts), (DeadReason::MaxAttempts, "boom", 3));
 }

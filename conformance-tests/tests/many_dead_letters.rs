@@ -1,0 +1,123 @@
+//! A million dead letters are listed by filter, redriven and discarded, each call within its deadline and the last page as cheap as
+//! the first. Takes minutes; `cargo test -p polyqueue-conformance --release --test many_dead_letters -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::time::Duration;
+
+use polyqueue::{
+    ConnectOptions, DeadFilter, DeadId, DeadReason, Message, Page, Provider, Queue, QueueName, QueueSpec,
+    RetryPolicy, Subscription, Verdict,
+};
+use polyqueue_conformance::broker::{Broker, RedisBroker};
+use tokio::time::Instant;
+
+const LETTERS: usize = 1_000_000;
+const BATCH: usize = 500;
+const MANY: QueueName = QueueName::from_static("many");
+
+/// How long the calls of one kind took, in order.
+struct Times(&'static str, Vec<Duration>);
+
+impl Times {
+    async fn of<T>(&mut self, call: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let answer = call.await;
+        self.1.push(began.elapsed());
+        answer
+    }
+
+    /// Prints what they cost; the middle one of the last tenth costs no more than twice that of the first.
+    fn judge(&self) {
+        let tenth = self.1.len() / 10;
+        let middle = |times: &[Duration]| {
+            let mut times = times.to_vec();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let (first, last) = (middle(&self.1[..tenth]), middle(&self.1[self.1.len() - tenth..]));
+        let (longest, all) = (self.1.iter().max().unwrap(), self.1.iter().sum::<Duration>());
+        let (what, calls) = (self.0, self.1.len());
+        println!(
+            "{what}: {calls} calls in {all:.1?}; first {first:.2?}, last {last:.2?}, longest {longest:.2?}"
+        );
+        assert!(*longest < Duration::from_secs(5), "{what}: one took {longest:?}");
+        assert!(last < first * 2 + Duration::from_millis(1), "{what}: {first:?} at first, {last:?} at last");
+    }
+}
+
+/// Half of them refused, half out of attempts.
+async fn bury(queue: &dyn Queue) {
+    queue.declare(&QueueSpec::new(MANY)).await.unwrap();
+    let subscription = Subscription::new(MANY).max_attempts(RetryPolicy::default().max_attempts());
+    let consumer = queue.subscribe(&subscription).await.unwrap();
+    for part in 0..LETTERS / BATCH {
+        let batch = (0..BATCH)
+            .map(|n| Message::new((part * BATCH + n).to_string()).with_max_attempts(1.try_into().unwrap()));
+        let published = queue.publish(&MANY.into(), batch.collect()).await.unwrap();
+        assert!(published.iter().all(Result::is_ok));
+        let mut dead = 0;
+        while dead < BATCH {
+            let held = consumer.receive(BATCH - dead, Duration::from_secs(5)).await.unwrap();
+            let verdict =
+                |n| if n % 2 == 0 { Verdict::reject("no") } else { Verdict::retry(Duration::ZERO, "failed") };
+            let verdicts: Vec<_> =
+                held.iter().enumerate().map(|(n, held)| (held.receipt.clone(), verdict(n))).collect();
+            dead += consumer.settle(&verdicts).await.unwrap().len();
+        }
+    }
+}
+
+/// All that match, by page.
+async fn listed(queue: &dyn Queue, filter: &DeadFilter, what: &'static str) -> Vec<DeadId> {
+    let (mut times, mut ids, mut page) = (Times(what, Vec::new()), Vec::new(), Page::first(Page::MAX));
+    loop {
+        let found = times.of(queue.dead_letters(&MANY, filter, page)).await.unwrap();
+        ids.extend(found.dead_letters.into_iter().map(|letter| letter.id));
+        let Some(next) = found.next else { break };
+        page = Page::after(next, Page::MAX);
+    }
+    times.judge();
+    ids
+}
+
+async fn a_million(provider: Provider, url: &str) {
+    let queue = provider.connect(ConnectOptions::new(url)).await.unwrap();
+    let began = Instant::now();
+    bury(&*queue).await;
+    println!("{}: {LETTERS} dead letters in {:.1?}", queue.info().provider, began.elapsed());
+    assert_eq!(queue.stats(&MANY).await.unwrap().dead, LETTERS as u64);
+    let none =
+        listed(&*queue, &DeadFilter::all().reason(DeadReason::Expired), "by a filter that nothing matches")
+            .await;
+    assert!(none.is_empty());
+    let refused =
+        listed(&*queue, &DeadFilter::all().reason(DeadReason::Rejected), "by a filter that half match").await;
+    assert_eq!(refused.len(), LETTERS / 2);
+    let mut redrives = Times("redrive", Vec::new());
+    for part in refused.chunks(100) {
+        assert!(redrives.of(queue.redrive(&MANY, part)).await.unwrap().into_iter().all(|done| done));
+    }
+    redrives.judge();
+    let left = listed(&*queue, &DeadFilter::all(), "what is left").await;
+    assert_eq!(left.len(), LETTERS / 2);
+    let mut discards = Times("discard", Vec::new());
+    for part in left.chunks(100) {
+        assert!(discards.of(queue.discard(&MANY, part)).await.unwrap().into_iter().all(|done| done));
+    }
+    discards.judge();
+    let stats = queue.stats(&MANY).await.unwrap();
+    assert_eq!((stats.ready, stats.dead), (LETTERS as u64 / 2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: a part of the drill"]
+async fn on_memory() {
+    a_million(polyqueue_memory::PROVIDER, "memory://").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: a part of the drill"]
+async fn on_redis() {
+    let broker = RedisBroker::start().await.unwrap();
+    a_million(polyqueue_redis::PROVIDER, &broker.url()).await;
+}
