@@ -35,6 +35,8 @@ async fn fails_by(env: &Env, fault: Fault) -> Outcome {
     match answer {
         // It could be written all the same.
         Ok(Settled::Died) => {}
+        // Where a receipt ends with its connection.
+        Ok(Settled::LeaseLost) => dies_later(env, &*consumer, &id).await?,
         Ok(other) => return Err(format!("a dead letter was to be written, and answered {other:?}").into()),
         Err(error) => {
             says_why(fault, &error)?;

@@ -14,7 +14,7 @@ use crate::{Case, Env, Fail, Footprint, Outcome, case, ensure};
 const BATCHES: usize = 100;
 const BATCH: usize = 100;
 /// Blocks that are kept where something was, not what grows.
-const SLACK: u64 = 64 * 1024;
+const SLACK: u64 = 8 * 1024;
 
 async fn nothing_stays_behind(env: Env) -> Outcome {
     let (queue, name) = declared_for_thousands(&env, "footprint").await?;

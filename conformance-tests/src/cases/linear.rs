@@ -12,7 +12,7 @@ use super::crowd::in_tasks;
 use super::hand::{level, number, steady};
 use crate::check::linear::{Call, Item, Operation, is_linearizable};
 use crate::verbs::{publish_one, settle_one};
-use crate::{Case, Env, Outcome, Rng, case, ensure, ensure_eq};
+use crate::{Case, Env, Fail, Outcome, Rng, case, ensure, ensure_eq};
 
 const CLIENTS: usize = 5;
 const CALLS: usize = 12;
@@ -48,11 +48,13 @@ async fn one_round(env: &Env, handles: &[Arc<dyn Queue>], name: &QueueName) -> O
             pause: env.t(0.01),
         });
     }
-    in_tasks(clients.into_iter().map(Client::run)).await?;
+    // Whoever leaves may give back what he holds: nobody does before all have ended.
+    let clients = in_tasks(clients.into_iter().map(Client::run)).await?;
     let history = journal.operations.lock().clone();
     ensure_eq!(history.len(), CLIENTS * CALLS, "calls");
     let shown = || history.iter().map(|it| format!("\n  {it}")).collect::<String>();
     ensure!(is_linearizable(&history), "no queue answers so, in whichever order:{}", shown());
+    drop(clients);
     Ok(())
 }
 
@@ -86,7 +88,7 @@ struct Client {
 }
 
 impl Client {
-    async fn run(mut self) -> Result<(), crate::Fail> {
+    async fn run(mut self) -> Result<Self, Fail> {
         for _ in 0..CALLS {
             match self.rng.below(10) {
                 0..=3 => self.publish().await?,
@@ -97,7 +99,7 @@ impl Client {
                 sleep(self.pause.mul_f64(self.rng.unit())).await;
             }
         }
-        Ok(())
+        Ok(self)
     }
 
     async fn publish(&mut self) -> Outcome {

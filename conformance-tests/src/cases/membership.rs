@@ -161,7 +161,8 @@ impl Program {
             self.said.push(format!("received {id}, attempt {}", delivery.attempt));
             let known = self.messages.get(&id).copied().unwrap_or_default();
             ensure!(known.waiting, "{id} came, which may only be {known:?}");
-            self.messages.insert(id, Whereabouts::WAITING);
+            // What may have died may have left a copy there.
+            self.messages.insert(id, Whereabouts { dead: known.dead, ..Whereabouts::WAITING });
             self.in_hand.push(delivery);
         }
         Ok(())
@@ -188,7 +189,9 @@ impl Program {
         let settled = [(delivery.receipt.clone(), verdict)];
         let before = self.messages.get(&id).copied().unwrap_or_default();
         let known = match self.consumer.settle(&settled).await.and_then(|mut answers| answers.remove(0)) {
-            Ok(Settled::Applied | Settled::Died) => effect,
+            Ok(Settled::Applied | Settled::Died) => {
+                Whereabouts { dead: before.dead || effect.dead, ..effect }
+            }
             Ok(Settled::LeaseLost) => before,
             Ok(Settled::AlreadySettled) => {
                 return Err(format!("a first verdict on {id} was answered AlreadySettled").into());
@@ -196,7 +199,7 @@ impl Program {
             Err(error) => before.or(otherwise(&error, before, effect)?),
         };
         self.said.push(format!("{:?} {id}: {known:?}", settled[0].1));
-        if known == Whereabouts::ACKED {
+        if known.acked && !known.waiting {
             self.acked.push((id.clone(), Instant::now()));
         }
         self.messages.insert(id, known);
@@ -209,34 +212,46 @@ impl Program {
             self.give(&delivery, Verdict::Ack).await?;
         }
         let end = Instant::now() + 2 * brief(&self.env) + patience(&self.env);
-        while self.surely(Whereabouts::WAITING).next().is_some() {
+        loop {
+            let lost = self.lost().await?;
+            if lost.is_empty() {
+                break;
+            }
+            ensure!(Instant::now() < end, "lost: {lost:?}");
             self.receive(self.env.t(1.0)).await?;
             for delivery in std::mem::take(&mut self.in_hand) {
                 self.give(&delivery, Verdict::Ack).await?;
             }
-            let lost: Vec<_> = self.surely(Whereabouts::WAITING).collect();
-            ensure!(Instant::now() < end, "lost: {lost:?}");
         }
         // A verdict that had no effect shows at the end of its lease.
         let over = Instant::now() + brief(&self.env);
         while Instant::now() < over {
             self.receive(self.env.t(1.0)).await?;
         }
-        let listed = dead_all(&self.queue, &self.name).await?;
-        let dead: BTreeSet<MessageId> =
-            listed.iter().filter_map(|it| it.message().map(|message| message.id().clone())).collect();
+        let dead = self.dead().await?;
         for id in &dead {
             let known = self.messages.get(id).copied().unwrap_or_default();
             ensure!(known.dead, "{id} is dead, which may only be {known:?}");
         }
-        for id in self.surely(Whereabouts::DEAD) {
+        let sure = self.messages.iter().filter(|(_, known)| **known == Whereabouts::DEAD);
+        for (id, _) in sure {
             ensure!(dead.contains(id), "{id} is not among the dead letters");
         }
         Ok(())
     }
 
-    fn surely(&self, known: Whereabouts) -> impl Iterator<Item = &MessageId> {
-        self.messages.iter().filter(move |(_, at)| **at == known).map(|(id, _)| id)
+    /// Those that are not at their end, as far as is known.
+    async fn lost(&self) -> Result<BTreeSet<MessageId>, Fail> {
+        let dead = self.dead().await?;
+        let open = |known: &Whereabouts| known.waiting && !known.nowhere && !known.acked;
+        let lost =
+            self.messages.iter().filter(|(id, known)| open(known) && !(known.dead && dead.contains(*id)));
+        Ok(lost.map(|(id, _)| id.clone()).collect())
+    }
+
+    async fn dead(&self) -> Result<BTreeSet<MessageId>, Fail> {
+        let listed = dead_all(&self.queue, &self.name).await?;
+        Ok(listed.iter().filter_map(|it| it.message().map(|message| message.id().clone())).collect())
     }
 }
 

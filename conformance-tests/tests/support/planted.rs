@@ -42,7 +42,8 @@ pub(crate) fn run_with_plant(harness: impl Harness) -> ExitCode {
             }
         },
     };
-    println!("planted: {plant:?}");
+    // What children say on standard output is read.
+    eprintln!("planted: {plant:?}");
     run(Planted { inner: Box::new(harness), plant })
 }
 
