@@ -55,6 +55,8 @@ pub enum Need {
     RealTime,
     /// A backend that can reschedule: one that answers `Unsupported` need not.
     Reschedule,
+    /// A broker that can say what it uses.
+    Footprint,
     /// A backend that takes a store for dedup keys: one that keeps them itself need not.
     DedupStore,
 }

@@ -3,6 +3,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
@@ -70,6 +71,28 @@ impl Child {
     /// When the operating system does not let us.
     pub async fn kill9(&mut self) -> Result<(), Fail> {
         self.process.kill().await.map_err(|error| Fail::new(format!("killing a child: {error}")))
+    }
+
+    /// Stops it from running (SIGSTOP), until [`Child::go_on`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn stop(&self) -> Result<(), Fail> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it run again (SIGCONT).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn go_on(&self) -> Result<(), Fail> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Fail> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.ok_or_else(|| Fail::new("the child has ended"))?;
+        kill_process(pid, signal).map_err(|error| Fail::new(format!("a signal to a child: {error}")))
     }
 
     /// Waits for its end.

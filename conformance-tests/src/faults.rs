@@ -26,6 +26,12 @@ pub enum Fault {
     Alarm,
     /// Everything on the broker is gone: messages, queues, exchanges, scripts. The broker stays up.
     Wipe,
+    /// Of every queue of clients this is deleted by somebody else; what else there is of it stays.
+    Delete(Part),
+    /// Where ready messages lie has another name from now on, for every queue of clients.
+    Rename,
+    /// The consumer groups of every queue of clients are destroyed; the messages stay.
+    DestroyGroups,
     /// The scripts that clients have loaded are gone; the data stays.
     FlushScripts,
     /// No more memory for data: writes are refused.
@@ -55,6 +61,17 @@ pub enum Right {
     Read,
 }
 
+/// A part of a queue, which somebody else may delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Where ready messages lie, with them.
+    Ready,
+    /// Where dead letters lie: until healed none can be written.
+    Dead,
+    /// What messages to topics reach it by.
+    Routes,
+}
+
 /// What an operator may impose on queues that are not his.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -78,6 +95,9 @@ pub enum FaultKind {
     CloseChannels,
     Alarm,
     Wipe,
+    Delete,
+    Rename,
+    DestroyGroups,
     FlushScripts,
     OutOfMemory,
     ReadOnly,
@@ -90,7 +110,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Kill9,
         Self::StopGracefully,
         Self::Pause,
@@ -98,6 +118,9 @@ impl FaultKind {
         Self::CloseChannels,
         Self::Alarm,
         Self::Wipe,
+        Self::Delete,
+        Self::Rename,
+        Self::DestroyGroups,
         Self::FlushScripts,
         Self::OutOfMemory,
         Self::ReadOnly,
@@ -118,6 +141,9 @@ impl FaultKind {
             Self::CloseChannels => Fault::CloseChannels,
             Self::Alarm => Fault::Alarm,
             Self::Wipe => Fault::Wipe,
+            Self::Delete => Fault::Delete(Part::Ready),
+            Self::Rename => Fault::Rename,
+            Self::DestroyGroups => Fault::DestroyGroups,
             Self::FlushScripts => Fault::FlushScripts,
             Self::OutOfMemory => Fault::OutOfMemory,
             Self::ReadOnly => Fault::ReadOnly,
@@ -141,6 +167,9 @@ impl Fault {
             Self::CloseChannels => FaultKind::CloseChannels,
             Self::Alarm => FaultKind::Alarm,
             Self::Wipe => FaultKind::Wipe,
+            Self::Delete(_) => FaultKind::Delete,
+            Self::Rename => FaultKind::Rename,
+            Self::DestroyGroups => FaultKind::DestroyGroups,
             Self::FlushScripts => FaultKind::FlushScripts,
             Self::OutOfMemory => FaultKind::OutOfMemory,
             Self::ReadOnly => FaultKind::ReadOnly,

@@ -68,10 +68,24 @@ pub trait Harness: Send + Sync + 'static {
     /// What of this namespace is still on the broker, one line each: keys, queues, exchanges, consumers.
     async fn leftovers(&self, namespace: &Namespace) -> Result<Vec<String>>;
 
+    /// What the broker uses for this namespace; `None` where it cannot be asked.
+    async fn footprint(&self, _namespace: &Namespace) -> Result<Option<Footprint>> {
+        Ok(None)
+    }
+
     /// How another process reaches the same broker; `None` when none can.
     fn child(&self) -> Option<ChildSpec> {
         self.stage()?.child()
     }
+}
+
+/// What a broker uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Keys, or what there is instead.
+    pub keys: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
 }
 
 /// Whose clock decides in a run.

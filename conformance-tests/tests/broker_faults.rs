@@ -115,7 +115,14 @@ async fn rabbitmq_suffers_each_of_its_faults_until_healed() {
     let lacks: Vec<_> = FaultKind::ALL.into_iter().filter(|&kind| !faults.offers(kind)).collect();
     assert_eq!(
         lacks,
-        [FaultKind::FlushScripts, FaultKind::OutOfMemory, FaultKind::ReadOnly, FaultKind::ClockShift]
+        [
+            FaultKind::Rename,
+            FaultKind::DestroyGroups,
+            FaultKind::FlushScripts,
+            FaultKind::OutOfMemory,
+            FaultKind::ReadOnly,
+            FaultKind::ClockShift
+        ]
     );
     an_alarm_blocks(&rabbit, &faults).await;
     channels_are_closed(&rabbit, &faults).await;

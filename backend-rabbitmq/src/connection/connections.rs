@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::connection::control::Control;
-use crate::connection::link::{Link, Session};
+use crate::connection::link::{Attempts, Link, Session};
 use crate::connection::publisher::Publisher;
 
 /// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
@@ -28,12 +28,14 @@ pub(crate) struct Connections {
     /// For everything that is not published and holds no lease.
     pub(crate) control: Control,
     address: Address,
+    attempts: Arc<tokio::sync::Mutex<Attempts>>,
     events: EventSender,
 }
 
 impl Connections {
     pub(crate) fn new(address: Address, deadline: Duration, events: &EventSender) -> Self {
-        let link = |purpose| Link::new(address.clone(), purpose, HEARTBEAT, events.clone());
+        let attempts = Arc::<tokio::sync::Mutex<Attempts>>::default();
+        let link = |purpose| Link::new(address.clone(), purpose, HEARTBEAT, attempts.clone(), events.clone());
         let consuming = Arc::new(link("consumer"));
         Self {
             publishing: link("publisher"),
@@ -41,6 +43,7 @@ impl Connections {
             opening: tokio::sync::Mutex::default(),
             control: Control::new(consuming.clone(), deadline),
             consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
+            attempts,
             events: events.clone(),
             address,
         }
@@ -51,7 +54,8 @@ impl Connections {
         let wanted = (lease / 3).as_secs();
         let steps = [HEARTBEAT, 2, 1];
         let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
-        let make = || Arc::new(Link::new(self.address.clone(), "consumer", heartbeat, self.events.clone()));
+        let (address, attempts, events) = (self.address.clone(), self.attempts.clone(), self.events.clone());
+        let make = || Arc::new(Link::new(address, "consumer", heartbeat, attempts, events));
         self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
     }
 

@@ -20,7 +20,7 @@ use crate::connection::fault::{Refusal, fault, is_of_a_channel};
 use crate::queue_type::version::ServerVersion;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// As many channels as a connection has, by the broker's usual maximum.
 const CHANNELS: usize = 2047;
 /// A connection that lived so long was not lost by what is done with it.
@@ -98,7 +98,7 @@ pub(crate) struct Link {
     heartbeat: u16,
     current: RwLock<Option<Arc<Session>>>,
     version: RwLock<Option<ServerVersion>>,
-    attempts: Mutex<Attempts>,
+    attempts: Arc<Mutex<Attempts>>,
     last_error: RwLock<Option<Error>>,
     /// One was lost, and no other has taken its place.
     lost: Arc<AtomicBool>,
@@ -106,8 +106,9 @@ pub(crate) struct Link {
     events: EventSender,
 }
 
+/// The attempts of all connections of a client to its one broker: one at a time, and one pause for all.
 #[derive(Default)]
-struct Attempts {
+pub(super) struct Attempts {
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -127,14 +128,20 @@ fn pause(failures: u32) -> Duration {
 
 impl Link {
     /// A link that is not connected yet; `heartbeat` in seconds.
-    pub(crate) fn new(address: Address, purpose: &'static str, heartbeat: u16, events: EventSender) -> Self {
+    pub(super) fn new(
+        address: Address,
+        purpose: &'static str,
+        heartbeat: u16,
+        attempts: Arc<Mutex<Attempts>>,
+        events: EventSender,
+    ) -> Self {
         Self {
             address,
             purpose,
             heartbeat,
             current: RwLock::default(),
             version: RwLock::default(),
-            attempts: Mutex::default(),
+            attempts,
             last_error: RwLock::default(),
             lost: Arc::default(),
             closed: Arc::default(),
@@ -304,7 +311,7 @@ mod tests {
     async fn the_error_of_a_channel_is_not_that_of_a_later_one() {
         let broker = RabbitBroker::start().await.unwrap();
         let address = Address::parse(&broker.url()).unwrap();
-        let link = Link::new(address, "test", 5, EventSender::new("test"));
+        let link = Link::new(address, "test", 5, Arc::default(), EventSender::new("test"));
         let session = link.session(Instant::now() + HANDSHAKE).await.unwrap();
         let refused = fence(session.channel().await.unwrap(), "nowhere".into()).await;
         assert!(refused.is_err());

@@ -102,3 +102,31 @@ fn reply_of(value: Value) -> Result<Reply, Fault> {
         _ => Reply::Nothing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_refuses_has_not_happened_and_what_it_fails_in_may_have() {
+        let address = Address::parse("redis://127.0.0.1").unwrap();
+        let said = |line: &str| {
+            let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+            read(answer).unwrap_err().into_error(&address)
+        };
+        for line in [
+            "READONLY You can't write against a read only replica. script: x, on @user_script:1.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "NOREPLICAS Not enough good replicas to write.",
+        ] {
+            let error = said(line);
+            assert!(matches!(error, Error::Unavailable { certainty: Certainty::Definite, .. }), "{error:?}");
+        }
+        let error = said("ERR user_script:1: something else");
+        assert_eq!(error.certainty(), Certainty::Unknown, "{error:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use polyqueue::backend::later;
 use polyqueue::{Certainty, Error, Result};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, PushInfo};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -58,39 +58,40 @@ where
 {
     pub(super) async fn connect(self, within: Duration) -> Result<(Session, Server)> {
         let (address, until) = (self.address, later(Instant::now(), within));
-        let stream = || Stream::connect(&address.endpoint, within);
-        let streams = tokio::try_join!(stream(), stream())?;
         let late = || Error::timeout(format!("connecting to {address}"), within, Certainty::Definite);
-        timeout_at(until, self.session(streams)).await.unwrap_or_else(|_| Err(late()))
+        timeout_at(until, self.session(within)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn session(self, (asking, listening): (Stream, Stream)) -> Result<(Session, Server)> {
+    /// One connection after the other: where nobody can serve us, an attempt is a single one.
+    async fn session(self, within: Duration) -> Result<(Session, Server)> {
         let address = self.address;
-        // While nothing but a handshake was sent, nothing can have happened.
-        let failed = |fault: Fault| fault.into_error(address).definite();
-        let broken = |error: RedisError| failed(error.into());
-        let ((mut asking, driver), (mut listening, other)) =
-            tokio::try_join!(self.line(asking), self.line(listening)).map_err(broken)?;
         let mut drivers = JoinSet::new();
-        drivers.spawn(driver);
-        drivers.spawn(other);
-        let info =
-            fault::read(asking.connection.send_packed_command(&redis::cmd("INFO")).await).map_err(failed)?;
-        let info = info.into_bytes().unwrap_or_default();
+        let mut asking = self.line(within, &mut drivers).await?;
+        let info = fault::read(asking.connection.send_packed_command(&redis::cmd("INFO")).await);
+        let info = info.map_err(|fault| unsent(fault, address))?.into_bytes().unwrap_or_default();
         let server = examine(address, &String::from_utf8_lossy(&info))?;
-        listening.connection.subscribe(self.channels).await.map_err(broken)?;
+        let mut listening = self.line(within, &mut drivers).await?;
+        let subscribed = listening.connection.subscribe(self.channels).await;
+        subscribed.map_err(|error| unsent(error.into(), address))?;
         let session = Session { asking, listening, generation: self.generation, _drivers: drivers };
         Ok((session, server))
     }
 
-    async fn line(&self, stream: Stream) -> RedisResult<(Line, impl Future<Output = ()> + 'static)> {
+    async fn line(&self, within: Duration, drivers: &mut JoinSet<()>) -> Result<Line> {
+        let stream = Stream::connect(&self.address.endpoint, within).await?;
         let progress = stream.progress();
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(self.push.clone());
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&self.address.login, stream, config).await?;
-        Ok((Line { connection, progress }, driver))
+        let made = MultiplexedConnection::new_with_config(&self.address.login, stream, config).await;
+        let (connection, driver) = made.map_err(|error| unsent(error.into(), self.address))?;
+        drivers.spawn(driver);
+        Ok(Line { connection, progress })
     }
+}
+
+/// While nothing but a handshake was sent, nothing can have happened.
+fn unsent(fault: Fault, address: &Address) -> Error {
+    fault.into_error(address).definite()
 }
 
 /// Refuses a server that cannot do what we promise.

@@ -268,6 +268,20 @@ impl Node {
         self.state.borrow().session().err()
     }
 
+    /// Why nothing can be sent until there are connections again; nothing where there are, or never will be.
+    pub(crate) fn obstacle(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Down(error) => Some(error.clone()),
+            State::Up(_) | State::Closed => None,
+        }
+    }
+
+    /// Ends when there are connections again, or never will be.
+    pub(crate) async fn unobstructed(&self) {
+        let mut states = self.state.subscribe();
+        let _ = states.wait_for(|state| !matches!(state, State::Down(_))).await;
+    }
+
     pub(super) async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
         if let State::Up(session) = &*self.state.borrow() {
             return Ok(session.clone());

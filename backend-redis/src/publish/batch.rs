@@ -80,6 +80,14 @@ impl BatchCall for PublishCall {
         self.meter.published(answers.iter().filter(published).count() as u64);
         answers
     }
+
+    fn obstacle(&self) -> Option<Error> {
+        self.node.obstacle()
+    }
+
+    async fn unobstructed(&self) {
+        self.node.unobstructed().await;
+    }
 }
 
 impl PublishCall {

@@ -79,6 +79,14 @@ impl BatchCall for TopicPublishCall {
         }
         answers
     }
+
+    fn obstacle(&self) -> Option<Error> {
+        self.node.obstacle()
+    }
+
+    async fn unobstructed(&self) {
+        self.node.unobstructed().await;
+    }
 }
 
 /// What came of sending messages in order.

@@ -70,6 +70,14 @@ impl BatchCall for SettleCall {
             Err(error) => vec![Err(error); items.len()],
         }
     }
+
+    fn obstacle(&self) -> Option<Error> {
+        self.node.obstacle()
+    }
+
+    async fn unobstructed(&self) {
+        self.node.unobstructed().await;
+    }
 }
 
 impl SettleCall {

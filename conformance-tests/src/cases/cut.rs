@@ -12,18 +12,31 @@ use super::traffic::stubborn;
 use crate::link::{Direction, Link};
 use crate::{Case, Env, Fail, LinkedQueue, Outcome, Rng, case, ensure};
 
-/// At the same time.
-const VICTIMS: usize = 4;
-/// Cuts of each of them: together with the seed of the run they are that many places in calls.
-const CUTS: usize = 6;
-/// More bytes than these hardly any call here has.
-const FAR: u64 = 3_000;
+/// Each decides one cut; a run has these few, other runs have others.
+const SEEDS: usize = 6;
+
+/// What is cut in the middle.
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Publish,
+    Receive,
+    Settle,
+}
+
+const VERBS: [Verb; 3] = [Verb::Publish, Verb::Receive, Verb::Settle];
 
 async fn cut_at_any_byte(env: Env) -> Outcome {
-    let victims = (0..VICTIMS).map(async |nth| Victim::open(&env, nth).await?.survives_cuts().await);
-    let cuts: u64 = try_join_all(victims).await?.into_iter().sum();
-    ensure!(cuts > 0, "no cut came in the middle of a call: nothing was tried");
-    Ok(())
+    let seeds: Vec<(usize, u64)> = (0..SEEDS).map(|nth| (nth, env.rng().u64())).collect();
+    try_join_all(seeds.into_iter().map(|(nth, seed)| cut_once(&env, nth, seed))).await.map(drop)
+}
+
+async fn cut_once(env: &Env, nth: usize, seed: u64) -> Outcome {
+    let (verb, mut rng) = (VERBS[nth % VERBS.len()], Rng::new(seed));
+    let direction = if rng.chance(0.5) { Direction::ToBroker } else { Direction::ToClient };
+    let mut victim = Victim::open(env, nth, rng).await?;
+    let outcome = victim.survives_a_cut(verb, direction).await;
+    outcome.map_err(|fail| Fail::new(format!("{verb:?}, {direction:?}, seed {seed}: {fail}")))?;
+    victim.drain().await
 }
 
 struct Victim {
@@ -37,48 +50,61 @@ struct Victim {
 }
 
 impl Victim {
-    async fn open(env: &Env, nth: usize) -> Result<Self, Fail> {
+    async fn open(env: &Env, nth: usize, rng: Rng) -> Result<Self, Fail> {
         let LinkedQueue { queue, link, .. } = env.link().await?;
         let name = env.queue_name(&format!("victim-{nth}"));
         queue.declare(&name.clone().into()).await?;
         let consumer = queue.subscribe(&stubborn(env, &name)).await?;
-        Ok(Self { env: env.clone(), rng: env.rng(), ledger: Ledger::default(), name, link, queue, consumer })
+        Ok(Self { env: env.clone(), rng, ledger: Ledger::default(), name, link, queue, consumer })
     }
 
-    /// How many of the cuts came before a call was over.
-    async fn survives_cuts(mut self) -> Result<u64, Fail> {
-        for nth in 0..CUTS {
-            self.publish_surely().await?;
-            match nth % 3 {
-                0 => {
-                    self.cut_soon();
-                    self.publish().await?;
-                    self.link.heal();
-                }
-                1 => {
-                    self.cut_soon();
-                    let came = self.receive().await?;
-                    self.link.heal();
-                    self.ack(&came).await?;
-                }
-                _ => {
-                    let came = self.receive_surely().await?;
-                    self.cut_soon();
-                    self.ack(&came).await?;
-                    self.link.heal();
-                }
-            }
+    /// The first call, which is whole, shows how many bytes one has: a later one is cut at any of them.
+    async fn survives_a_cut(&mut self, verb: Verb, direction: Direction) -> Outcome {
+        let in_hand = self.prepare(verb).await?;
+        let before = self.passed(direction);
+        self.call(verb, &in_hand).await?;
+        let bytes = self.passed(direction) - before;
+        let in_hand = self.prepare(verb).await?;
+        self.link.cut_after(direction, self.rng.below(bytes.max(1)));
+        self.call(verb, &in_hand).await?;
+        // The call may have had fewer bytes than the first; then one of the next is cut.
+        let start = Instant::now();
+        while self.link.traffic().cuts == 0 {
+            self.publish().await?;
+            let came = self.receive().await?;
+            self.ack(&came).await?;
+            self.works_soon(start).await?;
         }
-        let cuts = self.link.traffic().cuts;
-        self.drain().await?;
-        Ok(cuts)
+        self.link.heal();
+        self.publish_surely().await
     }
 
-    fn cut_soon(&mut self) {
-        let direction = if self.rng.chance(0.5) { Direction::ToBroker } else { Direction::ToClient };
-        // Most calls are short.
-        let bytes = self.rng.below(FAR) >> self.rng.below(6);
-        self.link.cut_after(direction, bytes);
+    /// What the call needs.
+    async fn prepare(&mut self, verb: Verb) -> Result<Vec<Delivery>, Fail> {
+        self.publish_surely().await?;
+        match verb {
+            Verb::Settle => self.receive_surely().await,
+            Verb::Publish | Verb::Receive => Ok(Vec::new()),
+        }
+    }
+
+    async fn call(&mut self, verb: Verb, in_hand: &[Delivery]) -> Outcome {
+        match verb {
+            Verb::Publish => self.publish().await.map(drop),
+            Verb::Receive => {
+                let came = self.receive().await?;
+                self.ack(&came).await
+            }
+            Verb::Settle => self.ack(in_hand).await,
+        }
+    }
+
+    fn passed(&self, direction: Direction) -> u64 {
+        let traffic = self.link.traffic();
+        match direction {
+            Direction::ToBroker => traffic.to_broker,
+            Direction::ToClient => traffic.to_client,
+        }
     }
 
     /// Whether all of a batch was stored.
@@ -153,12 +179,21 @@ impl Victim {
     }
 
     async fn drain(self) -> Outcome {
-        let end = Instant::now() + brief(&self.env) + patience(&self.env);
-        while !self.ledger.outstanding().is_empty() {
+        let lease = brief(&self.env);
+        let end = Instant::now() + lease + patience(&self.env);
+        let mut drained_at = None;
+        // An ack that had no effect shows at the end of its lease.
+        while drained_at.is_none_or(|at: Instant| at.elapsed() < lease) {
             let came = self.receive().await?;
             self.ack(&came).await?;
             let missing = self.ledger.outstanding();
-            ensure!(Instant::now() < end, "stored, and they did not come to their end: {missing:?}");
+            if missing.is_empty() {
+                drained_at.get_or_insert_with(Instant::now);
+            }
+            ensure!(
+                Instant::now() < end || missing.is_empty(),
+                "stored, and they did not come to their end: {missing:?}"
+            );
         }
         self.env.drained(&self.name);
         self.ledger.no_ack_was_undone(&self.env)

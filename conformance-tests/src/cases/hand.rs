@@ -101,7 +101,7 @@ pub(super) fn steady(env: &Env, name: &QueueName) -> Subscription {
 }
 
 /// A lease that is short enough to be waited out, and long enough that no hiccup of the machine ends it.
-pub(super) fn brief(env: &Env) -> Duration {
+pub(crate) fn brief(env: &Env) -> Duration {
     env.t(5.0).max(env.hiccups(8))
 }
 

@@ -22,11 +22,12 @@ struct Pages {
     stored: BTreeMap<MessageId, Instant>,
     /// Those that the broker lost with everything else, and since when.
     lost: BTreeSet<MessageId>,
+    wiping: bool,
     wiped: Option<Instant>,
     reappeared: Vec<MessageId>,
     /// The lane of each hand-out, with the birth of its message and when it came.
     came: Vec<(usize, Instant, Instant)>,
-    /// When the answer came that each was acked, of those that were so at their first hand-out.
+    /// When the last answer came that each was acked.
     acked: BTreeMap<MessageId, Instant>,
     /// Those whose end is sure or possible.
     ended: BTreeSet<MessageId>,
@@ -60,15 +61,13 @@ impl Ledger {
         }
     }
 
-    /// An ack of this hand-out was answered. What had been handed out before may have a copy: that may come once more.
+    /// An ack of this hand-out was answered.
     pub(super) fn acked(&self, delivery: &Delivery, answer: &polyqueue::Result<Settled>) -> Outcome {
         let id = delivery.message.id();
         let mut pages = self.0.lock();
         match answer {
             Ok(Settled::Applied) => {
-                if delivery.attempt == 1 {
-                    pages.acked.insert(id.clone(), Instant::now());
-                }
+                pages.acked.insert(id.clone(), Instant::now());
                 pages.ended.insert(id.clone());
             }
             Ok(Settled::AlreadySettled) => drop(pages.ended.insert(id.clone())),
@@ -107,6 +106,22 @@ impl Ledger {
         pages.stored.keys().filter(|id| !pages.ended.contains(*id)).cloned().collect()
     }
 
+    /// Everything on the broker will be lost in a moment.
+    pub(super) fn wipe_begins(&self) {
+        let mut pages = self.0.lock();
+        (pages.wiping, pages.wiped) = (true, None);
+    }
+
+    /// What a publish may be told while a fault lasts; right after everything was lost, also that its queue is not there.
+    pub(super) fn publish_passes(&self, error: &Error) -> Result<(), Fail> {
+        let pages = self.0.lock();
+        let just_wiped = pages.wiping && pages.wiped.is_none_or(|wiped| wiped.elapsed() <= WORKS_WITHIN);
+        match error {
+            Error::NotFound { .. } if just_wiped => Ok(()),
+            error => passing(error),
+        }
+    }
+
     /// Everything on the broker was lost between these two: nothing of before is missed, and none of it may come any more.
     pub(super) fn wiped(&self, span: Span) {
         let mut pages = self.0.lock();
@@ -139,10 +154,9 @@ fn kept_too_late(env: &Env, acked: Instant, crash: Instant) -> bool {
     acked <= crash && (crash - acked <= window || super::fault::kept_too_late(env, acked, crash))
 }
 
-/// What a client may be told while a fault lasts; when everything is lost, also that its queue is not there, until it is again.
-pub(super) fn passing(error: &Error) -> Result<(), Fail> {
-    let passes = error.is_transient() || matches!(error, Error::NotFound { .. });
-    ensure!(passes, "not an error that passes: {error}");
+/// What a client may be told while a fault lasts.
+pub(crate) fn passing(error: &Error) -> Result<(), Fail> {
+    ensure!(error.is_transient(), "not an error that passes: {error}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use crate::Case;
 
 mod absence;
 mod admin;
+mod alarm;
 pub(crate) mod arrival;
 mod attempts;
 mod batch;
@@ -12,6 +13,7 @@ mod closing;
 mod content;
 mod crew;
 mod crowd;
+mod crowd_under_faults;
 mod cut;
 mod dead_letter;
 mod dead_lettering;
@@ -19,13 +21,17 @@ mod deaf;
 mod dedup;
 mod delay;
 mod delay_crowd;
+mod deletion;
 mod deliver;
 mod events;
 mod extremes;
+mod failed_death;
 mod fan_out;
 mod fault;
+mod footprint;
 mod group;
-mod hand;
+pub(crate) mod hand;
+mod health;
 mod history;
 mod inbox;
 mod input;
@@ -33,8 +39,10 @@ mod interrupt;
 mod keyed;
 mod lease;
 mod lease_race;
-mod ledger;
+pub(crate) mod ledger;
 mod lifecycle;
+mod linear;
+mod membership;
 mod model;
 mod namespace;
 mod outage;
@@ -42,6 +50,7 @@ mod own_retry;
 mod pressure;
 mod priority;
 mod priority_crowd;
+mod processes;
 mod publish;
 mod redrive;
 mod refusal;
@@ -53,6 +62,7 @@ mod room;
 mod route;
 mod schedule;
 mod schema;
+mod separation;
 mod settle;
 mod sharing;
 mod starvation;
@@ -60,7 +70,8 @@ mod stats_under_load;
 mod threads;
 mod time;
 mod topic;
-mod traffic;
+pub(crate) mod traffic;
+mod transcript;
 mod ttl;
 mod worker;
 mod worker_time;
@@ -105,7 +116,16 @@ const TABLES: &[&[Case]] = &[
     cut::CASES,
     absence::CASES,
     schedule::CASES,
+    crowd_under_faults::CASES,
+    linear::CASES,
     refusal::CASES,
+    footprint::CASES,
+    separation::CASES,
+    processes::CASES,
+    health::CASES,
+    failed_death::CASES,
+    deletion::CASES,
+    alarm::CASES,
     reschedule::CASES,
     lifecycle::CASES,
     events::CASES,
@@ -113,6 +133,8 @@ const TABLES: &[&[Case]] = &[
     namespace::CASES,
     history::CASES,
     model::CASES,
+    transcript::CASES,
+    membership::CASES,
     worker::CASES,
     sharing::CASES,
     schema::CASES,

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use polyqueue::{Certainty, Consumer, Message, MessageId, Queue, QueueName, Settled, Verdict};
+use futures_util::future::try_join_all;
+use polyqueue::{
+    Certainty, Consumer, Delivery, Error, Message, MessageId, Queue, QueueName, Settled, Verdict,
+};
 
 use super::arrival::patience;
 use super::fault::publish_after_fault;
@@ -12,6 +16,8 @@ use super::ledger::passing;
 use crate::verbs::{dead_all, eventually, publish_all, publish_any, publish_one, receive_one, settle_one};
 use crate::{Case, Env, Fail, Fault, Outcome, case, ensure, ensure_eq};
 
+/// Of each call while writes are refused.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// Operations, each of which finds the scripts forgotten.
 const ROUNDS: usize = 40;
 
@@ -51,40 +57,52 @@ async fn writes_are_refused(env: Env) -> Outcome {
     Ok(())
 }
 
+/// The second wave of publishes finds a handle that knows.
 async fn while_refusing(env: &Env, fault: Fault) -> Outcome {
-    let (queue, name) = env.declared(&format!("{fault:?}").to_lowercase()).await?;
+    let name = env.queue_name(&format!("{fault:?}").to_lowercase());
+    let queue = env.open_with(|options| options.deadline(DEADLINE)).await?;
+    queue.declare(&name.clone().into()).await?;
     let consumer = queue.subscribe(&expiring(env, &name)).await?;
     publish_all(&queue, &name, numbered(6)).await?;
     let held = hold(&*consumer, 3).await?;
     let faults = env.faults().await?;
     faults.apply(fault).await?;
-    let refused = publish_refused(&queue, &name).await?;
-    let verdicts = [Verdict::Ack, Verdict::retry(env.t(0.0), "again"), Verdict::reject("not for me")];
-    for (delivery, verdict) in held.iter().zip(verdicts) {
-        let verdict = [(delivery.receipt.clone(), verdict)];
-        if let Err(error) = consumer.settle(&verdict).await.and_then(|mut answers| answers.remove(0)) {
-            passing(&error)?;
-        }
-    }
+    let mut refused = publish_refused(&queue, &name).await?;
+    refused.append(&mut publish_refused(&queue, &name).await?);
+    settle_refused(env, &*consumer, &held).await?;
     faults.heal().await?;
     publish_after_fault(env, &queue, &name, "after").await?;
     everything_is_there(env, &queue, &name, &*consumer, &refused).await
 }
 
-async fn publish_refused(queue: &Arc<dyn Queue>, name: &QueueName) -> Result<BTreeSet<MessageId>, Fail> {
-    let mut refused = BTreeSet::new();
-    let delays = [0, 0, 1, 1];
-    for seconds in delays {
-        let message = Message::new("more").with_delay(std::time::Duration::from_secs(seconds));
-        let id = message.id().clone();
-        if let Err(error) = publish_any(queue, name, message).await? {
-            passing(&error)?;
-            ensure_eq!(error.certainty(), Certainty::Definite, "of a refusal, {error}");
-            refused.insert(id);
-        }
+async fn settle_refused(env: &Env, consumer: &dyn Consumer, held: &[Delivery]) -> Outcome {
+    let verdicts = [Verdict::Ack, Verdict::retry(env.t(0.0), "again"), Verdict::reject("not for me")];
+    let verdicts: Vec<_> =
+        held.iter().zip(verdicts).map(|(delivery, verdict)| (delivery.receipt.clone(), verdict)).collect();
+    match consumer.settle(&verdicts).await {
+        Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).try_for_each(passing),
+        Err(error) => passing(&error),
     }
+}
+
+async fn publish_refused(queue: &Arc<dyn Queue>, name: &QueueName) -> Result<BTreeSet<MessageId>, Fail> {
+    let refusals = try_join_all([0, 0, 1, 1].map(|seconds| publish_one_refused(queue, name, seconds)));
+    let refused: BTreeSet<MessageId> = refusals.await?.into_iter().flatten().collect();
     ensure!(!refused.is_empty(), "the broker refused nothing: nothing was tried");
     Ok(refused)
+}
+
+async fn publish_one_refused(
+    queue: &Arc<dyn Queue>,
+    name: &QueueName,
+    seconds: u64,
+) -> Result<Option<MessageId>, Fail> {
+    let message = Message::new("more").with_delay(Duration::from_secs(seconds));
+    let id = message.id().clone();
+    let Err(error) = publish_any(queue, name, message).await? else { return Ok(None) };
+    ensure!(matches!(error, Error::Unavailable { .. }), "a refusal was answered {error}");
+    ensure_eq!(error.certainty(), Certainty::Definite, "of a refusal, {error}");
+    Ok(Some(id))
 }
 
 /// What was stored comes to its end, as the history shows; what was refused neither comes nor dies.

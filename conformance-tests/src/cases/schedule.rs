@@ -13,7 +13,7 @@ const FAULTS: usize = 15;
 const LONGEST: f64 = 0.6;
 
 /// After which nothing that was confirmed may be missing.
-const OF_THE_BROKER: &[Fault] = &[
+pub(super) const OF_THE_BROKER: &[Fault] = &[
     Fault::Kill9,
     Fault::StopGracefully,
     Fault::Pause,
@@ -26,7 +26,7 @@ const OF_THE_BROKER: &[Fault] = &[
 
 /// What can happen on the way.
 #[derive(Clone, Copy, Debug)]
-enum OnTheWay {
+pub(super) enum OnTheWay {
     Cut,
     CutAfter(Direction, u64),
     Swallow(Direction),
@@ -37,7 +37,7 @@ enum OnTheWay {
 }
 
 impl OnTheWay {
-    fn any(rng: &mut Rng) -> Self {
+    pub(super) fn any(rng: &mut Rng) -> Self {
         let direction = if rng.chance(0.5) { Direction::ToBroker } else { Direction::ToClient };
         match rng.below(7) {
             0 => Self::Cut,
@@ -50,7 +50,7 @@ impl OnTheWay {
         }
     }
 
-    fn happen(self, link: &dyn Link) {
+    pub(super) fn happen(self, link: &dyn Link) {
         match self {
             Self::Cut => link.cut(),
             Self::CutAfter(direction, bytes) => link.cut_after(direction, bytes),

@@ -84,6 +84,7 @@ impl Traffic {
     /// Everything on the broker is lost.
     pub(super) async fn is_wiped(&self) -> Outcome {
         let faults = self.env.faults().await?;
+        self.ledger.wipe_begins();
         let (done, span) = timed(faults.apply(Fault::Wipe)).await;
         self.ledger.wiped(span);
         done
@@ -120,6 +121,8 @@ impl Traffic {
         // What a lost connection held comes back at the end of its lease.
         let within = brief(&self.env) + 2 * patience(&self.env);
         let drained = eventually(&self.env, within, "the end of every stored message", drained).await;
+        // An ack that had no effect shows at the end of its lease.
+        sleep(brief(&self.env)).await;
         self.consuming.cancel();
         while let Some(task) = self.tasks.join_next().await {
             task.map_err(|error| Fail::new(error.to_string()))??;
@@ -132,7 +135,7 @@ impl Traffic {
 }
 
 /// A subscription under which no fault makes a dead letter.
-pub(super) fn stubborn(env: &Env, name: &QueueName) -> Subscription {
+pub(crate) fn stubborn(env: &Env, name: &QueueName) -> Subscription {
     Subscription::new(name.clone())
         .lease(brief(env))
         .max_attempts(std::num::NonZeroU32::MAX)
@@ -155,7 +158,7 @@ async fn produce(
         let answer = queue.publish(&(&name).into(), vec![message]).await;
         match answer.and_then(|mut answers| answers.remove(0)) {
             Ok(_) => ledger.stored(&id),
-            Err(error) => passing(&error)?,
+            Err(error) => ledger.publish_passes(&error)?,
         }
         sleep(env.t(0.1)).await;
     }

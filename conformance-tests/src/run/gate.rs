@@ -32,6 +32,7 @@ pub(crate) struct Facts {
     time: Time,
     reschedules: bool,
     takes_store: bool,
+    footprint: bool,
 }
 
 impl Facts {
@@ -56,6 +57,7 @@ impl Facts {
             time: harness.time(),
             reschedules: reschedules(env).await?,
             takes_store: takes_store(env).await?,
+            footprint: harness.footprint(env.namespace()).await?.is_some(),
         })
     }
 
@@ -82,6 +84,9 @@ impl Facts {
             Need::DedupStore if !self.takes_store => {
                 Gate::NotApplicable("keeps dedup keys itself, and says so".into())
             }
+            Need::Footprint if !self.footprint => {
+                Gate::NotApplicable("the broker cannot say what it uses".into())
+            }
             Need::RealTime if self.time != Time::Real => Gate::NotApplicable("needs real time".into()),
             Need::Faults => self.faults.clone(),
             Need::Fault(kind) if self.faults == Gate::Open && !self.offered.contains(&kind) => {
@@ -90,7 +95,9 @@ impl Facts {
             Need::Fault(_) => self.faults.clone(),
             Need::Link => self.link.clone(),
             Need::Durable | Need::Shared | Need::Nothing | Need::Minutes => Gate::Open,
-            Need::VirtualTime | Need::RealTime | Need::Reschedule | Need::DedupStore => Gate::Open,
+            Need::VirtualTime | Need::RealTime | Need::Reschedule | Need::DedupStore | Need::Footprint => {
+                Gate::Open
+            }
         }
     }
 }
@@ -150,6 +157,7 @@ mod tests {
         time: Time::Virtual,
         reschedules: true,
         takes_store: false,
+        footprint: false,
     };
 
     #[test]

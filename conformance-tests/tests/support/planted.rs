@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use polyqueue::{
@@ -11,10 +12,10 @@ use polyqueue::{
     Queue, QueueName, QueueSpec, Receipt, Reschedule, Result, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::{
-    Bytes, ChildSpec, ConnectOptions, Faults, Garbage, Harness, Linked, Namespace, NoFaults, Stage, Time,
-    async_trait, run,
+    Bytes, ChildSpec, ConnectOptions, Faults, Footprint, Garbage, Harness, Linked, Namespace, NoFaults,
+    Stage, Time, async_trait, run,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const LATE: Duration = Duration::from_millis(300);
 
@@ -26,15 +27,28 @@ pub(crate) fn run_with_plant(harness: impl Harness) -> ExitCode {
             "late-delays" => Plant::LateDelays,
             "late-deliveries" => Plant::LateDeliveries,
             "no-wake-up" => Plant::NoWakeUp,
+            "always-healthy" => Plant::AlwaysHealthy,
+            "lost-publishes" => Plant::LostPublishes,
+            "untold-acks" => Plant::UntoldAcks,
+            "doubled-publishes" => Plant::DoubledPublishes,
+            "late-errors" => Plant::LateErrors,
+            "deaf-consumers" => Plant::DeafConsumers,
+            "hasty-consumers" => Plant::HastyConsumers,
+            "flattering-verdicts" => Plant::FlatteringVerdicts,
+            "litter" => Plant::Litter,
             _ => {
-                eprintln!("CONFORMANCE_PLANT={name}: late-delays, late-deliveries or no-wake-up");
+                eprintln!("CONFORMANCE_PLANT={name}: {PLANTS}");
                 return ExitCode::FAILURE;
             }
         },
     };
-    println!("planted: {plant:?}");
+    // What children say on standard output is read.
+    eprintln!("planted: {plant:?}");
     run(Planted { inner: Box::new(harness), plant })
 }
+
+const PLANTS: &str = "late-delays, late-deliveries, no-wake-up, always-healthy, lost-publishes, untold-acks, \
+                      doubled-publishes, late-errors, deaf-consumers, hasty-consumers, flattering-verdicts or litter";
 
 #[derive(Clone, Copy, Debug)]
 enum Plant {
@@ -44,6 +58,24 @@ enum Plant {
     LateDeliveries,
     /// A waiting receive sees only what is there when it begins and when it ends.
     NoWakeUp,
+    /// Health is always good.
+    AlwaysHealthy,
+    /// A message of sixteen is answered Ok and not sent.
+    LostPublishes,
+    /// An ack of sixteen is answered `Applied` and not sent.
+    UntoldAcks,
+    /// What is refused for sure is sent again a second later.
+    DoubledPublishes,
+    /// An error is told three seconds late.
+    LateErrors,
+    /// After a second a consumer is given nothing any more.
+    DeafConsumers,
+    /// A waiting receive asks again and again.
+    HastyConsumers,
+    /// A verdict that had no effect is answered as if it had.
+    FlatteringVerdicts,
+    /// With each publish a message is left behind for an hour.
+    Litter,
 }
 
 struct Planted {
@@ -97,9 +129,18 @@ impl Harness for Planted {
         self.inner.leftovers(namespace).await
     }
 
+    async fn footprint(&self, namespace: &Namespace) -> Result<Option<Footprint>> {
+        self.inner.footprint(namespace).await
+    }
+
     fn child(&self) -> Option<ChildSpec> {
         self.inner.child()
     }
+}
+
+fn one_of_sixteen() -> bool {
+    static CALLS: AtomicU64 = AtomicU64::new(1);
+    CALLS.fetch_add(1, Relaxed).is_multiple_of(16)
 }
 
 #[derive(Debug)]
@@ -132,11 +173,39 @@ impl Queue for PlantedQueue {
     }
 
     async fn publish(&self, to: &Destination, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-        let batch = match self.plant {
-            Plant::LateDelays => batch.into_iter().map(|message| self.delayed(message)).collect(),
-            Plant::LateDeliveries | Plant::NoWakeUp => batch,
-        };
-        self.inner.publish(to, batch).await
+        match self.plant {
+            Plant::LateDelays => {
+                let late = batch.into_iter().map(|message| self.delayed(message)).collect();
+                self.inner.publish(to, late).await
+            }
+            Plant::LostPublishes if batch.len() == 1 && one_of_sixteen() => {
+                Ok(batch.iter().map(|message| Ok(Published::stored(message.id().clone()))).collect())
+            }
+            Plant::DoubledPublishes => {
+                let answers = self.inner.publish(to, batch.clone()).await;
+                if answers.as_ref().map_or(true, |answers| answers.iter().any(Result::is_err)) {
+                    let (inner, to) = (self.inner.clone(), to.clone());
+                    tokio::spawn(async move {
+                        sleep(Duration::from_secs(1)).await;
+                        inner.publish(&to, batch).await.map(drop)
+                    });
+                }
+                answers
+            }
+            Plant::Litter => {
+                let hour = Duration::from_secs(3_600);
+                self.inner.publish(to, vec![Message::new("").with_delay(hour)]).await?;
+                self.inner.publish(to, batch).await
+            }
+            Plant::LateErrors => {
+                let answers = self.inner.publish(to, batch).await;
+                if answers.as_ref().map_or(true, |answers| answers.iter().any(Result::is_err)) {
+                    sleep(Duration::from_secs(3)).await;
+                }
+                answers
+            }
+            _ => self.inner.publish(to, batch).await,
+        }
     }
 
     async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
@@ -145,7 +214,7 @@ impl Queue for PlantedQueue {
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         let inner = self.inner.subscribe(subscription).await?;
-        Ok(Box::new(PlantedConsumer { inner, plant: self.plant }))
+        Ok(Box::new(PlantedConsumer { inner, plant: self.plant, born: Instant::now() }))
     }
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>> {
@@ -153,7 +222,10 @@ impl Queue for PlantedQueue {
     }
 
     async fn health(&self) -> Health {
-        self.inner.health().await
+        match self.plant {
+            Plant::AlwaysHealthy => Health::good(self.inner.info().provider),
+            _ => self.inner.health().await,
+        }
     }
 
     fn events(&self) -> Events {
@@ -173,13 +245,13 @@ impl Queue for PlantedQueue {
 struct PlantedConsumer {
     inner: Box<dyn Consumer>,
     plant: Plant,
+    born: Instant,
 }
 
 #[async_trait]
 impl Consumer for PlantedConsumer {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         match self.plant {
-            Plant::LateDelays => self.inner.receive(max, wait).await,
             Plant::LateDeliveries => {
                 let came = self.inner.receive(max, wait).await?;
                 if !came.is_empty() {
@@ -195,10 +267,30 @@ impl Consumer for PlantedConsumer {
                 sleep(wait).await;
                 self.inner.receive(max, Duration::ZERO).await
             }
+            Plant::DeafConsumers if self.born.elapsed() > Duration::from_secs(1) => {
+                sleep(wait).await;
+                Ok(Vec::new())
+            }
+            Plant::HastyConsumers => {
+                let began = Instant::now();
+                loop {
+                    let came = self.inner.receive(max, Duration::ZERO).await?;
+                    if !came.is_empty() || began.elapsed() >= wait {
+                        return Ok(came);
+                    }
+                    sleep(Duration::from_millis(2)).await;
+                }
+            }
+            _ => self.inner.receive(max, wait).await,
         }
     }
 
     async fn settle(&self, verdicts: &[(Receipt, Verdict)]) -> Result<Vec<Result<Settled>>> {
+        if let (Plant::UntoldAcks, [(_, Verdict::Ack)]) = (self.plant, verdicts)
+            && one_of_sixteen()
+        {
+            return Ok(vec![Ok(Settled::Applied)]);
+        }
         let later = |verdict: &Verdict| match verdict {
             Verdict::Retry { after, error }
                 if matches!(self.plant, Plant::LateDelays) && !after.is_zero() =>
@@ -209,7 +301,17 @@ impl Consumer for PlantedConsumer {
         };
         let verdicts: Vec<_> =
             verdicts.iter().map(|(receipt, verdict)| (receipt.clone(), later(verdict))).collect();
-        self.inner.settle(&verdicts).await
+        let answers = self.inner.settle(&verdicts).await;
+        if !matches!(self.plant, Plant::FlatteringVerdicts) {
+            return answers;
+        }
+        let answers = answers.unwrap_or_else(|error| vec![Err(error); verdicts.len()]);
+        let flattered = answers.into_iter().zip(&verdicts).map(|(answer, (_, verdict))| match answer {
+            Ok(answer @ (Settled::Applied | Settled::Died | Settled::AlreadySettled)) => Ok(answer),
+            _ if matches!(verdict, Verdict::DeadLetter { .. }) => Ok(Settled::Died),
+            _ => Ok(Settled::Applied),
+        });
+        Ok(flattered.collect())
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<Vec<Result<Extended>>> {

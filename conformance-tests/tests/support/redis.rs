@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{Certainty, ConnectOptions, Error, Queue, QueueName, Result};
-use polyqueue_conformance::{Bytes, Garbage, Harness, Namespace, Stage, async_trait};
+use polyqueue_conformance::{Bytes, Footprint, Garbage, Harness, Namespace, Stage, async_trait};
 
 pub(crate) struct Redis(Stage);
 
@@ -90,5 +90,16 @@ impl Harness for Redis {
         let channels: Vec<String> = self.ask(redis::cmd("PUBSUB").arg("CHANNELS").arg(&ours)).await?;
         let shown = |what: &'static str| move |name: String| format!("{what} {name}");
         Ok(keys.into_iter().map(shown("key")).chain(channels.into_iter().map(shown("channel"))).collect())
+    }
+
+    async fn footprint(&self, namespace: &Namespace) -> Result<Option<Footprint>> {
+        let ours = format!("{}:*", namespace.name());
+        let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(&ours)).await?;
+        let mut bytes = 0;
+        for key in &keys {
+            let usage = self.ask(redis::cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0)).await?;
+            bytes += Option::<u64>::unwrap_or_default(usage);
+        }
+        Ok(Some(Footprint { keys: keys.len() as u64, bytes }))
     }
 }

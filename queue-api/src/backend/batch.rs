@@ -45,16 +45,22 @@ impl<A> Batch<A> {
         (0..).map(move |index| Place { batch: batch.clone(), index })
     }
 
-    /// All answers; what has none by now is not sent any more, or may have happened.
-    pub(super) fn answers(&self, name: &'static str, deadline: Duration) -> Vec<Result<A>> {
+    /// All answers; what has none by now is not sent any more, because of the `obstacle` where there is one, or may have happened.
+    pub(super) fn answers(
+        &self,
+        name: &'static str,
+        deadline: Duration,
+        obstacle: Option<Error>,
+    ) -> Vec<Result<A>> {
         let mut progress = self.0.lock();
         progress.abandoned = true;
-        let late = |certainty| Err(Error::timeout(name, deadline, certainty));
+        let late = |certainty| Error::timeout(name, deadline, certainty);
+        let unsent = obstacle.map_or_else(|| late(Certainty::Definite), Error::definite);
         let items = std::mem::take(&mut progress.items).into_iter();
         items
             .map(|item| match item {
-                Item::Waiting => late(Certainty::Definite),
-                Item::Sent => late(Certainty::Unknown),
+                Item::Waiting => Err(unsent.clone()),
+                Item::Sent => Err(late(Certainty::Unknown)),
                 Item::Answered(answer) => answer,
             })
             .collect()

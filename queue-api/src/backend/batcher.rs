@@ -1,7 +1,7 @@
 //! Natural batching: what comes while calls are under way goes together with the next one, in order.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,38 +9,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::batch::{Batch, Place};
+use super::batch_call::BatchCall;
 use super::deadline::Deadline;
 use crate::Result;
+use crate::later::later;
 use crate::lifecycle::{Entered, Lifecycle};
-
-/// What a [`Batcher`] does with its items.
-pub trait BatchCall: Send + Sync + 'static {
-    /// What is sent.
-    type Item: Send + 'static;
-    /// What each item is answered with.
-    type Answer: Send + 'static;
-    /// What a call is named in an error.
-    const NAME: &'static str;
-    /// The most calls under way: enough that client and server work at the same time.
-    const CALLS: usize = 3;
-    /// The most items of one call.
-    const MAX_ITEMS: usize = 100;
-    /// About the most bytes of one call: none is added once there are as many.
-    const MAX_BYTES: usize = 8 * 1024 * 1024;
-
-    /// How many bytes an item has.
-    fn bytes(item: &Self::Item) -> usize;
-
-    /// Sends the items in one call. Answers each, in order.
-    fn call(
-        &self,
-        items: Vec<Self::Item>,
-        deadline: Deadline,
-    ) -> impl Future<Output = Vec<Result<Self::Answer>>> + Send;
-}
 
 /// Sends items of many callers in few calls.
 pub struct Batcher<C: BatchCall> {
@@ -51,8 +27,15 @@ pub struct Batcher<C: BatchCall> {
     more: Notify,
 }
 
+/// An item on its way into a call.
+struct Waiting<C: BatchCall> {
+    item: C::Item,
+    place: Place<C::Answer>,
+    until: Instant,
+}
+
 struct Gathered<C: BatchCall> {
-    items: VecDeque<(C::Item, Place<C::Answer>)>,
+    items: VecDeque<Waiting<C>>,
     /// A task sends them.
     running: bool,
     /// Callers met in the last run, or have met in this one: they may again.
@@ -77,7 +60,7 @@ impl<C: BatchCall> Batcher<C> {
         let (batch, done) = Batch::new(items.len());
         self.gather(items, &batch);
         let _ = timeout(self.deadline, done).await;
-        batch.answers(C::NAME, self.deadline)
+        batch.answers(C::NAME, self.deadline, self.call.obstacle())
     }
 
     /// One call beside the others: its items neither wait for other callers' nor go with them.
@@ -87,8 +70,10 @@ impl<C: BatchCall> Batcher<C> {
     }
 
     fn gather(self: &Arc<Self>, items: Vec<C::Item>, batch: &Arc<Batch<C::Answer>>) {
+        let until = later(Instant::now(), self.deadline);
+        let places = items.into_iter().zip(batch.places());
         let mut gathered = self.gathered.lock();
-        gathered.items.extend(items.into_iter().zip(batch.places()));
+        gathered.items.extend(places.map(|(item, place)| Waiting { item, place, until }));
         if std::mem::replace(&mut gathered.running, true) {
             self.more.notify_one();
         } else {
@@ -98,7 +83,9 @@ impl<C: BatchCall> Batcher<C> {
     }
 
     async fn send_together(self: Arc<Self>, items: Vec<C::Item>, places: Vec<Place<C::Answer>>) {
-        let answers = self.call.call(items, Deadline::new(C::NAME, self.deadline)).await;
+        // They count as sent from now on, so that they do not wait for a connection any more.
+        let limit = Deadline::new(C::NAME, self.deadline).connect_by(Instant::now());
+        let answers = self.call.call(items, limit).await;
         for (place, answer) in places.into_iter().zip(answers) {
             place.answer(answer);
         }
@@ -113,13 +100,13 @@ impl<C: BatchCall> Batcher<C> {
         let mut gathered = self.gathered.lock();
         let (mut items, mut places, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
         while items.len() < C::MAX_ITEMS && bytes < C::MAX_BYTES {
-            let Some((item, place)) = gathered.items.pop_front() else { break };
-            if !place.take() {
+            let Some(next) = gathered.items.pop_front() else { break };
+            if !next.place.take() {
                 continue;
             }
-            bytes = bytes.saturating_add(C::bytes(&item));
-            items.push(item);
-            places.push(place);
+            bytes = bytes.saturating_add(C::bytes(&next.item));
+            items.push(next.item);
+            places.push(next.place);
         }
         gathered.running = under_way > 0 || !items.is_empty();
         gathered.met |= items.len() > 1;
@@ -128,6 +115,18 @@ impl<C: BatchCall> Batcher<C> {
             gathered.in_company = std::mem::take(&mut gathered.met);
         }
         (items, places)
+    }
+
+    /// Drops what is late; when the next will be. Nothing left, and no call under way: the run has ended.
+    fn drop_late(&self, under_way: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let mut gathered = self.gathered.lock();
+        while gathered.items.front().is_some_and(|next| next.until <= now) {
+            gathered.items.pop_front();
+        }
+        let next = gathered.items.front().map(|next| next.until);
+        gathered.running = under_way > 0 || next.is_some();
+        next
     }
 }
 
@@ -146,14 +145,14 @@ impl<C: BatchCall> Run<C> {
             if self.batcher.is_in_company() {
                 tokio::task::yield_now().await;
             }
-            while calls.0.len() < C::CALLS {
-                let (items, places) = self.batcher.take(calls.0.len());
-                if items.is_empty() {
-                    break;
+            let late = match self.batcher.call.obstacle() {
+                None => {
+                    self.begin(&mut calls);
+                    None
                 }
-                calls.0.push_back(Box::pin(self.batcher.clone().send_together(items, places)));
-            }
-            if calls.0.is_empty() {
+                Some(_) => self.batcher.drop_late(calls.0.len()),
+            };
+            if calls.0.is_empty() && late.is_none() {
                 self.ended = true;
                 return;
             }
@@ -161,8 +160,30 @@ impl<C: BatchCall> Run<C> {
                 biased;
                 () = calls.one() => {}
                 () = self.batcher.more.notified(), if calls.0.len() < C::CALLS => {}
+                () = unobstructed_by(&self.batcher.call, late) => {}
             }
         }
+    }
+
+    fn begin(&self, calls: &mut Calls) {
+        while calls.0.len() < C::CALLS {
+            let (items, places) = self.batcher.take(calls.0.len());
+            if items.is_empty() {
+                break;
+            }
+            calls.0.push_back(Box::pin(self.batcher.clone().send_together(items, places)));
+        }
+    }
+}
+
+/// Ends when the obstacle does, or at `late`; never where nothing waits for it.
+async fn unobstructed_by<C: BatchCall>(call: &C, late: Option<Instant>) {
+    match late {
+        Some(late) => tokio::select! {
+            () = call.unobstructed() => {}
+            () = sleep_until(late) => {}
+        },
+        None => pending().await,
     }
 }
 
@@ -200,7 +221,8 @@ mod tests {
     use crate::{Certainty, Error};
     use futures_util::FutureExt;
     use futures_util::future::join_all;
-    use tokio::time::{Instant, sleep};
+    use tokio::sync::watch;
+    use tokio::time::sleep;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -281,6 +303,53 @@ mod tests {
         lifecycle.close();
         lifecycle.idle().await;
         assert_eq!(*log.lock(), [vec![1, 2, 3, 4], vec![5, 6, 7, 8]]);
+    }
+
+    /// Nothing can be sent while this is so.
+    struct Blocked(watch::Receiver<bool>, Log);
+
+    impl BatchCall for Blocked {
+        type Item = u32;
+        type Answer = u32;
+        const NAME: &'static str = "publish";
+
+        fn bytes(_: &u32) -> usize {
+            1
+        }
+
+        async fn call(&self, items: Vec<u32>, _: Deadline) -> Vec<Result<u32>> {
+            self.1.lock().push(items.clone());
+            items.into_iter().map(Ok).collect()
+        }
+
+        fn obstacle(&self) -> Option<Error> {
+            self.0.borrow().then(|| Error::unavailable("test", Certainty::Unknown, "blocked"))
+        }
+
+        async fn unobstructed(&self) {
+            let _ = self.0.clone().wait_for(|blocked| !blocked).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_obstacle_outlasts_was_not_sent_and_the_rest_is_sent_when_it_ends() {
+        let (blocked, log, lifecycle) = (watch::Sender::new(true), Log::default(), Lifecycle::default());
+        let call = Blocked(blocked.subscribe(), log.clone());
+        let batcher = Batcher::new(call, SECOND, lifecycle.clone());
+        let error = batcher.send(vec![1]).await.remove(0).unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        assert_eq!(error.certainty(), Certainty::Definite);
+        lifecycle.idle().await;
+        let waiting = batcher.send(vec![2, 3]);
+        let mended = async {
+            sleep(SECOND / 2).await;
+            blocked.send_replace(false);
+        };
+        let (answers, ()) = tokio::join!(waiting, mended);
+        assert_eq!(numbers(answers), [2, 3]);
+        assert_eq!(*log.lock(), [[2, 3]]);
+        drop(batcher.send(vec![4]).now_or_never());
+        lifecycle.idle().await;
     }
 
     #[tokio::test(start_paused = true)]

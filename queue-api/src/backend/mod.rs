@@ -22,6 +22,7 @@
 
 mod answers;
 mod batch;
+mod batch_call;
 mod batcher;
 mod deadline;
 mod demand;
@@ -39,7 +40,8 @@ mod stored_spec;
 mod url;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
-pub use batcher::{BatchCall, Batcher};
+pub use batch_call::BatchCall;
+pub use batcher::Batcher;
 pub use deadline::Deadline;
 pub use demand::Demand;
 pub use dial_rate::wait_to_reconnect;

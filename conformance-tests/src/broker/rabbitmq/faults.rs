@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::console::Console;
 use crate::broker::error::Result;
-use crate::{Fault, Policy, Right};
+use crate::{Fault, Part, Policy, Right};
 
 const DONE_WITHIN: Duration = Duration::from_secs(30);
 pub(super) const CLOSE_CONNECTIONS: &str =
@@ -33,6 +33,9 @@ pub(super) fn own(console: Result<Arc<Console>>, fault: Fault) -> Option<BoxFutu
         Fault::Alarm => vec![format!("rabbit_alarm:set_alarm({{{MEMORY}, []}})")],
         Fault::DiskFull => vec![format!("rabbit_alarm:set_alarm({{{DISK}, []}})")],
         Fault::Wipe => vec![DELETE_QUEUES.into(), DELETE_EXCHANGES.into()],
+        Fault::Delete(Part::Ready) => vec![delete_queues(".q.")],
+        Fault::Delete(Part::Dead) => vec![delete_queues(".dead.")],
+        Fault::Delete(Part::Routes) => vec![DELETE_EXCHANGES.into()],
         Fault::DenyPermission(right) => vec![permissions(Some(right))],
         Fault::Policy(policy) => vec![policed(policy)],
         // A channel keeps the limit that it was opened with; who sets another one starts the node again.
@@ -60,6 +63,14 @@ async fn all(console: Result<Arc<Console>>, expressions: Vec<String>) -> Result<
         console.eval(&expression, DONE_WITHIN).await?;
     }
     Ok(())
+}
+
+/// Those that have this in their name.
+fn delete_queues(part: &str) -> String {
+    format!(
+        "[rabbit_amqqueue:delete(Q, false, false, <<\"test\">>) || Q <- rabbit_amqqueue:list(), \
+         {{resource, _, queue, N}} <- [amqqueue:get_name(Q)], binary:match(N, <<\"{part}\">>) =/= nomatch]"
+    )
 }
 
 /// What is denied matches no name.

@@ -10,11 +10,14 @@ use tokio::time::sleep;
 use super::operator::Operator;
 use crate::broker::error::{BrokerError, Result};
 use crate::broker::process::{TICK, within};
-use crate::{Fault, Right};
+use crate::{Fault, Part, Right};
 
 const SAVED_WITHIN: Duration = Duration::from_secs(10);
 /// Nobody listens on port 1.
 const A_DEAD_HOST: &str = "127.0.0.1 1";
+
+/// Not where a run looks for what is left behind.
+const ELSEWHERE: &str = "elsewhere:";
 
 /// Server-side commands for each fault; `None` for what Redis does not have: an alarm, channels, policies, a clock of its own,
 /// a right to make queues.
@@ -25,6 +28,13 @@ pub(super) fn own(redis: &Operator, fault: Fault) -> Option<BoxFuture<'_, Result
         Fault::Wipe => {
             vec!["FLUSHALL SYNC".to_owned(), "SCRIPT FLUSH SYNC".into(), "FUNCTION FLUSH SYNC".into()]
         }
+        Fault::Delete(Part::Ready) => vec![each("*}:s:*", "redis.call('DEL', k)")],
+        // Nothing can be added to what is no stream.
+        Fault::Delete(Part::Dead) => {
+            vec![each("*}:q", "redis.call('SET', k:sub(1, -2) .. 'dlq', 'no stream')")]
+        }
+        Fault::Rename => vec![each("*}:s:*", &format!("redis.call('RENAME', k, '{ELSEWHERE}' .. k)"))],
+        Fault::DestroyGroups => vec![each("*}:s:*", "redis.call('XGROUP', 'DESTROY', k, 'g')")],
         Fault::FlushScripts => vec!["SCRIPT FLUSH SYNC".into(), "FUNCTION FLUSH SYNC".into()],
         Fault::OutOfMemory => vec!["CONFIG SET maxmemory 1".into()],
         Fault::ReadOnly => vec![format!("REPLICAOF {A_DEAD_HOST}")],
@@ -46,7 +56,15 @@ pub(super) async fn undo(redis: &Operator) -> Result<()> {
         "CONFIG SET proto-max-bulk-len 512mb",
     ];
     all(redis, commands.map(str::to_owned).to_vec()).await?;
+    let no_streams = each("*}:dlq", "if redis.call('TYPE', k).ok == 'string' then redis.call('DEL', k) end");
+    let renamed = each(&format!("{ELSEWHERE}*"), "redis.call('DEL', k)");
+    all(redis, vec![no_streams, renamed]).await?;
     empty_disk(redis).await
+}
+
+/// One command that does this to each key `k` of a pattern.
+fn each(pattern: &str, deed: &str) -> String {
+    format!("EVAL \"for _, k in ipairs(redis.call('KEYS', '{pattern}')) do {deed} end return 1\" 0")
 }
 
 pub(super) async fn close_connections(redis: &Operator) -> Result<()> {
