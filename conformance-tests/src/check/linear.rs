@@ -6,27 +6,27 @@ use std::fmt;
 
 /// A call that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// Counts up over all beginnings and ends.
-    pub began: u64,
+    pub(crate) began: u64,
     /// The same.
-    pub ended: u64,
+    pub(crate) ended: u64,
     /// Which call, with its answer.
-    pub call: Call,
+    pub(crate) call: Call,
 }
 
 /// A message: its priority, higher first, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Item {
+pub(crate) struct Item {
     /// Higher goes first.
-    pub priority: u8,
+    pub(crate) priority: u8,
     /// Names it.
-    pub number: u32,
+    pub(crate) number: u32,
 }
 
 /// What a client did, with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     /// It was stored.
     Publish(Item),
     /// What came, of one that does not wait.
@@ -38,7 +38,7 @@ pub enum Call {
 }
 
 /// The most operations of one history.
-pub const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// What is ready, the next first.
 type Ready = Vec<Item>;
@@ -47,7 +47,7 @@ type Ready = Vec<Item>;
 ///
 /// # Panics
 /// With more than [`MOST`] operations.
-pub fn is_linearizable(history: &[Operation]) -> bool {
+pub(crate) fn is_linearizable(history: &[Operation]) -> bool {
     assert!(history.len() <= MOST, "{} operations are more than {MOST}", history.len());
     let mut tried = HashSet::new();
     let mut open = vec![(0_u64, Ready::new())];

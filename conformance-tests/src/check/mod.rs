@@ -10,7 +10,7 @@ pub mod found;
 mod holders;
 mod keys;
 mod lifetime;
-pub mod linear;
+pub(crate) mod linear;
 mod loss;
 mod order;
 mod progress;

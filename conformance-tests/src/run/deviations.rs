@@ -21,6 +21,9 @@ pub(crate) struct Deviation {
     /// Where it is being looked after.
     #[serde(rename = "where")]
     pub(crate) place: String,
+    /// It depends on the seed: some runs pass.
+    #[serde(default)]
+    pub(crate) sometimes: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,7 +33,8 @@ struct File {
     deviation: Vec<Deviation>,
 }
 
-/// What a case came to that is declared, or not: a declared one must fail, and one that passes must be taken off the list.
+/// What a case came to that is declared, or not: a declared one must fail, and one that passes must be taken off the list, unless
+/// chance has a part in it.
 pub(crate) fn as_declared(
     declared: Option<&Deviation>,
     outcome: Result<Judged, Fail>,
@@ -41,6 +45,7 @@ pub(crate) fn as_declared(
         (Some(declared), Err(_)) => {
             Ok((End::Declared, Some(format!("{} ({})", declared.reason, declared.place))))
         }
+        (Some(declared), Ok(Judged::Passed)) if declared.sometimes => Ok((End::Passed, None)),
         (Some(_), Ok(Judged::Passed)) => {
             Err("passes, although deviations.toml says that it does not: remove it there".into())
         }
@@ -81,10 +86,13 @@ mod tests {
         assert_eq!(failed, (End::Declared, Some("late (docs)".into())));
         let passed = as_declared(Some(declared), Ok(Judged::Passed)).unwrap_err();
         assert!(passed.what().contains("remove it there"), "{passed}");
+        let by_chance = Deviation { sometimes: true, ..declared.clone() };
+        assert_eq!(as_declared(Some(&by_chance), Ok(Judged::Passed)).unwrap().0, End::Passed);
+        assert_eq!(as_declared(Some(&by_chance), Err("broken".into())).unwrap().0, End::Declared);
         assert_eq!(as_declared(None, Ok(Judged::Passed)).unwrap().0, End::Passed);
         assert!(as_declared(None, Err("broken".into())).is_err());
     }
 
     /// How many deviations are declared.
-    const MOST: usize = 3;
+    const MOST: usize = 11;
 }
