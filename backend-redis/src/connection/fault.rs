@@ -1,10 +1,13 @@
 //! What went wrong, and what that means for the caller and for the connection.
 
+use std::io;
+
 use bytes::Bytes;
+use polyqueue::backend::tls_refusal;
 use polyqueue::{Certainty, Error, Result};
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 
-use crate::address::{Address, NAME};
+use crate::address::{Address, Endpoint, NAME};
 use crate::wire::reply::Reply;
 
 /// Why a request has no answer.
@@ -34,6 +37,9 @@ pub(super) enum Fault {
 
 impl From<RedisError> for Fault {
     fn from(error: RedisError) -> Self {
+        if let Some(refused) = tls_refusal(&error) {
+            return Self::Denied(refused);
+        }
         let text = error.to_string();
         match error.kind() {
             ErrorKind::Io | ErrorKind::Parse => return Self::Lost(text),
@@ -77,6 +83,14 @@ impl Fault {
             Self::Lost(text) => Error::unavailable(NAME, Certainty::Unknown, at(text)),
             Self::Late(error) | Self::Silent(error) => error,
         }
+    }
+}
+
+/// Why there is no stream to a server: nothing was sent.
+pub(super) fn unreachable(endpoint: &Endpoint, error: &io::Error) -> Error {
+    match tls_refusal(error) {
+        Some(refused) => Error::denied(NAME, format!("{endpoint}: {refused}")),
+        None => Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}")),
     }
 }
 
