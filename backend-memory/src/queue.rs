@@ -8,7 +8,7 @@ use polyqueue::backend::EventSender;
 use polyqueue::{
     Admin, Bytes, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, Destination, Error,
     Events, Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName,
-    QueueSpec, QueueStats, Reschedule, Result, Subscription,
+    QueueSpec, QueueStats, Reschedule, Result, Subscription, TlsOptions,
 };
 use tokio::task::coop::consume_budget;
 
@@ -73,7 +73,7 @@ impl MemoryQueue {
     /// [`Error::Unsupported`] for a [`DedupStore`](polyqueue::DedupStore), since this broker remembers keys itself.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
         options.check()?;
-        refuse_store(options)?;
+        refuse_what_it_has_not(options)?;
         Ok(Self::open(Broker::at(&Address::parse(&options.url)?)?, options))
     }
 
@@ -82,7 +82,7 @@ impl MemoryQueue {
     /// # Errors
     /// As [`MemoryQueue::connect`].
     pub(crate) fn at(broker: Arc<Broker>, options: &ConnectOptions) -> Result<Self> {
-        refuse_store(options)?;
+        refuse_what_it_has_not(options)?;
         Ok(Self::open(broker, options))
     }
 
@@ -127,11 +127,17 @@ impl MemoryQueue {
     }
 }
 
-fn refuse_store(options: &ConnectOptions) -> Result<()> {
-    match options.dedup_store {
-        Some(_) => Err(Error::unsupported(NAME, "a dedup store: this broker remembers dedup keys itself")),
-        None => Ok(()),
+fn refuse_what_it_has_not(options: &ConnectOptions) -> Result<()> {
+    if options.dedup_store.is_some() {
+        return Err(Error::unsupported(NAME, "a dedup store: this broker remembers dedup keys itself"));
     }
+    if options.tls != TlsOptions::default() {
+        return Err(Error::unsupported(
+            NAME,
+            "encryption: nothing leaves this process, leave ConnectOptions::tls out",
+        ));
+    }
+    Ok(())
 }
 
 impl Default for MemoryQueue {

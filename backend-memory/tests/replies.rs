@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use polyqueue::{
     ConnectOptions, DedupKey, DedupStore, Destination, Error, Inbox, Message, MessageId, Published, Queue,
-    ReplyAddress, Result,
+    ReplyAddress, Result, TlsOptions,
 };
 use polyqueue_memory::{MemoryQueue, PROVIDER};
 use tokio::time::{Instant, sleep};
@@ -133,6 +133,13 @@ impl DedupStore for Store {
     async fn release(&self, _: &DedupKey, _: &MessageId) -> Result<()> {
         Ok(())
     }
+}
+
+#[tokio::test]
+async fn encryption_is_refused() {
+    let options = ConnectOptions::new("memory://default").tls(TlsOptions::default().server_name("host"));
+    let error = PROVIDER.connect(options).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported { provider: "memory", .. }), "{error}");
 }
 
 #[tokio::test]

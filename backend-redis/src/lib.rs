@@ -17,8 +17,23 @@
 //!
 //! # The URL
 //! `redis://[[user]:password@]host[:port][/database][?allow_eviction=true]`. With `allow_eviction=true` a server that may
-//! evict keys is accepted: it can lose messages. TLS is not built in: `rediss://` is
-//! [`Unsupported`](polyqueue::Error::Unsupported).
+//! evict keys is accepted: it can lose messages.
+//!
+//! `rediss://` is the same, encrypted by TLS 1.2 or 1.3, and needs the feature `tls` (off by default; without it the URL is
+//! [`Unsupported`](polyqueue::Error::Unsupported)). It never falls back to plain bytes. Its parameters, or
+//! [`TlsOptions`](polyqueue::TlsOptions), which say the same:
+//!
+//! | parameter | meaning |
+//! |---|---|
+//! | `ca=FILE` | the certificates in PEM that are trusted, and no others; without it, those that this machine trusts |
+//! | `cert=FILE`, `key=FILE` | this client's certificate and its private key, for a server that requires one |
+//! | `server_name=NAME` | what the server's certificate must be for, where it is not the URL's host |
+//!
+//! A file that cannot be used is [`Invalid`](polyqueue::Error::Invalid) before anything is dialled; a certificate that one side
+//! does not accept is [`Denied`](polyqueue::Error::Denied) and says why. The files are read anew for each connection.
+//!
+//! `redis+unix:///path/of/socket[?database=NUMBER][&user=USER][&password=PASSWORD][&allow_eviction=true]` is a socket of this
+//! machine.
 //!
 //! A user with restricted rights needs the keys `<namespace>:*`, the channels `<namespace>:*`, and the commands `+@read +@write
 //! +@pubsub +@scripting +@connection +info +time`; [`diagnose`] asks `config|get`, too, and says so where it may not.
@@ -57,8 +72,11 @@ use address::NAME;
 
 pub use admin::diagnosis::{Diagnosis, diagnose};
 
-/// Redis: schemes `redis` and `rediss` (which is refused with what to do), variable `REDIS_URL`.
-pub const PROVIDER: polyqueue::Provider =
-    polyqueue::Provider::new(NAME, &["redis", "rediss"], "REDIS_URL", "redis://127.0.0.1:6379", |options| {
-        Box::pin(queue::connect(options))
-    });
+/// Redis: schemes `redis`, `rediss` (with the feature `tls`) and `redis+unix`, variable `REDIS_URL`.
+pub const PROVIDER: polyqueue::Provider = polyqueue::Provider::new(
+    NAME,
+    &["redis", "rediss", "redis+unix"],
+    "REDIS_URL",
+    "redis://127.0.0.1:6379",
+    |options| Box::pin(queue::connect(options)),
+);

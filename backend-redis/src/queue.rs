@@ -51,7 +51,7 @@ pub(crate) struct RedisQueue {
 
 /// Connects, and looks whether the server can do what we promise.
 pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
-    let address = Address::parse(&options.url)?;
+    let address = Address::parse(&options.url, &options.tls)?;
     if options.dedup_store.is_some() {
         let what =
             "a dedup store, for it remembers keys by itself: connect without ConnectOptions::dedup_store";

@@ -118,7 +118,7 @@
 //! | look up, decode, handle, judge | `worker/execute.rs` |
 //! | fetch while there is room; stop in order | `worker/{plan,run,served,fetch,drain}.rs` |
 //! | verdicts in batches, again after a failure | `worker/settle.rs` |
-//! | choosing a backend | `provider.rs` |
+//! | choosing a backend, and how to connect | `provider.rs`, `tls_options.rs` |
 //! | wrapping a queue | `layer.rs` |
 //! | pointers to what implements the contract | `pointers.rs` |
 
@@ -168,6 +168,7 @@ mod retry;
 mod spec;
 mod subscription;
 mod text;
+mod tls_options;
 mod topic;
 mod worker;
 
@@ -204,6 +205,7 @@ pub use reschedule::Reschedule;
 pub use retry::{Backoff, RetryPolicy};
 pub use spec::{Bound, Overflow, QueueSpec, Retention};
 pub use subscription::{DEFAULT_MAX_ATTEMPTS, Subscription};
+pub use tls_options::TlsOptions;
 pub use topic::{MAX_KEY_BYTES, Pattern, RoutingKey};
 pub use worker::{
     Blocking, DeadLetterHook, Death, Handler, HandlerOptions, Job, Lease, Report, Responder, Unknown,

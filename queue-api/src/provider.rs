@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::lazy::lazily;
 use crate::redacted::redacted;
-use crate::{DedupStore, Error, Info, Limits, Queue, Result};
+use crate::{DedupStore, Error, Info, Limits, Queue, Result, TlsOptions};
 
 /// Names the provider: `memory` (where nothing is said), `redis`, `rabbitmq`, or a third party's.
 pub const PROVIDER_VAR: &str = "MESSAGE_QUEUE_PROVIDER";
@@ -66,8 +66,9 @@ impl Provider {
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a malformed URL or namespace, [`Error::Denied`] for wrong credentials,
-    /// [`Error::Unavailable`] or [`Error::Timeout`] for a broker that is not there.
+    /// [`Error::Invalid`] for a malformed URL or namespace, and for files of [`TlsOptions`] that cannot be used; [`Error::Denied`]
+    /// for wrong credentials and for a certificate that one side does not accept; [`Error::Unavailable`] or [`Error::Timeout`] for a
+    /// broker that is not there.
     pub async fn connect(&self, options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         options.check()?;
         (self.connect)(options).await
@@ -122,6 +123,8 @@ pub struct ConnectOptions {
     pub deadline: Duration,
     /// Where dedup keys are remembered, for a broker that cannot do so well by itself; one that can refuses it.
     pub dedup_store: Option<Arc<dyn DedupStore>>,
+    /// Whom an encrypted connection trusts, and as whom it comes.
+    pub tls: TlsOptions,
     /// For tests: how far this client's wall clock is off.
     pub clock_offset: TimeDelta,
 }
@@ -134,6 +137,7 @@ impl ConnectOptions {
             namespace: DEFAULT_NAMESPACE.into(),
             deadline: DEFAULT_DEADLINE,
             dedup_store: None,
+            tls: TlsOptions::default(),
             clock_offset: TimeDelta::zero(),
         }
     }
@@ -157,6 +161,14 @@ impl ConnectOptions {
     #[must_use]
     pub fn dedup_store(mut self, store: Arc<dyn DedupStore>) -> Self {
         self.dedup_store = Some(store);
+        self
+    }
+
+    /// The same with files for an encrypted connection, for a URL that asks for one: `rediss://`. Memory and RabbitMQ answer
+    /// [`Error::Unsupported`].
+    #[must_use]
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = tls;
         self
     }
 

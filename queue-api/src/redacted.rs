@@ -7,7 +7,8 @@ use crate::place::read_place;
 pub fn redacted(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => {
-            format!("{scheme}://{}", shown(scheme, rest).unwrap_or_else(|| HIDDEN.into()))
+            let shown = if is_socket(scheme) { shown_socket(rest) } else { shown(scheme, rest) };
+            format!("{scheme}://{}", shown.unwrap_or_else(|| HIDDEN.into()))
         }
         _ => HIDDEN.into(),
     }
@@ -21,6 +22,19 @@ const NAMED_PATHS: [&str; 2] = ["amqp", "amqps"];
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+/// Whether a URL of this scheme names a socket's file.
+pub(crate) fn is_socket(scheme: &str) -> bool {
+    scheme.to_ascii_lowercase().ends_with("+unix")
+}
+
+/// The path of a socket; nothing where something else stands there, too.
+fn shown_socket(rest: &str) -> Option<String> {
+    let (path, query) = rest.split_once('?').map_or((rest, ""), |(path, _)| (path, "?***"));
+    let is_path =
+        path.starts_with('/') && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    (is_path && !rest.contains(['@', '#'])).then(|| format!("{path}{query}"))
 }
 
 /// What stands behind the scheme; nothing where it cannot be told what is the login and what the host.
@@ -63,6 +77,8 @@ mod tests {
             ("redis://127.0.0.1:65535", "redis://127.0.0.1:65535"),
             ("redis://[::1]:6379/", "redis://[::1]:6379/"),
             ("redis://[::1]", "redis://[::1]"),
+            ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+            ("redis+unix:///run/redis.sock?password=hunter2", "redis+unix:///run/redis.sock?***"),
         ] {
             assert_eq!(redacted(url), shown);
         }
@@ -89,6 +105,10 @@ mod tests {
             ("amqp://host/a/hunter2", "amqp://host/***"),
             ("redis://host?hunter2=1&password=hunter2", "redis://host?***"),
             ("redis://host:1#hunter2", "redis://***"),
+            ("redis+unix://:hunter2@/run/redis.sock", "redis+unix://***"),
+            ("redis+unix:///run/redis.sock#hunter2", "redis+unix://***"),
+            ("redis+unix:///run/redis.sock?x@hunter2", "redis+unix://***"),
+            ("redis+unix://hunter2", "redis+unix://***"),
         ] {
             assert_eq!(redacted(url), shown);
         }

@@ -24,7 +24,9 @@ use values::{backoff, duration};
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// The broker, in place of MESSAGE_QUEUE_PROVIDER: memory://NAME, redis://HOST:PORT or amqp://USER:PASSWORD@HOST/VHOST.
+    /// The broker, in place of MESSAGE_QUEUE_PROVIDER: memory://NAME, redis://HOST:PORT,
+    /// rediss://HOST:PORT?ca=FILE (encrypted; also &cert=FILE&key=FILE&server_name=NAME), redis+unix:///PATH/OF/SOCKET
+    /// (also ?database=N&user=USER&password=PASSWORD) or amqp://USER:PASSWORD@HOST/VHOST.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// How to print what is found.

@@ -86,7 +86,9 @@ fn next_step(error: &Error) -> &'static str {
         Error::Timeout { .. } => {
             "check that the broker can be reached there and is not overloaded, and that somebody works a full queue off"
         }
-        Error::Denied { .. } => "check the user and password in the URL, and what that user may do",
+        Error::Denied { .. } => {
+            "check the user and password in the URL and what that user may do, or the certificate that is named"
+        }
         Error::Full { .. } => "consume or purge first, or raise the limit",
         Error::Invalid { .. } => "correct the value and run it again; nothing was sent",
         Error::Unsupported { .. } => "use another broker, another version of it, or do without",

@@ -31,7 +31,7 @@ pub struct Diagnosis {
 /// It cannot be reached, or refuses the user.
 pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     options.check()?;
-    let address = Address::parse(&options.url)?;
+    let address = Address::parse(&options.url, &options.tls)?;
     let mut server = Single::open(&address, options.deadline).await?;
     let info = server.ask::<String>(&cmd("INFO")).await;
     let config = server.ask::<HashMap<String, String>>(cmd("CONFIG").arg("GET").arg("appendfsync")).await;

@@ -1,10 +1,13 @@
 //! What went wrong, and what that means for the caller and for the connection.
 
+use std::io;
+
 use bytes::Bytes;
+use polyqueue::backend::tls_refusal;
 use polyqueue::{Certainty, Error, Result};
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 
-use crate::address::{Address, NAME};
+use crate::address::{Address, Endpoint, NAME};
 use crate::wire::reply::Reply;
 
 /// Why a request has no answer.
@@ -34,6 +37,9 @@ pub(super) enum Fault {
 
 impl From<RedisError> for Fault {
     fn from(error: RedisError) -> Self {
+        if let Some(refused) = tls_refusal(&error) {
+            return Self::Denied(refused);
+        }
         let text = error.to_string();
         match error.kind() {
             ErrorKind::Io | ErrorKind::Parse => return Self::Lost(text),
@@ -80,6 +86,14 @@ impl Fault {
     }
 }
 
+/// Why there is no stream to a server: nothing was sent.
+pub(super) fn unreachable(endpoint: &Endpoint, error: &io::Error) -> Error {
+    match tls_refusal(error) {
+        Some(refused) => Error::denied(NAME, format!("{endpoint}: {refused}")),
+        None => Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}")),
+    }
+}
+
 /// What the server answered, or why that is no answer.
 pub(super) fn read(answer: RedisResult<Value>) -> Result<Reply, Fault> {
     reply_of(answer.map_err(Fault::from)?)
@@ -109,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_the_server_refuses_has_not_happened_and_what_it_fails_in_may_have() {
-        let address = Address::parse("redis://127.0.0.1").unwrap();
+        let address = Address::parse("redis://127.0.0.1", &polyqueue::TlsOptions::default()).unwrap();
         let said = |line: &str| {
             let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
             read(answer).unwrap_err().into_error(&address)

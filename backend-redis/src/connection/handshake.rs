@@ -133,6 +133,8 @@ fn examine(address: &Address, info: &str) -> Result<Server> {
 
 #[cfg(test)]
 mod tests {
+    use polyqueue::TlsOptions;
+
     use super::*;
 
     const WITHIN: Duration = Duration::from_millis(200);
@@ -141,7 +143,8 @@ mod tests {
     async fn with_a_peer_that_accepts_and_never_answers_it_ends_in_time() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let address = Address::parse(&format!("redis://:hunter2@127.0.0.1:{port}")).unwrap();
+        let address =
+            Address::parse(&format!("redis://:hunter2@127.0.0.1:{port}"), &TlsOptions::default()).unwrap();
         let push = |_| Ok(());
         let handshake = Handshake { address: &address, channels: Vec::new(), generation: 0, push };
         let began = Instant::now();

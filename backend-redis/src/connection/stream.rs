@@ -7,13 +7,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::select_ok;
+use polyqueue::backend::ByteStream;
 use polyqueue::{Certainty, Error, Result};
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::address::{Endpoint, NAME};
+use crate::address::Endpoint;
+use crate::connection::fault::unreachable;
 use crate::connection::progress::Progress;
 
 /// How long nothing is heard before the other side is asked whether it is there, and how often then.
@@ -23,21 +27,18 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// An open byte stream to a server, which counts what comes.
 #[derive(Debug)]
 pub(super) struct Stream {
-    tcp: TcpStream,
+    bytes: Box<dyn ByteStream>,
     progress: Arc<Progress>,
 }
 
 impl Stream {
-    /// Resolves the endpoint anew, so that a name may move, and takes the first of its addresses that answers.
+    /// Resolves the endpoint anew, so that a name may move, and takes the first of its addresses that answers. Where encryption is
+    /// asked for, each side knows the other as far as it asked for.
     pub(super) async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Self> {
         let late = |_| Error::timeout(format!("connecting to {endpoint}"), within, Certainty::Definite);
-        let failed =
-            |error: io::Error| Error::unavailable(NAME, Certainty::Definite, format!("{endpoint}: {error}"));
-        timeout(within, open(endpoint)).await.map_err(late)?.map(Self::counted).map_err(failed)
-    }
-
-    fn counted(tcp: TcpStream) -> Self {
-        Self { tcp, progress: Arc::default() }
+        let opened = timeout(within, open(endpoint)).await.map_err(late)?;
+        let bytes = opened.map_err(|error| unreachable(endpoint, &error))?;
+        Ok(Self { bytes, progress: Arc::default() })
     }
 
     /// What has come over it.
@@ -46,8 +47,21 @@ impl Stream {
     }
 }
 
-async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn ByteStream>> {
+    match endpoint {
+        Endpoint::Host { host, port, tls: None } => Ok(Box::new(dial(host, *port).await?)),
+        Endpoint::Host { host, port, tls: Some(tls) } => tls.connect(dial(host, *port).await?).await,
+        #[cfg(unix)]
+        Endpoint::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        #[cfg(not(unix))]
+        Endpoint::Socket(_) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "no such sockets on this platform"))
+        }
+    }
+}
+
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = lookup_host((host, port)).await?;
     let attempts: Vec<_> = addresses.map(|address| Box::pin(TcpStream::connect(address))).collect();
     if attempts.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
@@ -67,7 +81,7 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let polled = Pin::new(&mut self.bytes).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.progress.received(buf.filled().len() - before);
         }
@@ -77,15 +91,15 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.bytes).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.bytes).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.bytes).poll_shutdown(cx)
     }
 }
 
@@ -93,13 +107,15 @@ impl AsyncWrite for Stream {
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
+    use polyqueue::TlsOptions;
+
     use super::*;
     use crate::address::Address;
 
     const SOON: Duration = Duration::from_secs(5);
 
     async fn connect(url: &str) -> Result<Stream> {
-        Stream::connect(&Address::parse(url).unwrap().endpoint, SOON).await
+        Stream::connect(&Address::parse(url, &TlsOptions::default()).unwrap().endpoint, SOON).await
     }
 
     fn listener() -> (TcpListener, u16) {
@@ -111,18 +127,26 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_resolved_and_the_address_that_answers_is_taken() {
         let (_listener, port) = listener();
-        let stream = connect(&format!("redis://localhost:{port}")).await.unwrap();
-        assert_eq!(stream.tcp.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
-        assert!(stream.tcp.nodelay().unwrap());
-        assert!(SockRef::from(&stream.tcp).keepalive().unwrap());
+        let tcp = dial("localhost", port).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+        assert!(tcp.nodelay().unwrap());
+        assert!(SockRef::from(&tcp).keepalive().unwrap());
     }
 
     #[tokio::test]
     async fn an_address_of_ipv6_is_dialled() {
         let Ok(listener) = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)) else { return };
-        let port = listener.local_addr().unwrap().port();
-        let stream = connect(&format!("redis://[::1]:{port}")).await.unwrap();
-        assert_eq!(stream.tcp.peer_addr().unwrap().to_string(), format!("[::1]:{port}"));
+        let address = listener.local_addr().unwrap();
+        let _stream = connect(&format!("redis://[::1]:{}", address.port())).await.unwrap();
+        assert_eq!(listener.accept().unwrap().0.local_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_there_is_named_without_secrets() {
+        let error = connect("redis+unix:///nowhere/r.sock?password=hunter2").await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { certainty: Certainty::Definite, .. }), "{error}");
+        assert!(error.to_string().contains("/nowhere/r.sock: "), "{error}");
+        assert!(!format!("{error}{error:?}").contains("hunter2"), "{error:?}");
     }
 
     #[tokio::test]

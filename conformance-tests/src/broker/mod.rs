@@ -15,6 +15,7 @@
 //! A broker dies with the value that stands for it, and, by a watchdog, with this process, however that ends. Nothing
 //! here is tied to one tokio runtime: a broker started in one may be used from any other.
 
+mod certificates;
 mod command;
 mod contract;
 mod error;
@@ -26,6 +27,7 @@ mod rabbitmq;
 mod redis;
 mod slot;
 
+pub use certificates::{Certificate, CertificateAuthority, Encryption};
 pub use command::ProcessFaults;
 pub use contract::Broker;
 pub use error::{BrokerError, Result};

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use self::console::{Console, NAME};
+use super::certificates::Encryption;
 use super::contract::Broker;
 use super::error::{BrokerError, Result, last_words};
 use super::port;
@@ -40,6 +41,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct RabbitBroker {
     running: Mutex<Option<Running>>,
     port: u16,
+    /// Where it encrypts, if it does.
+    encrypted: Option<u16>,
     distribution: u16,
     dir: TempDir,
     turn: tokio::sync::Mutex<()>,
@@ -54,9 +57,20 @@ struct Running {
 impl RabbitBroker {
     /// Starts a node and returns when its queues are recovered and it accepts connections.
     pub async fn start() -> Result<Self> {
+        Self::begin(None).await
+    }
+
+    /// The same, with a port of its own at which the node encrypts.
+    pub async fn start_encrypted(encryption: &Encryption) -> Result<Self> {
+        Self::begin(Some(encryption)).await
+    }
+
+    async fn begin(encryption: Option<&Encryption>) -> Result<Self> {
+        let encrypted = encryption.map(|_| port::free()).transpose()?;
         let broker = Self {
             running: Mutex::new(None),
             port: port::free()?,
+            encrypted,
             distribution: port::free()?,
             dir: tempfile::Builder::new()
                 .prefix("polyqueue-rabbitmq-")
@@ -64,9 +78,14 @@ impl RabbitBroker {
                 .map_err(BrokerError::io("making a directory"))?,
             turn: tokio::sync::Mutex::new(()),
         };
-        layout::prepare(broker.dir.path(), broker.port)?;
+        layout::prepare(broker.dir.path(), broker.port, encryption.zip(encrypted))?;
         broker.start_again().await?;
         Ok(broker)
+    }
+
+    /// The port at which it encrypts, where it was started so.
+    pub fn encrypted_port(&self) -> Option<u16> {
+        self.encrypted
     }
 
     /// Evaluates Erlang on the node, as `rabbitmqctl eval` does but within milliseconds, and returns the printed value.

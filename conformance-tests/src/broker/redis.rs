@@ -4,6 +4,7 @@ mod faults;
 mod operator;
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use self::operator::{NAME, Operator};
+use super::certificates::Encryption;
 use super::contract::Broker;
 use super::error::{BrokerError, Result};
 use super::port;
@@ -29,6 +31,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct RedisBroker {
     slot: Slot,
     port: u16,
+    /// Where it encrypts, if it does.
+    encrypted: Option<u16>,
     operator: Operator,
     more: Vec<String>,
     dir: TempDir,
@@ -42,6 +46,17 @@ impl RedisBroker {
 
     /// Starts a server with more command line options, for example `["--maxmemory", "1mb"]`; a later one wins.
     pub async fn start_with(options: &[&str]) -> Result<Self> {
+        Self::begin(options, None).await
+    }
+
+    /// The same, with a port of its own at which the server encrypts.
+    pub async fn start_encrypted(encryption: &Encryption, options: &[&str]) -> Result<Self> {
+        Self::begin(options, Some(encryption)).await
+    }
+
+    async fn begin(options: &[&str], encryption: Option<&Encryption>) -> Result<Self> {
+        let encrypted = encryption.map(|_| port::free()).transpose()?;
+        let said = encryption.zip(encrypted).map(|(encryption, port)| encrypted_options(encryption, port));
         let port = port::free()?;
         let dir = tempfile::Builder::new().prefix("polyqueue-redis-").tempdir();
         let dir = dir.map_err(BrokerError::io("making a directory"))?;
@@ -49,11 +64,22 @@ impl RedisBroker {
             slot: Slot::new(NAME),
             port,
             operator: Operator { port, snapshot: dir.path().join("dump.rdb") },
-            more: options.iter().map(|&option| option.to_owned()).collect(),
+            encrypted,
+            more: options.iter().map(|&option| option.to_owned()).chain(said.into_iter().flatten()).collect(),
             dir,
         };
         broker.start_again().await?;
         Ok(broker)
+    }
+
+    /// The port at which it encrypts, where it was started so.
+    pub fn encrypted_port(&self) -> Option<u16> {
+        self.encrypted
+    }
+
+    /// The directory that it runs in: where a socket of its may be.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Sends one command in Redis' inline form, for example `CONFIG SET maxmemory 1mb`, over a connection of its own
@@ -90,6 +116,23 @@ impl RedisBroker {
             .stderr(log);
         Ok(command)
     }
+}
+
+fn encrypted_options(encryption: &Encryption, port: u16) -> Vec<String> {
+    let Encryption { certificate, clients } = encryption;
+    let of = |path: &Path| path.display().to_string();
+    let ca = clients.as_deref().unwrap_or(&certificate.cert);
+    [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", of(&certificate.cert)),
+        ("--tls-key-file", of(&certificate.key)),
+        // It wants one even where it asks no client.
+        ("--tls-ca-cert-file", of(ca)),
+        ("--tls-auth-clients", if clients.is_some() { "yes" } else { "no" }.to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value])
+    .collect()
 }
 
 #[async_trait]

@@ -2,7 +2,8 @@
 //!
 //! | for | type |
 //! |---|---|
-//! | where the broker is, with nothing ignored | [`BrokerUrl`], [`Login`] |
+//! | where the broker is, with nothing ignored | [`BrokerUrl`], [`Login`], [`SocketUrl`] |
+//! | encrypted streams, and what a refused certificate means | [`TlsClient`], [`tls_refusal`], [`TLS_PARAMETERS`], [`ByteStream`] |
 //! | a call that ends in time | [`Deadline`], [`later`] |
 //! | a handle that is open, closing, idle | [`Lifecycle`], [`Entered`], [`CloseReason`] |
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
@@ -36,8 +37,11 @@ mod ready;
 mod receipt_times;
 mod receives;
 mod reply_buffer;
+mod socket_url;
 mod stored_spec;
+mod tls;
 mod url;
+mod url_parts;
 
 pub use answers::{no_dedup_keys, not_found_if_all};
 pub use batch_call::BatchCall;
@@ -53,7 +57,9 @@ pub use progress_watch::{ProgressWatch, Receiving};
 pub use ready::begin_delays;
 pub use receipt_times::ReceiptTimes;
 pub use reply_buffer::ReplyBuffer;
+pub use socket_url::SocketUrl;
 pub use stored_spec::stored_spec;
+pub use tls::{ByteStream, TLS_PARAMETERS, TlsClient, tls_refusal};
 pub use url::{BrokerUrl, Login};
 
 pub use crate::background::background;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::url_parts::{Parameters, Read, decoded};
 use crate::place::{Place, read_place};
 use crate::redacted::redacted;
 use crate::{Error, Result};
@@ -19,7 +20,7 @@ pub struct BrokerUrl {
     pub port: Option<u16>,
     /// The one segment of the path, if it is not empty.
     pub path: Option<String>,
-    parameters: Vec<(&'static str, String)>,
+    parameters: Parameters,
     shown: String,
     allowed: &'static str,
 }
@@ -60,14 +61,14 @@ impl BrokerUrl {
         };
         let Place { host, port } = read_place(place).map_err(|fault| fail(fault.into()))?;
         let path = read_path(path).map_err(fail)?;
-        let parameters = read_parameters(query, known).map_err(fail)?;
+        let parameters = Parameters::read(query, known).map_err(fail)?;
         let scheme = scheme.to_ascii_lowercase();
         Ok(Self { scheme, login, host, port, path, parameters, shown, allowed })
     }
 
     /// The value of a parameter, where it is given.
     pub fn parameter(&self, key: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
+        self.parameters.get(key)
     }
 
     /// The error that says what is wrong with this URL, and what is allowed.
@@ -97,8 +98,6 @@ impl fmt::Debug for Login {
     }
 }
 
-type Read<T> = std::result::Result<T, String>;
-
 fn read_login(text: &str) -> Read<Login> {
     let Some((user, password)) = text.split_once(':').filter(|(_, password)| !password.is_empty()) else {
         return Err("a user stands without a password".into());
@@ -115,40 +114,6 @@ fn read_path(text: &str) -> Read<Option<String>> {
         _ if text.contains('/') => Err("the path has more than one segment; a / in it is written %2F".into()),
         _ => decoded(text).map(Some),
     }
-}
-
-fn read_parameters(query: &str, known: &[&'static str]) -> Read<Vec<(&'static str, String)>> {
-    let mut read = Vec::<(&'static str, String)>::new();
-    for (at, pair) in query.split('&').filter(|_| !query.is_empty()).enumerate() {
-        let (given, value) = pair.split_once('=').ok_or("a parameter has no value")?;
-        let Some(&key) = known.iter().find(|key| **key == given) else {
-            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-            // Its name is not said: it may be a secret in the wrong place.
-            return Err(format!("parameter {} is not known, known is {known}", at + 1));
-        };
-        if read.iter().any(|(earlier, _)| *earlier == key) {
-            return Err(format!("the parameter {key:?} is given twice"));
-        }
-        read.push((key, decoded(value)?));
-    }
-    Ok(read)
-}
-
-/// Once: what is decoded may look encoded again.
-fn decoded(text: &str) -> Read<String> {
-    if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-        return Err("a space or control character is not percent-encoded".into());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        let hex = part.get(..2).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.ok_or("two hexadecimal digits do not follow a %, which is itself written %25")?);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).map_err(|_| "percent-encoded bytes are not UTF-8".into())
 }
 
 #[cfg(test)]

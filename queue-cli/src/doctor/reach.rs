@@ -12,7 +12,9 @@ pub(super) fn reached(broker: &str) -> Finding {
 
 pub(super) fn failed(error: &Error) -> Finding {
     let next = match error {
-        Error::Denied { .. } => "check the user and password in the URL, and what that user may do",
+        Error::Denied { .. } => {
+            "check the user and password in the URL and what that user may do, or the certificate that is named"
+        }
         Error::Unsupported { .. } => "use another broker, or another version or setting of it",
         _ => {
             "check that the broker runs and can be reached there; --url, REDIS_URL or RABBITMQ_URL say where"

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::console::{self, NAME};
+use crate::broker::certificates::Encryption;
 use crate::broker::error::{BrokerError, Result};
 
 /// What the node runs first, to boot faster; see there.
@@ -16,13 +17,17 @@ const PRELOAD: &str = include_str!("preload.erl");
 /// Where packages put the scripts, besides `PATH`; Debian's script in `PATH` is a wrapper that changes the user.
 const SCRIPTS: [&str; 4] = ["/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/sbin"];
 
+/// How it encrypts, and at which port.
+type Encrypted<'a> = Option<(&'a Encryption, u16)>;
+
 /// Prepares `dir` for a node on `port`.
-pub(super) fn prepare(dir: &Path, port: u16) -> Result<()> {
+pub(super) fn prepare(dir: &Path, port: u16, encrypted: Encrypted<'_>) -> Result<()> {
     let scripts = find_scripts()?;
-    lay_out(dir, &scripts, port).map_err(BrokerError::io("preparing the node's directory"))
+    let configuration = configuration(port, &encrypted.map(encryption).unwrap_or_default());
+    lay_out(dir, &scripts, &configuration).map_err(BrokerError::io("preparing the node's directory"))
 }
 
-fn lay_out(dir: &Path, scripts: &Path, port: u16) -> std::io::Result<()> {
+fn lay_out(dir: &Path, scripts: &Path, configuration: &str) -> std::io::Result<()> {
     for name in ["home", "mnesia", "log", "rabbitmq/sbin", "rabbitmq/plugins"] {
         fs::create_dir_all(dir.join(name))?;
     }
@@ -37,18 +42,32 @@ fn lay_out(dir: &Path, scripts: &Path, port: u16) -> std::io::Result<()> {
     fs::write(dir.join("enabled_plugins"), "[].\n")?;
     fs::write(dir.join("preload"), PRELOAD)?;
     fs::write(dir.join("console"), console::SCRIPT)?;
-    fs::write(dir.join("node.config"), configuration(port))
+    fs::write(dir.join("node.config"), configuration)
 }
 
 /// Erlang terms, which need no schema to be translated and hence boot faster than `rabbitmq.conf`.
-fn configuration(port: u16) -> String {
+fn configuration(port: u16, encryption: &str) -> String {
     format!(
         r#"[{{rabbit, [
     {{tcp_listeners, [{{"127.0.0.1", {port}}}]}},
     {{num_tcp_acceptors, 2}},
-    {{disk_free_limit, 50000000}},
+{encryption}    {{disk_free_limit, 50000000}},
     {{vm_memory_high_watermark, {{absolute, 1073741824}}}}
 ]}}].
+"#
+    )
+}
+
+fn encryption((encryption, port): (&Encryption, u16)) -> String {
+    let Encryption { certificate, clients } = encryption;
+    let (cert, key) = (certificate.cert.display(), certificate.key.display());
+    let (ca, asks) = (clients.as_ref().unwrap_or(&certificate.cert).display(), clients.is_some());
+    let verify = if asks { "verify_peer" } else { "verify_none" };
+    format!(
+        r#"    {{ssl_listeners, [{{"127.0.0.1", {port}}}]}},
+    {{num_ssl_acceptors, 2}},
+    {{ssl_options, [{{certfile, "{cert}"}}, {{keyfile, "{key}"}}, {{cacertfile, "{ca}"}},
+        {{verify, {verify}}}, {{fail_if_no_peer_cert, {asks}}}]}},
 "#
     )
 }
