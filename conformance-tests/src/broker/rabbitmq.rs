@@ -40,6 +40,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct RabbitBroker {
     running: Mutex<Option<Running>>,
     port: u16,
+    management: Option<u16>,
     distribution: u16,
     dir: TempDir,
     turn: tokio::sync::Mutex<()>,
@@ -54,9 +55,24 @@ struct Running {
 impl RabbitBroker {
     /// Starts a node and returns when its queues are recovered and it accepts connections.
     pub async fn start() -> Result<Self> {
+        Self::start_on(port::free()?, None).await
+    }
+
+    /// The same with RabbitMQ's management plugin, which takes longer to boot.
+    pub async fn start_managed() -> Result<Self> {
+        Self::start_on(port::free()?, Some(port::free()?)).await
+    }
+
+    /// Where its HTTP API is, where it was started with one.
+    pub fn management_url(&self) -> Option<String> {
+        self.management.map(|port| format!("http://guest:guest@127.0.0.1:{port}"))
+    }
+
+    async fn start_on(port: u16, management: Option<u16>) -> Result<Self> {
         let broker = Self {
             running: Mutex::new(None),
-            port: port::free()?,
+            port,
+            management,
             distribution: port::free()?,
             dir: tempfile::Builder::new()
                 .prefix("polyqueue-rabbitmq-")
@@ -64,7 +80,7 @@ impl RabbitBroker {
                 .map_err(BrokerError::io("making a directory"))?,
             turn: tokio::sync::Mutex::new(()),
         };
-        layout::prepare(broker.dir.path(), broker.port)?;
+        layout::prepare(broker.dir.path(), broker.port, broker.management)?;
         broker.start_again().await?;
         Ok(broker)
     }
