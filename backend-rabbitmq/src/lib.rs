@@ -59,12 +59,15 @@ mod publish;
 mod queue;
 mod queue_type;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod wire;
 
 use std::sync::Arc;
 
 use address::NAME;
+pub use admin::diagnosis::{Diagnosis, diagnose};
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
 /// RabbitMQ, for URLs that begin with `amqp://`; the URL stands in `RABBITMQ_URL`.

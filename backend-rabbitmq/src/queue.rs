@@ -55,6 +55,12 @@ impl RabbitQueue {
         Self { dead: Arc::new(DeadLetters::new(publishing)) }
     }
 
+    /// For tests: whose calls get no answer.
+    #[cfg(test)]
+    pub(crate) fn starved(&self) -> crate::connection::starved::Starved {
+        self.handle().starved()
+    }
+
     fn publishing(&self) -> &Arc<Publishing> {
         &self.dead.publishing
     }

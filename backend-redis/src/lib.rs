@@ -65,6 +65,8 @@ mod publish;
 mod queue;
 mod scripts;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod wire;
 

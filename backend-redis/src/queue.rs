@@ -51,6 +51,10 @@ pub(crate) struct RedisQueue {
 
 /// Connects, and looks whether the server can do what we promise.
 pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
+    Ok(Arc::new(open(options).await?))
+}
+
+pub(crate) async fn open(options: ConnectOptions) -> Result<RedisQueue> {
     let address = Address::parse(&options.url, &options.tls)?;
     if options.dedup_store.is_some() {
         let what =
@@ -83,13 +87,14 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<Arc<dyn Queue>> {
         channels: Mutex::default(),
         is_child: false,
     });
-    Ok(Arc::new(RedisQueue::new(handle)))
+    Ok(RedisQueue::new(handle))
 }
 
 impl RedisQueue {
     fn new(handle: Arc<Handle>) -> Self {
         let catalogue = Arc::new(Catalogue::new(handle.node.clone(), handle.namespace.clone()));
-        let revival = Arc::new(Revival::new(handle.node.clone(), handle.namespace.clone()));
+        let revival =
+            Arc::new(Revival::new(handle.node.clone(), handle.namespace.clone(), handle.events.clone()));
         Self {
             publishers: Publishers::new(handle.clone(), catalogue.clone(), revival.clone()),
             settlers: Settlers::new(handle.clone()),
@@ -102,6 +107,12 @@ impl RedisQueue {
 }
 
 impl RedisQueue {
+    /// For tests: whose calls get no answer.
+    #[cfg(test)]
+    pub(crate) fn starved(&self) -> crate::connection::starved::Starved {
+        self.handle.node.answers.starved.clone()
+    }
+
     /// What is used is brought back to a server that has lost it.
     async fn remember(&self, queue: &QueueName) {
         let limit = Deadline::new("declare", self.handle.deadline);

@@ -28,6 +28,7 @@ mod settle;
 mod tasks;
 mod turn;
 mod unknown;
+mod watch;
 
 use std::fmt;
 use std::future::{Future, ready};

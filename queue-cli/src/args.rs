@@ -7,11 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use polyqueue::{Backoff, Pattern, QueueName, RoutingKey};
 
 mod dead;
+mod doctor;
 mod publish;
 mod transfer;
 pub(crate) mod values;
 
 pub(crate) use dead::{Dead, Letters};
+pub(crate) use doctor::Doctor;
 pub(crate) use publish::{Envelope, Publish, Request};
 pub(crate) use transfer::Move;
 use values::{backoff, duration};
@@ -62,7 +64,7 @@ pub(crate) enum Command {
         queue: Option<QueueName>,
     },
     /// Look whether the broker is as it must be; ends with 4 when something is wrong.
-    Doctor,
+    Doctor(Doctor),
     /// Print what happens to this command's own connections and to its namespace, a line each, until it is stopped.
     Events,
     /// List, redrive or discard dead letters.

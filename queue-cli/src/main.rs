@@ -53,12 +53,12 @@ async fn run(cli: &Cli) -> Result<()> {
     let url = cli.url.as_deref();
     let queue = match &cli.command {
         // It opens no handle: what is wrong with the broker may be why there is none.
-        Command::Doctor => return doctor::run(url, cli.output).await,
+        Command::Doctor(args) => return doctor::run(url, args, cli.output).await,
         Command::Demo => broker::open_any(url).await?,
         _ => broker::open(url).await?,
     };
     let done = match &cli.command {
-        Command::Doctor => Ok(()), // It has ended above.
+        Command::Doctor(_) => Ok(()), // It has ended above.
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
         Command::Request(args) => request::run(&queue, args).await,

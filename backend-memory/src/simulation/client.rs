@@ -130,7 +130,8 @@ impl Queue for LinkedQueue {
     }
 
     fn namespace(&self, namespace: &str) -> Result<Arc<dyn Queue>> {
-        let session = Session::new(self.session.inner.namespace(namespace)?, self.session.wire.clone());
+        let Session { inner, wire, events, .. } = &self.session;
+        let session = Session::new(inner.namespace(namespace)?, wire.clone(), events.child(namespace));
         Ok(Arc::new(Self { session, is_child: true }))
     }
 

@@ -11,11 +11,13 @@ pub(crate) struct Known {
     specs: Mutex<BTreeMap<QueueName, QueueSpec>>,
     /// The wipes that were made good.
     wipes: Mutex<u64>,
+    /// The wipes that were told.
+    told: Mutex<u64>,
 }
 
 impl Known {
     pub(crate) fn since(wipes: u64) -> Self {
-        Self { specs: Mutex::default(), wipes: Mutex::new(wipes) }
+        Self { specs: Mutex::default(), wipes: Mutex::new(wipes), told: Mutex::new(wipes) }
     }
 
     pub(crate) fn learn(&self, spec: &QueueSpec) {
@@ -45,8 +47,13 @@ impl Known {
         (*self.wipes.lock() < wipes).then(|| self.specs.lock().values().cloned().collect())
     }
 
-    /// All is declared again that was lost until then.
-    pub(crate) fn restored(&self, wipes: u64) {
-        *self.wipes.lock() = wipes;
+    /// All is declared again that was lost until then. Answers whether it was not before.
+    pub(crate) fn restored(&self, wipes: u64) -> bool {
+        std::mem::replace(&mut *self.wipes.lock(), wipes) < wipes
+    }
+
+    /// Whether it is told for the first time.
+    pub(crate) fn is_news(&self, wipes: u64) -> bool {
+        std::mem::replace(&mut *self.told.lock(), wipes) < wipes
     }
 }

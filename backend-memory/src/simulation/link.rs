@@ -39,9 +39,10 @@ impl SimulatedLink {
     pub async fn open(&self, options: &ConnectOptions) -> Result<Arc<dyn Queue>> {
         options.check()?;
         let inner = MemoryQueue::at(self.broker.clone(), options)?;
-        let wire = Wire::new(self.line.clone(), options.deadline, inner.event_sender());
+        let events = inner.event_sender();
+        let wire = Wire::new(self.line.clone(), options.deadline, events.clone());
         wire.connect().await?;
-        Ok(Arc::new(LinkedQueue::new(Session::new(Arc::new(inner), wire))))
+        Ok(Arc::new(LinkedQueue::new(Session::new(Arc::new(inner), wire, events))))
     }
 
     /// Cuts all connections now. New ones are let through.

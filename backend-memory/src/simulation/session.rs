@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use polyqueue::{Error, Queue, QueueName, Result};
+use polyqueue::backend::EventSender;
+use polyqueue::{Error, Event, Queue, QueueName, Result};
 
 use crate::simulation::call::{Answer, Effect, Request, Wire, Work};
 use crate::simulation::known::Known;
@@ -14,12 +15,13 @@ pub(crate) struct Session {
     pub(crate) inner: Arc<dyn Queue>,
     pub(crate) wire: Arc<Wire>,
     pub(crate) known: Arc<Known>,
+    pub(crate) events: EventSender,
 }
 
 impl Session {
-    pub(crate) fn new(inner: Arc<dyn Queue>, wire: Arc<Wire>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Queue>, wire: Arc<Wire>, events: EventSender) -> Self {
         let known = Arc::new(Known::since(wire.line.world.now().wipes));
-        Self { inner, wire, known }
+        Self { inner, wire, known, events }
     }
 
     /// One call; once more where the broker has lost what it is about, and it could be declared again.
@@ -40,12 +42,18 @@ impl Session {
     pub(crate) async fn restore(&self) -> Result<bool> {
         let wipes = self.wipes();
         let Some(lost) = self.known.lost(wipes) else { return Ok(false) };
+        if self.known.is_news(wipes) {
+            self.events.send(Event::Wiped { detail: "the simulated broker has lost everything".into() });
+        }
+        let queues: Vec<QueueName> = lost.iter().map(|spec| spec.name.clone()).collect();
         for spec in lost {
             let inner = self.inner.clone();
             let work: Work<()> = Box::pin(async move { inner.declare(&spec).await });
             self.wire.call(Request::new("declare", Effect::Grows), work, Answer::default()).await?;
         }
-        self.known.restored(wipes);
+        if self.known.restored(wipes) {
+            queues.into_iter().for_each(|queue| self.events.send(Event::Redeclared { queue }));
+        }
         Ok(true)
     }
 

@@ -17,6 +17,9 @@ const HEALTH: Duration = Duration::from_millis(900);
 pub(crate) async fn health(topology: &Topology) -> Health {
     let by = Instant::now() + HEALTH;
     let look = async {
+        if let Some(overdue) = topology.handle.overdue() {
+            return Err(format!("{}: {overdue}", topology.handle.address));
+        }
         topology.handle.probe(by).await.map_err(|error| error.to_string())?;
         let ready = async |queue: QueueName| {
             if_there(topology.handle.control().messages(&topology.names.ready(&queue)).await).ok().flatten()

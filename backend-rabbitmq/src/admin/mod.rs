@@ -1,5 +1,6 @@
 //! Counts, purges, health.
 
+pub(crate) mod diagnosis;
 pub(crate) mod health;
 pub(crate) mod purge;
 pub(crate) mod stats;

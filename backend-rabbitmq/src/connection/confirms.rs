@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
 use parking_lot::Mutex;
+use polyqueue::backend::OpenCall;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
@@ -46,6 +47,8 @@ pub(crate) struct ConfirmTracker {
     requests: Requests,
     /// Messages that came back and whose confirm has not been looked at yet: key and id.
     returned: Vec<(ShortString, Option<ShortString>)>,
+    #[cfg(test)]
+    starved: crate::connection::starved::Starved,
 }
 
 /// What is on its way.
@@ -62,6 +65,7 @@ pub(crate) struct Pending {
     pub(crate) key: ShortString,
     pub(crate) id: Option<ShortString>,
     pub(crate) answer: Answer,
+    pub(crate) open: OpenCall,
 }
 
 /// A request until its confirm.
@@ -134,13 +138,30 @@ impl ConfirmTracker {
         gate: Arc<Mutex<()>>,
     ) -> Self {
         let (drains, requests, returned) = Default::default();
-        Self { channel, address, inbox, gate, drains, requests, returned }
+        Self {
+            channel,
+            address,
+            inbox,
+            gate,
+            drains,
+            requests,
+            returned,
+            #[cfg(test)]
+            starved: Default::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn starved_by(self, starved: crate::connection::starved::Starved) -> Self {
+        Self { starved, ..self }
     }
 
     pub(crate) async fn run(mut self) {
         let mut commands = Vec::new();
         let mut open = true;
         while open || !self.requests.is_empty() {
+            #[cfg(test)]
+            self.starved.heard("publish").await;
             tokio::select! {
                 biased;
                 first = poll_fn(|cx| self.requests.poll(cx)), if !self.requests.is_empty() => self.confirmed(first),
@@ -206,6 +227,7 @@ impl ConfirmTracker {
                     Err(Error::unavailable(NAME, Certainty::Definite, said))
                 }
             };
+            drop(pending.open);
             let _ = pending.answer.send(answer);
         }
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
-use polyqueue::Result;
 use polyqueue::backend::EventSender;
+use polyqueue::{Certainty, Error, Result};
 use tokio::time::{Instant, timeout_at};
 
-use crate::address::Address;
+use crate::address::{Address, NAME};
+use crate::connection::answered::Answers;
 use crate::connection::control::Control;
 use crate::connection::link::{Attempts, Link, Session};
 use crate::connection::publisher::Publisher;
@@ -29,13 +30,16 @@ pub(crate) struct Connections {
     pub(crate) control: Control,
     address: Address,
     attempts: Arc<tokio::sync::Mutex<Attempts>>,
+    pub(crate) answers: Answers,
     events: EventSender,
 }
 
 impl Connections {
     pub(crate) fn new(address: Address, deadline: Duration, events: &EventSender) -> Self {
-        let attempts = Arc::<tokio::sync::Mutex<Attempts>>::default();
-        let link = |purpose| Link::new(address.clone(), purpose, HEARTBEAT, attempts.clone(), events.clone());
+        let (attempts, answers) = (Arc::<tokio::sync::Mutex<Attempts>>::default(), Answers::default());
+        let link = |purpose| {
+            Link::new(address.clone(), purpose, HEARTBEAT, attempts.clone(), answers.clone(), events.clone())
+        };
         let consuming = Arc::new(link("consumer"));
         Self {
             publishing: link("publisher"),
@@ -44,6 +48,7 @@ impl Connections {
             control: Control::new(consuming.clone(), deadline),
             consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
             attempts,
+            answers,
             events: events.clone(),
             address,
         }
@@ -54,8 +59,9 @@ impl Connections {
         let wanted = (lease / 3).as_secs();
         let steps = [HEARTBEAT, 2, 1];
         let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
-        let (address, attempts, events) = (self.address.clone(), self.attempts.clone(), self.events.clone());
-        let make = || Arc::new(Link::new(address, "consumer", heartbeat, attempts, events));
+        let (address, events) = (self.address.clone(), self.events.clone());
+        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
+        let make = || Arc::new(Link::new(address, "consumer", heartbeat, attempts, answers, events));
         self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
     }
 
@@ -65,7 +71,14 @@ impl Connections {
             return Ok(publisher);
         }
         let session = self.publishing.session(until).await?;
-        let _one_at_a_time = self.opening.lock().await;
+        let late = |_| {
+            Error::unavailable(
+                NAME,
+                Certainty::Definite,
+                format!("{}: another call opens a publisher and has no answer", self.address),
+            )
+        };
+        let _one_at_a_time = timeout_at(until, self.opening.lock()).await.map_err(late)?;
         if let Some(publisher) = self.publisher_on(&session) {
             return Ok(publisher);
         }
@@ -88,7 +101,7 @@ impl Connections {
 
     /// Answers what was published, and ends the connections for good, each within this time.
     pub(crate) async fn close(&self, until: Instant, within: Duration) {
-        let opening = self.opening.lock().await;
+        let opening = timeout_at(until, self.opening.lock()).await;
         let publisher = self.publisher.write().take();
         drop(opening);
         if let Some(publisher) = publisher {

@@ -22,6 +22,9 @@ use crate::connection::fault::Answer;
 use crate::connection::link::Session;
 use crate::connection::queries::{fence, get};
 
+/// A channel that brings nothing for so long is asked whether it is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+
 /// One channel, for one call at a time.
 pub(crate) struct ControlChannel {
     session: Arc<Session>,
@@ -112,7 +115,9 @@ impl ControlChannel {
 
     /// Gives back what was not acked, and frees what it has for itself; at once, for somebody may wait for it.
     pub(crate) async fn end(self) {
-        let _ = timeout(self.limit, self.channel.close(200, "done".into())).await;
+        let closed =
+            self.session.answers.unbounded("close a channel", self.channel.close(200, "done".into()));
+        let _ = timeout(self.limit, closed).await;
     }
 
     async fn call<T>(
@@ -122,7 +127,7 @@ impl ControlChannel {
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Answer<T> {
         self.unfinished.store(true, Relaxed);
-        let answer = match timeout(self.limit, call).await {
+        let answer = match timeout(self.limit, self.session.answers.unbounded(what, call)).await {
             Ok(answer) => answer.map_err(|e| self.session.refusal(certainty, &e))?,
             Err(_) => return Err(Error::timeout(what, self.limit, certainty).into()),
         };
@@ -142,6 +147,16 @@ impl Deliveries {
     pub(crate) async fn next(&mut self) -> Answer<Option<Delivery>> {
         let next = self.consumer.next().await.transpose();
         next.map_err(|e| self.channel.session.refusal(Definite, &e))
+    }
+
+    /// The next. While nothing comes from this queue, the channel is asked whether it is alive and the queue there.
+    pub(crate) async fn next_while_alive(&mut self, queue: &str) -> Answer<Option<Delivery>> {
+        loop {
+            match timeout(ALIVE, self.next()).await {
+                Ok(next) => return next,
+                Err(_) => drop(self.channel.messages(queue).await?),
+            }
+        }
     }
 
     /// The next, where it is here already.

@@ -182,7 +182,18 @@ impl Handle {
     /// Publishes one message of our own making and waits for the confirm.
     pub(crate) async fn store(&self, request: PublishRequest) -> Result<Confirm> {
         let publisher = self.publisher().await?;
-        publisher.publish(request).await.unwrap_or_else(|_| Err(lost()))
+        self.answered(publisher.publish(request), self.until()).await
+    }
+
+    /// A call that is not answered though it should be, in words.
+    pub(crate) fn overdue(&self) -> Option<String> {
+        self.connections.answers.overdue()
+    }
+
+    /// For tests: whose calls get no answer.
+    #[cfg(test)]
+    pub(crate) fn starved(&self) -> crate::connection::starved::Starved {
+        self.connections.answers.starved.clone()
     }
 
     /// Whether calls can be expected to succeed now.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
-use crate::connection::answered::{answered, is_late};
+use crate::connection::answered::{Answers, is_late};
 use crate::connection::dial::dial;
 use crate::connection::fault::{Refusal, fault, is_of_a_channel};
 use crate::queue_type::version::ServerVersion;
@@ -30,6 +30,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// One living connection to the broker.
 pub(crate) struct Session {
     connection: Connection,
+    pub(crate) answers: Answers,
     /// Counts the connections of this process: objects are declared, and channels valid, within one.
     pub(crate) generation: u64,
     address: Address,
@@ -64,7 +65,7 @@ impl Session {
     /// A fresh channel; it ends when it is dropped.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         for _ in 0..CHANNELS {
-            match answered(self.connection.create_channel()).await {
+            match self.answers.answered("opening a channel", self.connection.create_channel()).await {
                 Ok(channel) => return Ok(channel),
                 // The client library gives a channel's number out again with the error that the last one of this number ended
                 // by. An opening has no such error of its own: the next number may be better.
@@ -103,6 +104,7 @@ pub(crate) struct Link {
     /// One was lost, and no other has taken its place.
     lost: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
+    answers: Answers,
     events: EventSender,
 }
 
@@ -133,6 +135,7 @@ impl Link {
         purpose: &'static str,
         heartbeat: u16,
         attempts: Arc<Mutex<Attempts>>,
+        answers: Answers,
         events: EventSender,
     ) -> Self {
         Self {
@@ -145,6 +148,7 @@ impl Link {
             last_error: RwLock::default(),
             lost: Arc::default(),
             closed: Arc::default(),
+            answers,
             events,
         }
     }
@@ -234,7 +238,8 @@ impl Link {
         let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
         let dialled = background().spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
-        let (connection, version) = match timeout_at(by, dialled).await {
+        let (connection, version) = match timeout_at(by, self.answers.unbounded("connecting", dialled)).await
+        {
             Ok(Ok(dialled)) => dialled.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
             Ok(Err(_)) | Err(_) => {
                 let said = format!("{}: no answer to the connection's handshake", self.address);
@@ -249,6 +254,7 @@ impl Link {
         let errors = self.watch(&connection);
         Ok(Arc::new(Session {
             connection,
+            answers: self.answers.clone(),
             generation,
             address: self.address.clone(),
             errors,
@@ -311,7 +317,8 @@ mod tests {
     async fn the_error_of_a_channel_is_not_that_of_a_later_one() {
         let broker = RabbitBroker::start().await.unwrap();
         let address = Address::parse(&broker.url()).unwrap();
-        let link = Link::new(address, "test", 5, Arc::default(), EventSender::new("test"));
+        let (attempts, answers) = (Arc::default(), Answers::default());
+        let link = Link::new(address, "test", 5, attempts, answers, EventSender::new("test"));
         let session = link.session(Instant::now() + HANDSHAKE).await.unwrap();
         let refused = fence(session.channel().await.unwrap(), "nowhere".into()).await;
         assert!(refused.is_err());

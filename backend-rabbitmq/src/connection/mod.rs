@@ -15,4 +15,6 @@ pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;
 pub(crate) mod request;
+#[cfg(test)]
+pub(crate) mod starved;
 pub(crate) mod stream;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::answered::Answers;
 use crate::connection::confirms::{Command, ConfirmTracker, Pending};
 use crate::connection::link::Session;
 use crate::connection::request::{Confirm, PublishRequest};
@@ -27,6 +28,7 @@ struct Shared {
     /// Held from when a request's frames are given to the client until the task can find it.
     gate: Arc<Mutex<()>>,
     channel: Arc<Channel>,
+    answers: Answers,
     address: Address,
     generation: u64,
     known: Mutex<HashSet<String>>,
@@ -36,15 +38,22 @@ impl Publisher {
     /// Opens the channel on this connection.
     pub(crate) async fn open(session: &Session, address: &Address) -> Result<Self> {
         let channel = session.channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(|e| session.fault(&e))?;
+        let confirming = channel.confirm_select(ConfirmSelectOptions::default());
+        session.answers.answered("opening a publisher", confirming).await.map_err(|error| {
+            session.note(&error);
+            session.fault(&error)
+        })?;
         let channel = Arc::new(channel);
         let (requests, inbox) = mpsc::unbounded_channel();
         let gate = Arc::<Mutex<()>>::default();
         let tracker = ConfirmTracker::new(channel.clone(), address.clone(), inbox, gate.clone());
+        #[cfg(test)]
+        let tracker = tracker.starved_by(session.answers.starved.clone());
         background().spawn(tracker.run());
         let handle = Shared {
             requests,
             gate,
+            answers: session.answers.clone(),
             channel,
             address: address.clone(),
             generation: session.generation,
@@ -70,7 +79,8 @@ impl Publisher {
         let (answer, answered) = oneshot::channel();
         let PublishRequest { exchange, key, properties, body } = request;
         let key = ShortString::from(key);
-        let pending = Pending { key: key.clone(), id: properties.message_id().clone(), answer };
+        let open = self.0.answers.begin("publish");
+        let pending = Pending { key: key.clone(), id: properties.message_id().clone(), answer, open };
         let channel = self.0.channel.clone();
         let mut frames = async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
@@ -109,6 +119,11 @@ impl Publisher {
     /// Forgets that it exists.
     pub(crate) fn forget(&self, object: &str) {
         self.0.known.lock().remove(object);
+    }
+
+    /// Forgets whatever was seen.
+    pub(crate) fn forget_all(&self) {
+        self.0.known.lock().clear();
     }
 
     /// Whether it was seen on this connection.

@@ -48,13 +48,18 @@ impl ChannelLoop {
         epoch: u64,
     ) -> Self {
         Self {
-            source: Source::new(channel.clone(), reader.object()),
+            source: Source::new(channel.clone(), session.answers.clone(), reader.object()),
             triage: Triage::new(
                 reader.topology().queue_type(reader.queue()),
                 reader.subscription.max_attempts,
             ),
             sweep: Sweep::new(),
-            acks: Acks::new(reader.republisher.clone(), reader.meter.clone(), channel.clone()),
+            acks: Acks::new(
+                reader.republisher.clone(),
+                reader.meter.clone(),
+                channel.clone(),
+                session.answers.clone(),
+            ),
             empty_for: None,
             phase: if reader.hand_out.pending.is_closed() { Phase::Closing } else { Phase::Serving },
             closing: Vec::new(),

@@ -17,6 +17,7 @@ use crate::dead::state::DeadLetters;
 use crate::settle::job::SettleJob;
 use crate::settle::republish::Republisher;
 use crate::topology::lookup::{address, count};
+use crate::topology::revival::revive;
 use polyqueue::backend::Begin;
 
 /// A consumer of one queue. Its task ends with it.
@@ -30,8 +31,15 @@ impl RabbitConsumer {
     pub(crate) async fn begin(dead: Arc<DeadLetters>, subscription: Subscription) -> Result<Self> {
         let topology = &dead.publishing.topology;
         let handle = topology.handle.clone();
-        address(topology, &subscription.queue).await?;
-        count(topology, &subscription.queue, &topology.names.ready(&subscription.queue)).await?;
+        let queue = &subscription.queue;
+        let found = async {
+            address(topology, queue).await?;
+            count(topology, queue, &topology.names.ready(queue)).await
+        };
+        match found.await {
+            Err(Error::NotFound(_)) if revive(topology, queue).await => {}
+            found => drop(found?),
+        }
         let alive = handle.lifecycle.enter_open()?;
         let reader = Arc::new(ConsumerState {
             hand_out: HandOut::new(

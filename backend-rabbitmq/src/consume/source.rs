@@ -8,7 +8,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 
-use crate::connection::answered::answered;
+use crate::connection::answered::Answers;
 use crate::connection::queries::{fence, get};
 
 /// How many that a consumer has brought make one event.
@@ -17,6 +17,7 @@ const MAX_SENT: usize = 64;
 /// The broker's queue, seen through one channel.
 pub(crate) struct Source {
     channel: Channel,
+    answers: Answers,
     queue: String,
     state: State,
     /// A question whether anything is on its way, beside a standing consumer.
@@ -48,8 +49,8 @@ pub(crate) enum SourceEvent {
 }
 
 impl Source {
-    pub(crate) fn new(channel: Channel, queue: String) -> Self {
-        Self { channel, queue, state: State::Idle, asking: None }
+    pub(crate) fn new(channel: Channel, answers: Answers, queue: String) -> Self {
+        Self { channel, answers, queue, state: State::Idle, asking: None }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -67,7 +68,8 @@ impl Source {
     /// Asks for up to `max` messages that are ready now: for one, which says how many more there are, and for those.
     pub(crate) fn get(&mut self, max: usize, on_behalf: u64) {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
-        let got = answered(get(channel, queue, max))
+        let got = self
+            .answered("a consumer's get", get(channel, queue, max))
             .map_ok(move |(got, more)| SourceEvent::Got(got, more, on_behalf));
         self.state = State::Getting(got.boxed());
     }
@@ -77,9 +79,9 @@ impl Source {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
         let consume = async move {
             let options = BasicConsumeOptions::default();
-            answered(channel.basic_consume(queue.into(), "".into(), options, FieldTable::default())).await
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
         };
-        self.state = State::Attaching(consume.boxed());
+        self.state = State::Attaching(self.answered("a consumer's begin", consume).boxed());
     }
 
     /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then. If
@@ -87,7 +89,7 @@ impl Source {
     pub(crate) fn detach(&mut self, on_behalf: u64) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Attached(consumer) => {
-                let rest = answered(detach(self.channel.clone(), consumer));
+                let rest = self.answered("a consumer's end", detach(self.channel.clone(), consumer));
                 let mut request = rest.map_ok(move |rest| SourceEvent::Detached(rest, on_behalf)).boxed();
                 // The request must be on its way before any later ack, which would make room for one more message.
                 if let Some(done) = (&mut request).now_or_never() {
@@ -101,8 +103,18 @@ impl Source {
 
     /// Asks, beside a standing consumer, whether anything is on its way: the queue answers after what it has sent.
     pub(crate) fn ask(&mut self, on_behalf: u64) {
-        let answer = answered(fence(self.channel.clone(), self.queue.clone()));
+        let answer = self.answered("a consumer's look", fence(self.channel.clone(), self.queue.clone()));
         self.asking = Some(answer.map_ok(move |_| SourceEvent::AllSent(on_behalf)).boxed());
+    }
+
+    /// The answer to a command on the channel, in time.
+    fn answered<T: Send, C: Future<Output = lapin::Result<T>> + Send>(
+        &self,
+        what: &'static str,
+        command: C,
+    ) -> impl Future<Output = lapin::Result<T>> + Send + use<T, C> {
+        let answers = self.answers.clone();
+        async move { answers.answered(what, command).await }
     }
 
     /// What happens next. May be dropped and called again; nothing is lost.
@@ -198,7 +210,7 @@ mod tests {
                 .unwrap();
         }
 
-        let mut source = Source::new(channel.clone(), "q".into());
+        let mut source = Source::new(channel.clone(), Answers::default(), "q".into());
         source.attach();
         assert!(matches!(source.next().await.unwrap(), SourceEvent::Attached));
         let SourceEvent::Sent(sent) = source.next().await.unwrap() else { panic!("nothing was sent") };

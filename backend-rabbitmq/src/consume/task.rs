@@ -8,13 +8,13 @@ use lapin::options::BasicQosOptions;
 use polyqueue::backend::{Entered, Jitter};
 use polyqueue::{Error, Result, Settled};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::connection::answered::answered;
 use crate::connection::fault::is_missing;
 use crate::connection::link::Session;
 use crate::consume::channel_loop::ChannelLoop;
 use crate::consume::state::{ConsumerState, Job};
+use crate::topology::revival::revive;
 
 /// The pause before a channel is opened again that could not be opened or was lost soon, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -40,8 +40,9 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
         match end {
             Ok(()) => return,
             Err(error) if is_missing(&error) => {
+                let pause = losses.pause();
                 tokio::select! {
-                    () = asked_again(&reader) => {}
+                    () = there_or_asked_again(&reader, pause) => {}
                     () = refuse_all(&reader, &mut jobs) => return,
                 }
             }
@@ -82,7 +83,15 @@ impl Losses {
     }
 }
 
-/// The queue is gone. Whoever asks is told so, one question each; it may be declared again.
+/// The queue is gone. Where it went with everything else on the broker it is declared again.
+async fn there_or_asked_again(reader: &ConsumerState, pause: Duration) {
+    match timeout(reader.handle().deadline, revive(reader.topology(), reader.queue())).await {
+        Ok(true) => sleep(pause).await,
+        Ok(false) | Err(_) => asked_again(reader).await,
+    }
+}
+
+/// Whoever asks is told that it is gone, one question each; it may be declared again.
 async fn asked_again(reader: &ConsumerState) {
     reader.hand_out.pending.fail(&Error::not_found(reader.queue().clone()));
     while reader.hand_out.pending.demand().is_none() {
@@ -113,7 +122,8 @@ async fn try_attach(reader: &ConsumerState) -> Result<(Arc<Session>, Channel)> {
     let session = reader.link.session(reader.handle().until()).await?;
     let channel = session.channel().await?;
     let prefetch = u16::try_from(reader.subscription.prefetch.max(1)).unwrap_or(u16::MAX);
-    answered(channel.basic_qos(prefetch, BasicQosOptions::default())).await.map_err(|e| {
+    let set = channel.basic_qos(prefetch, BasicQosOptions::default());
+    session.answers.answered("a consumer's prefetch", set).await.map_err(|e| {
         session.note(&e);
         session.fault(&e)
     })?;

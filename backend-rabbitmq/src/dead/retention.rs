@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use polyqueue::backend::background;
-use polyqueue::{Message, QueueName, Result};
+use polyqueue::{Certainty, Error, Message, QueueName, Result};
+use tokio::time::timeout;
 
 use crate::connection::browser::Browser;
 use crate::dead::state::browse;
@@ -19,6 +20,8 @@ use crate::wire::browsed::BrowsedLetter;
 const AT_ONCE: usize = 256;
 /// How long a death may wait for others who look at the letters.
 const AFTER_DEATH: Duration = Duration::from_secs(1);
+/// How long it may take at all, others' looks included.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Drops the letters that are too many or too old, the oldest first, and counts them.
 pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> Result<()> {
@@ -59,12 +62,16 @@ pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueNam
     let Some(entry) = entry else { return };
     let dead = dead.clone();
     let work = background().spawn(async move {
-        let _one_at_a_time = dead.pruning.lock().await;
-        if let Err(error) = retain(&dead, &entry).await {
+        let pruned = async {
+            let _one_at_a_time = dead.pruning.lock().await;
+            retain(&dead, &entry).await
+        };
+        let late = |_| Err(Error::timeout("retention", LONGEST, Certainty::Unknown));
+        if let Err(error) = timeout(LONGEST, pruned).await.unwrap_or_else(late) {
             tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error, "dead letters could not be looked through for what is too old: later");
         }
     });
-    let _ = tokio::time::timeout(AFTER_DEATH, work).await;
+    let _ = timeout(AFTER_DEATH, work).await;
 }
 
 async fn drop_letters(

@@ -85,7 +85,7 @@ async fn keep(
     loop {
         let work = async {
             match &mut attached {
-                Some(deliveries) => take_in(deliveries, &replies).await,
+                Some(deliveries) => take_in(deliveries, &address, &replies).await,
                 None => {
                     tokio::time::sleep(AGAIN).await;
                     return attach(&topology, &address).await.ok();
@@ -112,8 +112,8 @@ async fn keep(
     }
 }
 
-async fn take_in(deliveries: &mut Deliveries, replies: &ReplyBuffer<Message>) {
-    while let Ok(Some(delivery)) = deliveries.next().await {
+async fn take_in(deliveries: &mut Deliveries, address: &ReplyAddress, replies: &ReplyBuffer<Message>) {
+    while let Ok(Some(delivery)) = deliveries.next_while_alive(address.as_str()).await {
         take_in_one(replies, delivery);
     }
 }

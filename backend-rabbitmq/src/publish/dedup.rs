@@ -16,8 +16,9 @@ use futures_util::stream::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::backend::background;
-use polyqueue::{Dedup, DedupKey, DedupUntil, Error, Message, MessageId, QueueName, Result};
+use polyqueue::{Certainty, Dedup, DedupKey, DedupUntil, Error, Message, MessageId, QueueName, Result};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::connection::change::Change;
 use crate::connection::control_channel::{ControlChannel, Deliveries};
@@ -30,6 +31,8 @@ use crate::wire::terms;
 
 /// How long to wait for another who looks at the same key.
 const TAKEN: Duration = Duration::from_millis(4);
+/// How long a look at a key may take, others' looks at it included.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How many keys are freed at once.
 const TOGETHER: usize = 16;
 
@@ -73,7 +76,9 @@ pub(crate) async fn claim(
     let (entry, message, key) = (entry.clone(), message.clone(), key.to_owned());
     let (answer, answered) = oneshot::channel();
     background().spawn(async move {
-        let claimed = claim_now(&publishing, &entry, &dedup, &message, &key).await;
+        let claimed = claim_now(&publishing, &entry, &dedup, &message, &key);
+        let late = |_| Err(Error::timeout("a look at a dedup key", LONGEST, Certainty::Unknown));
+        let claimed = timeout(LONGEST, claimed).await.unwrap_or_else(late);
         if let Err(Ok(None)) = answer.send(claimed) {
             release_key_of(&publishing, &entry, &message).await;
         }

@@ -14,6 +14,7 @@ use crate::publish::reply::publish_replies;
 use crate::publish::requests::requests;
 use crate::publish::state::Publishing;
 use crate::publish::topic::publish_to_topic;
+use crate::topology::revival::{revive, revive_bound};
 use crate::topology::state::Topology;
 
 pub(crate) async fn dispatch(
@@ -24,29 +25,56 @@ pub(crate) async fn dispatch(
     let handle = &publishing.topology.handle;
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
+    let answer = send(publishing, to, &batch, by).await;
+    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await {
+        return send(publishing, to, &batch, by).await;
+    }
+    answer
+}
+
+async fn send(
+    publishing: &Arc<Publishing>,
+    to: &Destination,
+    batch: &[Message],
+    by: Instant,
+) -> Result<Vec<Result<Published>>> {
+    let handle = &publishing.topology.handle;
     match to {
         Destination::Queue(queue) => {
-            match handle.in_time("publish", by, careful(publishing, queue, &batch)).await? {
-                Some(entry) => publish_copies(publishing, to, &[entry], &batch, by).await,
+            match handle.in_time("publish", by, careful(publishing, queue, batch)).await? {
+                Some(entry) => publish_copies(publishing, to, &[entry], batch, by).await,
                 None => publish_to(&publishing.topology, queue, batch, by).await,
             }
         }
-        Destination::Topic(key) => publish_to_topic(publishing, key, &batch, by).await,
-        Destination::Reply(address) => publish_replies(handle, address, &batch, by).await,
+        Destination::Topic(key) => publish_to_topic(publishing, key, batch, by).await,
+        Destination::Reply(address) => publish_replies(handle, address, batch, by).await,
     }
+}
+
+/// Whether what was not there is there now: declared again where the broker has lost everything.
+async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) -> bool {
+    let topology = &publishing.topology;
+    let back = async {
+        match to {
+            Destination::Queue(queue) => revive(topology, queue).await,
+            Destination::Topic(_) => revive_bound(topology).await,
+            Destination::Reply(_) => false,
+        }
+    };
+    timeout_at(by, back).await.unwrap_or(false)
 }
 
 /// Publishes to a queue that was there when it was asked for on this connection.
 async fn publish_to(
     topology: &Arc<Topology>,
     queue: &QueueName,
-    batch: Vec<Message>,
+    batch: &[Message],
     by: Instant,
 ) -> Result<Vec<Result<Published>>> {
     let handle = &topology.handle;
     let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
     let prepare =
-        async { Ok::<_, Error>((requests(topology, queue, &batch).await?, handle.publisher().await?)) };
+        async { Ok::<_, Error>((requests(topology, queue, batch).await?, handle.publisher().await?)) };
     let (requests, publisher) =
         timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
     handle.check_open()?;

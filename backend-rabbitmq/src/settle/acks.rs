@@ -11,7 +11,7 @@ use polyqueue::backend::QueueMeter;
 use polyqueue::{Certainty, Error, Result, Verdict};
 
 use crate::address::NAME;
-use crate::connection::answered::answered;
+use crate::connection::answered::Answers;
 use crate::connection::queries::fence;
 use crate::settle::job::{Leases, SettleJob, Settlement};
 use crate::settle::receipt::Key;
@@ -28,6 +28,7 @@ pub(crate) struct Acks {
     republisher: Arc<Republisher>,
     meter: Arc<QueueMeter>,
     channel: Channel,
+    answers: Answers,
     unacked: UnackedTags,
     replacements: FuturesUnordered<BoxFuture<'static, Replaced>>,
     /// How many of the replacements are for messages that came back.
@@ -54,11 +55,17 @@ pub(crate) enum AckEvent {
 }
 
 impl Acks {
-    pub(crate) fn new(republisher: Arc<Republisher>, meter: Arc<QueueMeter>, channel: Channel) -> Self {
+    pub(crate) fn new(
+        republisher: Arc<Republisher>,
+        meter: Arc<QueueMeter>,
+        channel: Channel,
+        answers: Answers,
+    ) -> Self {
         Self {
             republisher,
             meter,
             channel,
+            answers,
             unacked: UnackedTags::default(),
             replacements: FuturesUnordered::new(),
             recovering: 0,
@@ -110,9 +117,10 @@ impl Acks {
     /// Gives a message back to the broker, to its old place.
     pub(crate) fn reject(&mut self, tag: u64) {
         self.unacked.returned(tag);
-        let channel = self.channel.clone();
+        let (channel, answers) = (self.channel.clone(), self.answers.clone());
         let options = BasicRejectOptions { requeue: true };
-        let reject = async move { answered(channel.basic_reject(tag, options)).await };
+        let reject =
+            async move { answers.answered("a consumer's reject", channel.basic_reject(tag, options)).await };
         let mut reject = reject.boxed();
         if reject.as_mut().now_or_never().is_none() {
             self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
@@ -138,7 +146,8 @@ impl Acks {
             acks.into_iter().collect::<lapin::Result<()>>().and(fenced.map(drop))
         };
         // The first poll writes the frames: acks must reach the broker in the order in which `unacked` saw them.
-        let mut sending = answered(sending).boxed();
+        let answers = self.answers.clone();
+        let mut sending = async move { answers.answered("a consumer's ack", sending).await }.boxed();
         match sending.as_mut().now_or_never() {
             Some(result) => self.flushes.push(std::future::ready((result, acked)).boxed()),
             None => self.flushes.push(sending.map(|result| (result, acked)).boxed()),

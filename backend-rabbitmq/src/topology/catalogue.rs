@@ -1,7 +1,8 @@
 //! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use lapin::BasicProperties;
@@ -9,7 +10,8 @@ use lapin::message::Delivery;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use parking_lot::Mutex;
-use polyqueue::{Certainty, Error, QueueName, QueueSpec, Result, RoutingKey};
+use polyqueue::backend::EventSender;
+use polyqueue::{Certainty, Error, Event, QueueName, QueueSpec, Result, RoutingKey};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::NAME;
@@ -25,6 +27,8 @@ const WINDOW: u16 = 500;
 const EMPTY: Duration = Duration::from_secs(5);
 /// How long to wait before a stream that shows nothing is looked at again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long to wait for others who read.
+const TURN: Duration = Duration::from_secs(30);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
 
@@ -33,6 +37,11 @@ const MAX_BYTES: i64 = 20 * 1024 * 1024;
 pub(crate) struct Catalogue {
     stream: String,
     known: Mutex<KnownQueues>,
+    /// What was known when the broker lost everything, and was not made again since.
+    lost: Mutex<BTreeMap<QueueName, Arc<QueueSpec>>>,
+    /// How often the broker lost everything.
+    losses: AtomicU64,
+    events: EventSender,
     /// One reader at a time.
     turn: tokio::sync::Mutex<()>,
     /// A follower reads every record as it is written.
@@ -40,10 +49,13 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    pub(crate) fn new(stream: String) -> Self {
+    pub(crate) fn new(stream: String, events: EventSender) -> Self {
         Self {
             stream,
             known: Mutex::default(),
+            lost: Mutex::default(),
+            losses: AtomicU64::new(0),
+            events,
             turn: tokio::sync::Mutex::default(),
             live: AtomicBool::new(false),
         }
@@ -105,6 +117,27 @@ impl Catalogue {
         self.known.lock().deleted_here.contains(address)
     }
 
+    /// How often the broker lost everything, as far as it was seen.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Relaxed)
+    }
+
+    /// A queue that went with everything else, and is not there again.
+    pub(crate) fn lost(&self, queue: &QueueName) -> Option<Arc<QueueSpec>> {
+        self.lost.lock().get(queue).cloned()
+    }
+
+    /// Those of them that are bound to a topic.
+    pub(crate) fn lost_bound(&self) -> Vec<QueueName> {
+        let lost = self.lost.lock();
+        lost.values().filter(|spec| !spec.bindings.is_empty()).map(|spec| spec.name.clone()).collect()
+    }
+
+    /// It is there again, or is not to be.
+    pub(crate) fn forget_lost(&self, queue: &QueueName) {
+        self.lost.lock().remove(queue);
+    }
+
     /// A request that appends a record.
     pub(crate) fn request(&self, record: &Record) -> PublishRequest {
         let body = serde_json::to_vec(record).unwrap_or_default().into();
@@ -133,7 +166,8 @@ impl Catalogue {
     /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
     pub(crate) async fn refresh(&self, control: &Control) -> Result<()> {
         let asked = Instant::now();
-        let _turn = self.turn.lock().await;
+        let late = |_| Error::timeout("a turn at the catalogue", TURN, Certainty::Definite);
+        let _turn = timeout(TURN, self.turn.lock()).await.map_err(late)?;
         if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
             return Ok(()); // somebody has read since
         }
@@ -169,7 +203,11 @@ impl Catalogue {
     fn begin_at(&self, before: i64, end: Option<i64>) -> i64 {
         let mut known = self.known.lock();
         if end.map_or(0, |end| end + 1) < before {
-            *known = KnownQueues::default();
+            let gone = std::mem::take(&mut *known).queues.into_values();
+            self.lost.lock().extend(gone.map(|entry| (entry.spec.name.clone(), entry.spec)));
+            self.losses.fetch_add(1, Relaxed);
+            let detail = format!("the catalogue, the stream {:?}, is gone or empty", self.stream);
+            self.events.send(Event::Wiped { detail });
         }
         known.next
     }
@@ -186,6 +224,10 @@ impl Catalogue {
                     return Err(Error::unavailable(NAME, Certainty::Definite, said));
                 }
                 Ok(_) | Err(_) => sleep(AGAIN).await,
+            }
+            // Where everything is being deleted, the stream goes before what says that it can be read.
+            if !self.exists(control).await? {
+                return Ok(Vec::new());
             }
         }
     }
@@ -229,7 +271,7 @@ impl Catalogue {
     pub(crate) async fn follow(&self, mut reader: Deliveries) -> Result<()> {
         self.live.store(true, Relaxed);
         let _ended = Ended(&self.live);
-        while let Some(delivery) = reader.next().await? {
+        while let Some(delivery) = reader.next_while_alive(&self.stream).await? {
             self.read(&reader.channel, &delivery).await?;
         }
         Ok(())

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// Deletes a queue with all that is in it or on its way to it.
 pub(crate) async fn delete(topology: &Arc<Topology>, queue: &QueueName) -> Result<()> {
+    topology.catalogue.forget_lost(queue);
     up_to_date(topology).await?;
     let Some(entry) = topology.catalogue.entry(queue) else {
         return Err(Error::not_found(queue.clone()));

@@ -21,7 +21,7 @@ pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
     let until = Instant::now() + JUST_STARTED;
     loop {
         match topology.catalogue.refresh(topology.handle.control()).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return after_a_loss(topology).await,
             Err(error) if error.is_transient() && Instant::now() < until => {
                 tracing::debug!(name: "rabbitmq.catalogue_unread", %error, "the catalogue could not be read");
                 sleep(AGAIN).await;
@@ -29,6 +29,14 @@ pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What was seen on a connection is not there any more where the broker has lost everything since.
+async fn after_a_loss(topology: &Arc<Topology>) -> Result<()> {
+    if topology.forget_what_was_lost() {
+        topology.handle.publisher().await?.forget_all();
+    }
+    Ok(())
 }
 
 /// A queue, as the catalogue had it a moment ago.

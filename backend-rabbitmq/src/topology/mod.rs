@@ -9,5 +9,6 @@ pub(crate) mod delete;
 pub(crate) mod follow;
 pub(crate) mod lookup;
 pub(crate) mod records;
+pub(crate) mod revival;
 pub(crate) mod state;
 pub(crate) mod unroutable;

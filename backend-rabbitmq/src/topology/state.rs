@@ -32,6 +32,10 @@ pub(crate) struct Topology {
     pub(crate) watcher: Mutex<Option<Watcher>>,
     /// Keeps the catalogue live for who publishes to topics.
     pub(crate) follower: Mutex<Option<Watcher>>,
+    /// The losses of the broker after which nothing is held for seen any more.
+    losses_seen: AtomicU64,
+    /// One call at a time makes again what was lost.
+    pub(crate) reviving: tokio::sync::Mutex<()>,
     /// How many delayed messages of this namespace lie where nobody knows their queue.
     pub(crate) stranded: AtomicU64,
 }
@@ -60,7 +64,7 @@ impl Drop for Watcher {
 impl Topology {
     pub(crate) fn new(handle: Arc<Handle>, names: Names, dedup_elsewhere: bool) -> Self {
         Self {
-            catalogue: Arc::new(Catalogue::new(names.catalogue())),
+            catalogue: Arc::new(Catalogue::new(names.catalogue(), handle.events.clone())),
             names,
             dedup_elsewhere,
             creating: tokio::sync::Mutex::default(),
@@ -68,6 +72,8 @@ impl Topology {
             low_levels_seen: AtomicU64::new(0),
             watcher: Mutex::default(),
             follower: Mutex::default(),
+            losses_seen: AtomicU64::new(0),
+            reviving: tokio::sync::Mutex::default(),
             stranded: AtomicU64::new(0),
             handle,
         }
@@ -81,6 +87,16 @@ impl Topology {
     /// Whether the low levels of the delay queues were seen, and are looked after, over this connection.
     pub(crate) fn knows_low_levels(&self, publisher: &Publisher) -> bool {
         self.low_levels_seen.load(Relaxed) == publisher.generation()
+    }
+
+    /// Where the broker has lost everything, nothing was seen. Answers whether that is news.
+    pub(crate) fn forget_what_was_lost(&self) -> bool {
+        let losses = self.catalogue.losses();
+        let news = self.losses_seen.swap(losses, Relaxed) < losses;
+        if news {
+            self.low_levels_seen.store(0, Relaxed);
+        }
+        news
     }
 
     /// Remembers that they were.

@@ -1,12 +1,13 @@
 //! What a server says of itself, also one that is not fit for a queue.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use polyqueue::{ConnectOptions, Result};
+use polyqueue::{ConnectOptions, QueueName, Result};
 use redis::cmd;
 
 use crate::address::Address;
+use crate::admin::unreadable::unreadable;
 use crate::connection::single::Single;
 
 /// What a server says of itself. Each is known, or the error says why it is not: the right to ask may be missing.
@@ -23,6 +24,8 @@ pub struct Diagnosis {
     pub eviction_policy: Result<String, String>,
     /// How much its clock is ahead of ours.
     pub clock_ahead: Result<TimeDelta, String>,
+    /// How many entries of this namespace cannot be read, by queue, of the oldest 1,000 of each priority.
+    pub unreadable: Result<BTreeMap<QueueName, u64>, String>,
 }
 
 /// Asks a server about itself over a connection of its own. It may be one that [`PROVIDER`](crate::PROVIDER) refuses.
@@ -36,6 +39,7 @@ pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     let info = server.ask::<String>(&cmd("INFO")).await;
     let config = server.ask::<HashMap<String, String>>(cmd("CONFIG").arg("GET").arg("appendfsync")).await;
     let clock_ahead = clock_ahead(&mut server).await;
+    let unreadable = unreadable(&mut server, &options.namespace).await;
     let field = |name: &str| match &info {
         Ok(info) => said(info, name).map(str::to_owned).ok_or(format!("INFO says nothing of {name}")),
         Err(error) => Err(format!("INFO: {error}")),
@@ -48,6 +52,7 @@ pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
         }),
         eviction_policy: field("maxmemory_policy"),
         clock_ahead,
+        unreadable,
     })
 }
 

@@ -17,6 +17,9 @@ pub(crate) async fn health(handle: &Handle) -> Health {
     let look = async {
         let answered = handle.node.probe(Deadline::new("health", HEALTH)).await;
         answered.map_err(|error| error.to_string())?;
+        if let Some(overdue) = handle.node.answers.overdue() {
+            return Err(format!("{}: {overdue}", handle.node));
+        }
         let ready = async |queue: QueueName| stats(handle, &queue).await.ok().map(|stats| stats.ready);
         handle.watch.standing_still(ready).await.map_or(Ok(()), Err)
     };

@@ -5,3 +5,4 @@ pub(crate) mod health;
 pub(crate) mod purge;
 pub(crate) mod reschedule;
 pub(crate) mod stats;
+mod unreadable;

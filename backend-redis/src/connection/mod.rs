@@ -1,5 +1,6 @@
 //! The connections to the server, and what one client shares.
 
+pub(crate) mod answers;
 pub(crate) mod clock;
 pub(crate) mod fault;
 pub(crate) mod handle;
@@ -11,6 +12,8 @@ pub(crate) mod pace;
 pub(crate) mod progress;
 pub(crate) mod rights;
 pub(crate) mod single;
+#[cfg(test)]
+pub(crate) mod starved;
 mod state;
 pub(crate) mod steps;
 pub(crate) mod stream;

@@ -16,11 +16,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::{Address, NAME};
+use crate::connection::answers::Answers;
 use crate::connection::clock::Clock;
 use crate::connection::fault;
 use crate::connection::fault::Fault;
 use crate::connection::handshake::{Handshake, Line, Server, Session};
 use crate::connection::pace::Pace;
+use crate::connection::progress::Asked;
 use crate::connection::state::State;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
@@ -60,6 +62,7 @@ pub(crate) struct Node {
     /// The last look at the server's clock.
     clock: Mutex<Option<Clock>>,
     pace: Pace,
+    pub(crate) answers: Answers,
     /// Somebody looks whether the server tells us something.
     pub(super) checking: AtomicBool,
 }
@@ -89,6 +92,7 @@ impl Node {
             state,
             clock: Mutex::default(),
             pace: Pace::default(),
+            answers: Answers::default(),
             checking: AtomicBool::new(false),
         });
         let (session, server) = node.connect(0).await?;
@@ -223,7 +227,8 @@ impl Node {
         let line = &session.listening;
         let mut connection = line.connection.clone();
         line.progress.asked();
-        let fault = match timeout_at(limit.until(), connection.subscribe(channel)).await {
+        let subscribed = self.answers.awaited(limit.what(), connection.subscribe(channel));
+        let fault = match timeout_at(limit.until(), subscribed).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Fault::from(error),
             Err(_) => self.late(line, &limit),
@@ -241,7 +246,8 @@ impl Node {
         }
         let Ok(session) = self.state.borrow().session() else { return };
         let mut listening = session.listening.connection.clone();
-        let _ = timeout_at(limit.until(), listening.unsubscribe(channels)).await;
+        let unsubscribed = self.answers.awaited(limit.what(), listening.unsubscribe(channels));
+        let _ = timeout_at(limit.until(), unsubscribed).await;
     }
 
     /// Waits until all was heard that the server has said up to now.
@@ -301,22 +307,31 @@ impl Node {
         much: bool,
     ) -> Result<Reply, Fault> {
         let mut connection = line.connection.clone();
-        line.progress.asked();
+        let asked = line.progress.asked();
+        let _open = (!much).then(|| self.answers.begin(limit.what()));
         let mut states = self.state.subscribe();
         let lost = |state: &State| !matches!(state, State::Closed) && !state.is_up(session.generation);
         tokio::select! {
             biased;
-            answer = connection.send_packed_command(command) => fault::read(answer),
+            answer = self.answers.heard(limit.what(), connection.send_packed_command(command)) => {
+                line.progress.answered(asked);
+                fault::read(answer)
+            }
+            never = self.answers.passed_over(limit.what(), &line.progress, asked), if much => match never {},
             _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
-            () = self.overdue(line, limit, much) => Err(self.late(line, limit)),
+            () = self.overdue(line, limit, asked, much) => Err(self.late(line, limit)),
         }
     }
 
     /// Ends when there is no hope for an answer.
-    async fn overdue(&self, line: &Line, limit: &Deadline, much: bool) {
+    async fn overdue(&self, line: &Line, limit: &Deadline, asked: Asked, much: bool) {
         sleep_until(limit.until()).await;
         let last = later(limit.until(), self.open_within.saturating_mul(MUCH_LONGER));
-        while much && Instant::now() < last && line.progress.quiet() < self.open_within.min(LONGEST_QUIET) {
+        let may_come = || {
+            let quiet = line.progress.quiet() >= self.open_within.min(LONGEST_QUIET);
+            Instant::now() < last && !quiet && !line.progress.is_passed_over(asked)
+        };
+        while much && may_come() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// When a question was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked(u64);
+
 /// What has come over one connection, and since when it owes an answer.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -14,6 +18,8 @@ pub(crate) struct Progress {
     heard: AtomicU64,
     /// µs after the epoch when the first question was sent that nothing has been heard after; 0 when there is none.
     asked: AtomicU64,
+    /// µs after the epoch when the last question was sent that has its answer: answers come in the order of the questions.
+    answered: AtomicU64,
 }
 
 impl Default for Progress {
@@ -23,6 +29,7 @@ impl Default for Progress {
             bytes: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         }
     }
 }
@@ -35,9 +42,21 @@ impl Progress {
         self.asked.store(0, Ordering::Relaxed);
     }
 
-    /// A question is sent.
-    pub(crate) fn asked(&self) {
-        let _ = self.asked.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+    /// A question is sent. Answers when.
+    pub(crate) fn asked(&self) -> Asked {
+        let now = self.now();
+        let _ = self.asked.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        Asked(now)
+    }
+
+    /// It has its answer.
+    pub(crate) fn answered(&self, asked: Asked) {
+        self.answered.fetch_max(asked.0, Ordering::Relaxed);
+    }
+
+    /// Whether a later question has its answer: then this one has lost its own.
+    pub(crate) fn is_passed_over(&self, asked: Asked) -> bool {
+        self.answered.load(Ordering::Relaxed) > asked.0
     }
 
     /// How many bytes have come so far.
@@ -88,5 +107,19 @@ mod tests {
         assert_eq!((progress.silence(), progress.bytes()), (Duration::ZERO, 1));
         advance(SECOND).await;
         assert_eq!((progress.silence(), progress.quiet()), (Duration::ZERO, SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_is_passed_over_once_a_later_one_is_answered() {
+        let progress = Progress::default();
+        let [first, second] = [progress.asked(), {
+            advance(SECOND).await;
+            progress.asked()
+        }];
+        assert!(!progress.is_passed_over(first));
+        progress.answered(first);
+        assert!(!progress.is_passed_over(first));
+        progress.answered(second);
+        assert!(progress.is_passed_over(first) && !progress.is_passed_over(second));
     }
 }

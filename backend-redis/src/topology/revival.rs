@@ -1,12 +1,13 @@
 //! A server that has lost everything: queues that this handle uses are declared again as they were.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::Deadline;
-use polyqueue::{QueueName, QueueSpec, Result};
+use polyqueue::backend::{Deadline, EventSender};
+use polyqueue::{Event, QueueName, QueueSpec, Result};
+use tokio::time::timeout_at;
 
 use crate::connection::node::Node;
 use crate::connection::notifier::Sink;
@@ -20,7 +21,10 @@ use crate::wire::request::Request;
 pub(crate) struct Revival {
     node: Arc<Node>,
     namespace: String,
+    events: EventSender,
     known: Mutex<HashMap<QueueName, Known>>,
+    /// What the server was between two losses, for each loss that was told.
+    told: Mutex<HashSet<String>>,
     /// One at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -45,8 +49,9 @@ impl Sink for Deletions {
 }
 
 impl Revival {
-    pub(crate) fn new(node: Arc<Node>, namespace: String) -> Self {
-        Self { node, namespace, known: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    pub(crate) fn new(node: Arc<Node>, namespace: String, events: EventSender) -> Self {
+        let (known, told, turn) = Default::default();
+        Self { node, namespace, events, known, told, turn }
     }
 
     /// Remembers a queue that is used, as the catalogue has it. Should that fail, it is not brought back.
@@ -72,7 +77,7 @@ impl Revival {
         if !self.known.lock().contains_key(queue) {
             return false;
         }
-        let _turn = self.turn.lock().await;
+        let Ok(_turn) = timeout_at(limit.until(), self.turn.lock()).await else { return true };
         // Should somebody have deleted it, that is said by now.
         if !self.node.await_notifications(limit).await {
             // Nobody knows: whoever asks again is told.
@@ -102,13 +107,25 @@ impl Revival {
             return Ok(self.node.call(request, limit).await?.reply == Reply::Number(1));
         }
         let queue = known.spec.name.clone();
-        tracing::warn!(name: "redis.queue_lost", %queue, "the server has lost everything: declaring the queue again");
+        self.tell_of_the_loss(&known.epoch, &queue);
         // What somebody else has declared meanwhile stands.
         let request = declare::written(&self.namespace, "", &known.spec, &BTreeSet::new());
         self.node.call(request, limit).await?;
         let epoch = self.epoch(limit).await?.unwrap_or_default();
-        self.known.lock().insert(queue, Known { epoch, ..known });
+        self.known.lock().insert(queue.clone(), Known { epoch, ..known });
+        self.events.send(Event::Redeclared { queue });
         Ok(true)
+    }
+
+    /// Once for all queues that were lost together.
+    fn tell_of_the_loss(&self, epoch: &str, queue: &QueueName) {
+        let still: HashSet<String> = self.known.lock().values().map(|known| known.epoch.clone()).collect();
+        let mut told = self.told.lock();
+        told.retain(|other| still.contains(other));
+        if told.insert(epoch.to_owned()) {
+            let detail = format!("{}: queue {queue} is gone, and so is what marked the namespace", self.node);
+            self.events.send(Event::Wiped { detail });
+        }
     }
 
     async fn epoch(&self, limit: Deadline) -> Result<Option<String>> {

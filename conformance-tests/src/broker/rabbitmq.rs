@@ -43,6 +43,7 @@ pub struct RabbitBroker {
     port: u16,
     /// Where it encrypts, if it does.
     encrypted: Option<u16>,
+    management: Option<u16>,
     distribution: u16,
     dir: TempDir,
     turn: tokio::sync::Mutex<()>,
@@ -57,20 +58,31 @@ struct Running {
 impl RabbitBroker {
     /// Starts a node and returns when its queues are recovered and it accepts connections.
     pub async fn start() -> Result<Self> {
-        Self::begin(None).await
+        Self::begin(None, None).await
     }
 
     /// The same, with a port of its own at which the node encrypts.
     pub async fn start_encrypted(encryption: &Encryption) -> Result<Self> {
-        Self::begin(Some(encryption)).await
+        Self::begin(Some(encryption), None).await
     }
 
-    async fn begin(encryption: Option<&Encryption>) -> Result<Self> {
+    /// The same with RabbitMQ's management plugin, which takes longer to boot.
+    pub async fn start_managed() -> Result<Self> {
+        Self::begin(None, Some(port::free()?)).await
+    }
+
+    /// Where its HTTP API is, where it was started with one.
+    pub fn management_url(&self) -> Option<String> {
+        self.management.map(|port| format!("http://guest:guest@127.0.0.1:{port}"))
+    }
+
+    async fn begin(encryption: Option<&Encryption>, management: Option<u16>) -> Result<Self> {
         let encrypted = encryption.map(|_| port::free()).transpose()?;
         let broker = Self {
             running: Mutex::new(None),
             port: port::free()?,
             encrypted,
+            management,
             distribution: port::free()?,
             dir: tempfile::Builder::new()
                 .prefix("polyqueue-rabbitmq-")
@@ -78,7 +90,7 @@ impl RabbitBroker {
                 .map_err(BrokerError::io("making a directory"))?,
             turn: tokio::sync::Mutex::new(()),
         };
-        layout::prepare(broker.dir.path(), broker.port, encryption.zip(encrypted))?;
+        layout::prepare(broker.dir.path(), broker.port, encryption.zip(encrypted), broker.management)?;
         broker.start_again().await?;
         Ok(broker)
     }

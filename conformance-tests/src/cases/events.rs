@@ -3,10 +3,12 @@
 use polyqueue::{Consumer, DeadReason, Event, Events, Extended, Message, Settled, Verdict};
 use tokio::time::timeout;
 
-use super::fault::publish_after_fault;
+use super::arrival::patience;
+use super::fault::{next_after_fault, publish_after_fault};
 use super::hand::{PATIENCE, expiring, lease_over, until};
-use crate::verbs::{publish_one, receive_one, settle_one};
-use crate::{Case, Env, Fail, Garbage, Outcome, case, ensure, ensure_eq};
+use super::ledger::passing;
+use crate::verbs::{eventually, publish_any, publish_one, receive_one, settle_one};
+use crate::{Case, Env, Fail, Fault, Garbage, Outcome, case, ensure, ensure_eq};
 
 /// The next event that is asked for; others may come before it.
 async fn next(events: &mut Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event, Fail> {
@@ -102,6 +104,54 @@ async fn a_lost_connection_is_told(env: Env) -> Outcome {
     Ok(())
 }
 
+/// Of two queues, as each is used again.
+async fn a_loss_of_everything_is_told(env: Env) -> Outcome {
+    let (queue, read) = env.declared("read").await?;
+    let written = env.queue_name("written");
+    queue.declare(&written.clone().into()).await?;
+    let consumer = queue.subscribe(&super::hand::steady(&env, &read)).await?;
+    let mut events = queue.events();
+    env.faults().await?.apply(Fault::Wipe).await?;
+    for name in [&written, &read] {
+        let published = || async {
+            match publish_any(&queue, name, Message::new("after")).await? {
+                Ok(_) => Ok(Some(())),
+                Err(error) => passing(&error).map(|()| None),
+            }
+        };
+        eventually(&env, patience(&env), "a publish after everything was lost", published).await?;
+    }
+    next_after_fault(&env, &*consumer).await?;
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = timeout(env.t(2.0), events.next()).await {
+        told.extend(matches!(event, Event::Wiped { .. } | Event::Redeclared { .. }).then_some(event));
+    }
+    ensure!(matches!(told.first(), Some(Event::Wiped { .. })), "the loss was not told first: {told:?}");
+    ensure_eq!(told.len(), 3, "one loss, and two queues that were declared again: {told:?}");
+    for queue in [read, written] {
+        let again = Event::Redeclared { queue };
+        ensure!(told.contains(&again), "{again:?} was not told: {told:?}");
+    }
+    Ok(())
+}
+
+/// The control of the case before.
+async fn a_deletion_is_no_loss(env: Env) -> Outcome {
+    let (queue, name) = env.declared("deleted").await?;
+    let consumer = queue.subscribe(&super::hand::steady(&env, &name)).await?;
+    publish_one(&queue, &name, Message::new("before")).await?;
+    let mut events = queue.events();
+    queue.delete(&name).await?;
+    let published = publish_one(&queue, &name, Message::new("after")).await;
+    ensure!(published.is_err(), "a deleted queue takes messages: {published:?}");
+    let received = consumer.receive(1, env.t(1.0)).await;
+    ensure!(!matches!(&received, Ok(came) if !came.is_empty()), "a deleted queue hands out: {received:?}");
+    while let Ok(Some(event)) = timeout(env.t(1.0), events.next()).await {
+        ensure!(!matches!(event, Event::Wiped { .. } | Event::Redeclared { .. }), "no loss: {event:?}");
+    }
+    Ok(())
+}
+
 pub(super) const CASES: &[Case] = &[
     case!("C-EVT-01", "a lost lease is told", ["S-EVT-1"], Both, [], a_lost_lease_is_told),
     case!(
@@ -127,5 +177,21 @@ pub(super) const CASES: &[Case] = &[
         Both,
         [Link],
         a_lost_connection_is_told
+    ),
+    case!(
+        "C-EVT-05",
+        "a broker that has lost everything is told once, and each queue that is declared again",
+        ["S-EVT-1", "S-FLT-3"],
+        Both,
+        [Fault(Wipe)],
+        a_loss_of_everything_is_told
+    ),
+    case!(
+        "C-EVT-06",
+        "a queue that is deleted is not told as lost",
+        ["S-EVT-1"],
+        Both,
+        [],
+        a_deletion_is_no_loss
     ),
 ];

@@ -31,6 +31,11 @@ impl Deadline {
         self
     }
 
+    /// What the call is called.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// When it passes.
     pub fn until(&self) -> Instant {
         self.until

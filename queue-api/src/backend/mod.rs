@@ -9,6 +9,7 @@
 //! | receives that wait for messages | [`PendingReceives`], [`Receive`], [`Demand`] |
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
 //! | connections that need no thread of the application | [`background`] |
+//! | calls that nobody answers | [`OpenCalls`], [`OpenCall`] |
 //! | consumers that stand still | [`ProgressWatch`], [`Receiving`] |
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
 //! | messages that name the time when they become ready | [`begin_delays`] |
@@ -31,6 +32,7 @@ mod dial_rate;
 mod event_sender;
 mod jitter;
 mod lease_table;
+mod open_calls;
 mod pending_receives;
 mod progress_watch;
 mod ready;
@@ -52,6 +54,7 @@ pub use dial_rate::wait_to_reconnect;
 pub use event_sender::EventSender;
 pub use jitter::Jitter;
 pub use lease_table::{Begin, LeaseTable};
+pub use open_calls::{OpenCall, OpenCalls};
 pub use pending_receives::{PendingReceives, Receive};
 pub use progress_watch::{ProgressWatch, Receiving};
 pub use ready::begin_delays;

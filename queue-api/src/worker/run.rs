@@ -14,6 +14,7 @@ use super::plan::Plan;
 use super::report::Report;
 use super::served::Served;
 use super::tasks::unbroken;
+use super::watch::Watch;
 
 /// Until `stop` completes. Dropping it drops every task that it started.
 pub(super) async fn run(
@@ -50,6 +51,7 @@ async fn work(plan: Arc<Plan>, queues: Vec<QueueName>, stop: &CancellationToken)
         };
         runners.spawn(served.serve(consumer));
     }
+    let _watch = Watch::begin(plan.queue.clone());
     let mut outcome = Ok(());
     while let Some(ended) = runners.join_next().await {
         let (ended, part) = ended.unwrap_or_else(|error| {

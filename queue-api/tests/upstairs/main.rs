@@ -6,11 +6,13 @@
 mod ext;
 mod forward;
 mod lazy;
+mod logged;
 mod message;
 mod permanent;
 mod pointers;
 mod requester;
 mod scripted;
+mod scripted_health;
 mod worker_blocking;
 mod worker_failures;
 mod worker_handlers;
@@ -23,3 +25,4 @@ mod worker_settings;
 mod worker_settle;
 mod worker_stop;
 mod worker_unknown;
+mod worker_watch;

@@ -16,6 +16,8 @@ use polyqueue::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::scripted_health::ScriptedHealth;
+
 /// The queue of most tests.
 pub(crate) const Q: QueueName = QueueName::from_static("q");
 /// Its leases.
@@ -70,6 +72,7 @@ struct Script {
 pub(crate) struct Broker {
     script: Mutex<Script>,
     changed: Notify,
+    pub(crate) health: ScriptedHealth,
     pub(crate) receiving: AtomicUsize,
     pub(crate) dropped_receives: AtomicUsize,
 }
@@ -235,7 +238,7 @@ impl Queue for Scripted {
     }
 
     async fn health(&self) -> Health {
-        Health::good("scripted")
+        self.0.health.look().await
     }
 
     fn events(&self) -> Events {

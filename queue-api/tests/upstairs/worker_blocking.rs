@@ -1,6 +1,5 @@
 //! Handlers that block their thread: what is said of them, and how they harm nobody.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,45 +8,12 @@ use polyqueue::{
     DeadReason, Death, Extended, Failure, HandlerOptions, Job, Settled, Verdict, Worker, blocking,
 };
 use tokio::sync::oneshot;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::logged::Log;
 use crate::scripted::{Answer, Ping, Q, Scripted, ping};
 use crate::worker_handlers::run_until_settled;
 
 const LEASE: Duration = Duration::from_millis(300);
-
-/// What was logged on this thread while it lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(self.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn lines_with(&self, words: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock()).lines().filter(|line| line.contains(words)).count()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_blocking_handler_loses_no_lease_on_one_thread() {
@@ -107,8 +73,8 @@ async fn who_blocks_the_only_thread_is_named() {
     tokio::time::sleep(2 * LEASE).await;
     drop(stop);
     assert_eq!(running.await.unwrap().unwrap().lost, 1);
-    assert_eq!(log.lines_with("kinds={\"ping\"}"), 1, "{}", String::from_utf8_lossy(&log.0.lock()));
-    assert_eq!(log.lines_with("kind=\"ping\""), 1, "{}", String::from_utf8_lossy(&log.0.lock()));
+    assert_eq!(log.lines_with("kinds={\"ping\"}"), 1, "{}", log.text());
+    assert_eq!(log.lines_with("kind=\"ping\""), 1, "{}", log.text());
 }
 
 /// The deaths that are told of when the lease of the `attempt`-th hand-out is lost.

@@ -32,6 +32,16 @@ impl Finding {
         Self { check, state: State::Wrong, found: found.into(), next: Some(next) }
     }
 
+    /// It cannot be known, for this reason.
+    pub(super) fn unseen(check: &'static str, why: impl Into<String>) -> Self {
+        Self { check, state: State::Unknown, found: why.into(), next: None }
+    }
+
+    /// Without the HTTP API it cannot be known.
+    pub(super) fn not_asked(check: &'static str) -> Self {
+        Self::unseen(check, "not seen, give --management http://USER:PASSWORD@HOST:15672")
+    }
+
     pub(super) fn unknown(check: &'static str, why: &str) -> Self {
         Self {
             check,

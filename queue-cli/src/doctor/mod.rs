@@ -1,22 +1,28 @@
 //! `polyqueue doctor`: what of the broker is as it must be.
 
+mod alarms;
 mod clock;
+mod consumer_timeout;
 mod eviction;
 mod finding;
+mod http;
+mod management;
 mod persistence;
+mod policies;
 mod reach;
+mod undeliverable;
 mod version;
 
 use polyqueue::backend::redacted;
 use polyqueue::{ConnectOptions, Error};
 
-use crate::args::Output;
+use crate::args::{Doctor, Output};
 use crate::exit::{Exit, Result};
 use crate::{broker, escape, show, stdout};
 use finding::{Finding, State};
 
-pub(crate) async fn run(url: Option<&str>, output: Output) -> Result<()> {
-    let findings = examine(broker::chosen(url)?).await?;
+pub(crate) async fn run(url: Option<&str>, args: &Doctor, output: Output) -> Result<()> {
+    let findings = examine(broker::chosen(url)?, args).await?;
     match output {
         Output::Json => stdout::line(show::json(&findings)?)?,
         Output::Table => stdout::line(table(&findings))?,
@@ -28,25 +34,52 @@ pub(crate) async fn run(url: Option<&str>, output: Output) -> Result<()> {
 }
 
 /// A broker that cannot be reached is a finding; an address that makes no sense is not.
-async fn examine(options: ConnectOptions) -> Result<Vec<Finding>> {
-    let address = redacted(&options.url);
-    let examined = match options.url.starts_with("redis") {
-        true => polyqueue_redis::diagnose(&options).await.map(|server| {
-            vec![
-                reach::reached(&address),
-                version::check(&server.version),
-                persistence::check(&server.append_only, &server.append_fsync),
-                eviction::check(&server.eviction_policy),
-                clock::check(&server.clock_ahead),
-            ]
-        }),
-        false => broker::reach(options).await.map(|()| vec![reach::reached(&address)]),
+async fn examine(options: ConnectOptions, args: &Doctor) -> Result<Vec<Finding>> {
+    let examined = match options.url.split("://").next() {
+        Some("redis" | "rediss") => redis(&options).await,
+        Some("amqp" | "amqps") => rabbitmq(&options, args).await,
+        _ => {
+            let address = redacted(&options.url);
+            broker::reach(options).await.map(|()| vec![reach::reached(&address)])
+        }
     };
     match examined {
         Err(error @ Error::Invalid { .. }) => Err(error.into()),
         Err(error) => Ok(vec![reach::failed(&error)]),
         Ok(findings) => Ok(findings),
     }
+}
+
+async fn redis(options: &ConnectOptions) -> polyqueue::Result<Vec<Finding>> {
+    let server = polyqueue_redis::diagnose(options).await?;
+    Ok(vec![
+        reach::reached(&redacted(&options.url)),
+        version::redis(&server.version),
+        persistence::check(&server.append_only, &server.append_fsync),
+        eviction::check(&server.eviction_policy),
+        clock::check(&server.clock_ahead),
+        undeliverable::unreadable(&server.unreadable),
+    ])
+}
+
+async fn rabbitmq(options: &ConnectOptions, args: &Doctor) -> polyqueue::Result<Vec<Finding>> {
+    let broker = polyqueue_rabbitmq::diagnose(options).await?;
+    let mut findings = vec![
+        reach::reached(&redacted(&options.url)),
+        version::rabbitmq(&broker.version),
+        undeliverable::unrouted(&broker.undeliverable),
+    ];
+    match &args.management {
+        None => findings.extend(["alarms", "policies", "consumer timeout"].map(Finding::not_asked)),
+        Some(url) => {
+            let managed = management::ask(url, &broker.virtual_host).await?;
+            let namespace = &options.namespace;
+            findings.push(alarms::check(&managed.alarms));
+            findings.push(policies::check(&managed.queues, &managed.exchanges, namespace));
+            findings.push(consumer_timeout::check(&managed.queues, namespace, args.lease));
+        }
+    }
+    Ok(findings)
 }
 
 fn table(findings: &[Finding]) -> comfy_table::Table {

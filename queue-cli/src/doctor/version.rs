@@ -3,17 +3,26 @@
 use super::finding::Finding;
 
 const CHECK: &str = "version";
-const OLDEST: u32 = 7;
 
-pub(super) fn check(version: &Result<String, String>) -> Finding {
+/// Redis, Valkey and the like.
+pub(super) fn redis(version: &Result<String, String>) -> Finding {
+    check(version, (7, 0), "use a server of version 7.0 or later")
+}
+
+pub(super) fn rabbitmq(version: &Result<String, String>) -> Finding {
+    check(version, (3, 10), "use RabbitMQ 3.10 or later")
+}
+
+fn check(version: &Result<String, String>, oldest: (u32, u32), next: &'static str) -> Finding {
     let version = match version {
         Ok(version) => version,
         Err(why) => return Finding::unknown(CHECK, why),
     };
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    match major.is_some_and(|major| major >= OLDEST) {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    let release = numbers.next().flatten().map(|major| (major, numbers.next().flatten().unwrap_or(0)));
+    match release.is_some_and(|release| release >= oldest) {
         true => Finding::good(CHECK, version),
-        false => Finding::wrong(CHECK, version, "use a server of version 7.0 or later"),
+        false => Finding::wrong(CHECK, version, next),
     }
 }
 
@@ -31,7 +40,10 @@ mod tests {
             (Ok("unstable"), State::Wrong),
             (Err("NOPERM"), State::Unknown),
         ] {
-            assert_eq!(check(&version.map(str::to_owned).map_err(str::to_owned)).state, state, "{version:?}");
+            assert_eq!(redis(&version.map(str::to_owned).map_err(str::to_owned)).state, state, "{version:?}");
+        }
+        for (version, state) in [("3.10.8", State::Good), ("4.0.1", State::Good), ("3.9.29", State::Wrong)] {
+            assert_eq!(rabbitmq(&Ok(version.into())).state, state, "{version}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! doctor: each check, good and wrong.
 
-use polyqueue_conformance::broker::{Broker as _, RedisBroker};
+use polyqueue_conformance::broker::{Broker as _, RabbitBroker, RedisBroker};
 use serde_json::Value;
 
 use crate::on::{On, Ran, wait};
@@ -30,7 +30,7 @@ fn a_good_server_has_nothing_wrong() {
     let (code, states, ran) = examined(&on);
     assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
     let checks: Vec<&str> = states.iter().map(|(check, _)| check.as_str()).collect();
-    assert_eq!(checks, ["reach", "version", "persistence", "eviction", "clock"]);
+    assert_eq!(checks, ["reach", "version", "persistence", "eviction", "clock", "undeliverable"]);
     assert!(on.ok(&["doctor"]).contains("noeviction"), "a table for people");
 }
 
@@ -65,4 +65,87 @@ fn a_broker_that_cannot_be_reached_is_wrong_and_an_address_without_sense_is_a_mi
         assert!(ran.out.contains("reach") && !ran.out.contains("hunter2"), "{ran:?}");
     }
     assert_eq!(On::memory().run(&["--url", "kafka://host", "doctor"]).code, 2);
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_wrong() {
+    let (broker, on) = private(&[]);
+    on.ok(&["publish", "mail", "readable"]);
+    assert_eq!(examined(&on).0, 0, "what can be read is not wrong");
+    wait(broker.command("XADD polyqueue:{mail}:s:5 * v 99 b unreadable")).expect("it obeys");
+    let (code, states, ran) = examined(&on);
+    assert_eq!((code, wrong(&states)), (4, vec!["undeliverable"]), "{ran:?}");
+    assert!(ran.out.contains("mail: 1"), "it says where: {ran:?}");
+}
+
+/// One broker for all, for it takes long to start.
+#[test]
+fn what_is_wrong_with_a_rabbitmq_is_found() {
+    let broker = wait(RabbitBroker::start_managed()).expect("a private rabbitmq-server");
+    let on = On::memory().with("MESSAGE_QUEUE_PROVIDER", "rabbitmq").with("RABBITMQ_URL", &broker.url());
+    let url = broker.management_url().expect("it was started with one");
+    let managed = || {
+        let ran = on.run(&["doctor", "-o", "json", "--management", &url]);
+        let findings: Vec<Value> = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("JSON: {ran:?}"));
+        let states = findings.iter().map(|finding| {
+            let text = |field: &str| finding[field].as_str().expect("text").to_owned();
+            (text("check"), text("state"))
+        });
+        (ran.code, states.collect::<Vec<_>>(), ran)
+    };
+    // What the plugin says of queues is some seconds old.
+    let seen = |check: &str| {
+        let began = std::time::Instant::now();
+        loop {
+            let (code, states, ran) = managed();
+            if wrong(&states).contains(&check) || began.elapsed().as_secs() > 30 {
+                return (code, states, ran);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+    };
+    let eval = |expressions: &str| wait(broker.eval(expressions)).expect("it obeys");
+    on.ok(&["publish", "mail", "hello"]);
+
+    let (code, states, ran) = managed();
+    assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
+    let good = states.iter().filter(|(_, state)| state == "good").map(|(check, _)| check.as_str());
+    assert_eq!(good.collect::<Vec<_>>(), ["reach", "version", "undeliverable", "alarms", "policies"]);
+
+    let (code, states, ran) = examined(&on);
+    assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
+    for check in ["alarms", "policies", "consumer timeout"] {
+        assert!(states.contains(&(check.into(), "unknown".into())), "{ran:?}");
+    }
+    assert!(ran.out.contains("not seen, give --management"), "{ran:?}");
+
+    eval(
+        "rabbit_policy:set(<<\"/\">>, <<\"short\">>, <<\"^polyqueue.q\">>, [{<<\"message-ttl\">>, 60000}], 1, <<\"queues\">>, <<\"test\">>)",
+    );
+    let (code, states, ran) = seen("policies");
+    assert_eq!((code, wrong(&states)), (4, vec!["policies"]), "{ran:?}");
+    assert!(ran.out.contains("polyqueue.q.mail") && ran.out.contains("message-ttl"), "{ran:?}");
+    eval("rabbit_policy:delete(<<\"/\">>, <<\"short\">>, <<\"test\">>)");
+    let began = std::time::Instant::now();
+    while managed().0 != 0 && began.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+
+    let alarm = "{resource_limit, memory, node()}";
+    eval(&format!("rabbit_alarm:set_alarm({{{alarm}, []}})"));
+    let (code, states, ran) = managed();
+    assert_eq!((code, wrong(&states)), (4, vec!["alarms"]), "{ran:?}");
+    eval(&format!("rabbit_alarm:clear_alarm({alarm})"));
+
+    on.ok(&["publish", "mail", "late", "--delay", "1s"]);
+    eval(
+        "rabbit_binding:remove_for_destination({resource, <<\"/\">>, queue, <<\"polyqueue.q.mail\">>}, true)",
+    );
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let (code, states, ran) = managed();
+    assert_eq!((code, wrong(&states)), (4, vec!["undeliverable"]), "{ran:?}");
+
+    let ran = on.run(&["doctor", "-o", "json", "--management", &url.replace("guest:guest", "guest:wrong")]);
+    assert!(ran.out.contains("401") && !ran.out.contains("wrong@"), "{ran:?}");
+    assert_eq!(on.run(&["doctor", "--management", "ftp://host"]).code, 2);
 }

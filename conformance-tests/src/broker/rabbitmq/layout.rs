@@ -17,17 +17,21 @@ const PRELOAD: &str = include_str!("preload.erl");
 /// Where packages put the scripts, besides `PATH`; Debian's script in `PATH` is a wrapper that changes the user.
 const SCRIPTS: [&str; 4] = ["/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/sbin"];
 
+/// What a node runs besides itself for its HTTP API.
+const MANAGEMENT: &str = "rabbitmq_management";
+
 /// How it encrypts, and at which port.
 type Encrypted<'a> = Option<(&'a Encryption, u16)>;
 
-/// Prepares `dir` for a node on `port`.
-pub(super) fn prepare(dir: &Path, port: u16, encrypted: Encrypted<'_>) -> Result<()> {
+/// Prepares `dir` for a node on `port`, whose HTTP API, where it is to have one, is on `management`.
+pub(super) fn prepare(dir: &Path, port: u16, encrypted: Encrypted<'_>, management: Option<u16>) -> Result<()> {
     let scripts = find_scripts()?;
-    let configuration = configuration(port, &encrypted.map(encryption).unwrap_or_default());
-    lay_out(dir, &scripts, &configuration).map_err(BrokerError::io("preparing the node's directory"))
+    let configuration = configuration(port, &encrypted.map(encryption).unwrap_or_default(), management);
+    let plugins: &[&str] = if management.is_some() { &[MANAGEMENT] } else { &[] };
+    lay_out(dir, &scripts, &configuration, plugins).map_err(BrokerError::io("preparing the node's directory"))
 }
 
-fn lay_out(dir: &Path, scripts: &Path, configuration: &str) -> std::io::Result<()> {
+fn lay_out(dir: &Path, scripts: &Path, configuration: &str, plugins: &[&str]) -> std::io::Result<()> {
     for name in ["home", "mnesia", "log", "rabbitmq/sbin", "rabbitmq/plugins"] {
         fs::create_dir_all(dir.join(name))?;
     }
@@ -35,25 +39,28 @@ fn lay_out(dir: &Path, scripts: &Path, configuration: &str) -> std::io::Result<(
         let script = script?;
         symlink(script.path(), dir.join("rabbitmq/sbin").join(script.file_name()))?;
     }
-    for application in needed_applications(&scripts.join("../plugins"))? {
+    for application in needed_applications(&scripts.join("../plugins"), plugins)? {
         let name = application.file_name().unwrap_or_default();
         symlink(&application, dir.join("rabbitmq/plugins").join(name))?;
     }
-    fs::write(dir.join("enabled_plugins"), "[].\n")?;
+    fs::write(dir.join("enabled_plugins"), format!("[{}].\n", plugins.join(",")))?;
     fs::write(dir.join("preload"), PRELOAD)?;
     fs::write(dir.join("console"), console::SCRIPT)?;
     fs::write(dir.join("node.config"), configuration)
 }
 
 /// Erlang terms, which need no schema to be translated and hence boot faster than `rabbitmq.conf`.
-fn configuration(port: u16, encryption: &str) -> String {
+fn configuration(port: u16, encryption: &str, management: Option<u16>) -> String {
+    let management = management.map_or(String::new(), |port| {
+        format!(", {{rabbitmq_management, [{{tcp_config, [{{ip, \"127.0.0.1\"}}, {{port, {port}}}]}}]}}")
+    });
     format!(
         r#"[{{rabbit, [
     {{tcp_listeners, [{{"127.0.0.1", {port}}}]}},
     {{num_tcp_acceptors, 2}},
 {encryption}    {{disk_free_limit, 50000000}},
     {{vm_memory_high_watermark, {{absolute, 1073741824}}}}
-]}}].
+]}}{management}].
 "#
     )
 }
@@ -120,11 +127,11 @@ fn find_scripts() -> Result<PathBuf> {
 
 /// What the server itself consists of, out of everything that comes with it: a third. Erlang looks for each module in
 /// each directory, so that the rest makes the boot take three times as long.
-fn needed_applications(plugins: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+fn needed_applications(plugins: &Path, wanted: &[&str]) -> std::io::Result<BTreeSet<PathBuf>> {
     let all =
         fs::read_dir(plugins)?.map(|entry| entry.map(|it| it.path())).collect::<std::io::Result<Vec<_>>>()?;
     let mut found = BTreeSet::new();
-    let mut wanted = vec!["rabbit".to_owned()];
+    let mut wanted: Vec<String> = ["rabbit"].iter().chain(wanted).map(|&name| name.to_owned()).collect();
     while let Some(name) = wanted.pop() {
         let Some(path) = all.iter().find(|path| is_application(path, &name)) else { continue };
         if found.insert(path.clone()) {
