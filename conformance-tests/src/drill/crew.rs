@@ -40,7 +40,7 @@ struct Member {
 
 enum Body {
     Task(JoinHandle<()>),
-    Process(Process),
+    Process(Box<Process>),
 }
 
 impl Crew {
@@ -89,7 +89,8 @@ impl Crew {
     fn begin(&self, place: Place) -> Result<Body, Fail> {
         if self.as_processes {
             let command = self.site.process().ok_or("no process can be started")?;
-            return Process::start(command, place, self.began, self.sink.clone()).map(Body::Process);
+            return Process::start(command, place, self.began, self.sink.clone())
+                .map(|process| Body::Process(Box::new(process)));
         }
         let (site, journal) = (self.site.clone(), Journal::new(self.began, self.sink.clone()));
         Ok(Body::Task(match place.role {
