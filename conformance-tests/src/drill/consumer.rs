@@ -12,9 +12,12 @@ use super::journal::Journal;
 use super::setting::{LEASE, PACE, Place, queue_name};
 use super::site::Site;
 use super::task::Task;
+use crate::Rng;
 
 const WAIT: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 5;
+/// What a handler takes at most: without it nobody would ever be killed with a message in hand.
+const WORK: Duration = Duration::from_millis(40);
 /// Hand-outs of one life of a consumer, at most.
 const HOLDS_OF_A_LIFE: u64 = 1 << 32;
 const LIVES: u64 = 1 << 20;
@@ -23,13 +26,17 @@ const LIVES: u64 = 1 << 20;
 pub(super) async fn consume(place: Place, site: &dyn Site, journal: Journal, ended: CancellationToken) {
     let Some(queue) = place.open(site, &journal, &ended).await else { return };
     let Some(consumer) = subscribed(&place, &*queue, &journal, &ended).await else { return };
+    let mut rng = Rng::new(place.seed);
     let mut next = (place.nth as u64 * LIVES + place.life) * HOLDS_OF_A_LIFE;
     while !ended.is_cancelled() {
         let asked = journal.now();
         match consumer.receive(AT_ONCE, WAIT).await {
             Ok(came) => {
                 let noted = noted(&place, &journal, asked, &mut next, &came);
-                settle(&*consumer, &journal, &noted).await;
+                if !noted.is_empty() {
+                    sleep(WORK.mul_f64(rng.unit())).await;
+                    settle(&*consumer, &journal, &noted).await;
+                }
             }
             Err(error) => {
                 journal.note_unless_passing("receive", &error);
@@ -94,9 +101,6 @@ fn noted(
 }
 
 async fn settle(consumer: &dyn Consumer, journal: &Journal, wanted: &[(u64, Receipt, Verdict)]) {
-    if wanted.is_empty() {
-        return;
-    }
     for (hold, _, verdict) in wanted {
         journal.note(What::Settling { hold: *hold, word: Word::of(verdict) });
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::crew::Crew;
 use super::deed::{Deed, Done};
+use super::disk;
 use super::entry::{Entry, What};
 use super::found::Evidence;
 use super::judge::judge;
@@ -56,7 +57,7 @@ async fn drilled(site: Arc<dyn Site>, order: &Order, watch: &Arc<Watch>) -> Resu
     let operator = site.open(ConnectOptions::new("").namespace(namespace.clone())).await?;
     let drill = Drill {
         faults: site.faults(),
-        controls: Controls::none(),
+        controls: controls(&*site)?,
         ledger: Arc::new(Ledger::new(watch.clone())),
         began: Instant::now(),
         order: order.clone(),
@@ -257,6 +258,12 @@ impl Drill {
         }
         Ok(self.operator.close().await?)
     }
+}
+
+/// What the slowness of this machine is known by: its disk, where a private broker writes to it, and the lag of the runtime.
+fn controls(site: &dyn Site) -> Result<Controls, Fail> {
+    let writes = site.time() == Time::Real && site.faults().is_some();
+    if writes { Ok(Controls::beside(&disk::watched()?)) } else { Ok(Controls::none()) }
 }
 
 /// Notes how late this runtime wakes what sleeps.

@@ -6,6 +6,7 @@
 mod consumer;
 mod crew;
 mod deed;
+mod disk;
 mod duplicates;
 mod engine;
 mod entry;

@@ -169,6 +169,13 @@ fn a_sound_backend_keeps_every_promise() {
 }
 
 #[test]
+fn who_is_killed_has_something_in_hand() {
+    let order = Order { only: Some(Only::Kills), ..Order::new(7, Duration::from_secs(80)) };
+    let report = run(Arc::new(MemorySite::new()), &order, &Arc::new(Watch::default())).unwrap();
+    assert!(report.passed() && report.faults >= 30 && report.duplicates > 0, "{report}");
+}
+
+#[test]
 fn each_planted_bug_is_found() {
     for (plant, rule) in [
         (Plant::PublishLost, "lost"),
