@@ -107,7 +107,7 @@ impl Drill {
         if let Some(sampler) = sampler {
             sampler.abort();
         }
-        Ok(self.judged(&deeds))
+        Ok(Report { namespace: namespace.into(), ..self.judged(&deeds) })
     }
 
     fn queues(&self) -> usize {

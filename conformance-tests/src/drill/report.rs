@@ -10,6 +10,8 @@ use serde::Serialize;
 #[non_exhaustive]
 pub struct Report {
     pub backend: &'static str,
+    /// Where everything was; deleted afterwards.
+    pub namespace: String,
     pub seed: u64,
     pub lasted_ms: u64,
     /// It was told to end before its time.

@@ -21,6 +21,7 @@ pub(super) fn summary(evidence: &Evidence<'_>, violations: Vec<Violation>) -> Re
     let broken = |rule| Report::broken(&violations, rule);
     Report {
         backend: "",
+        namespace: String::new(),
         seed: 0,
         lasted_ms: evidence.ended.as_millis() as u64,
         stopped: false,
