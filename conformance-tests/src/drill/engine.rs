@@ -98,7 +98,7 @@ impl Drill {
         if let Some(faults) = &self.faults {
             faults.heal().await?;
         }
-        happened?;
+        let flows = happened?;
         crew.end(Role::Producer).await?;
         self.drain().await?;
         sleep(LINGERS).await;
@@ -107,7 +107,7 @@ impl Drill {
         if let Some(sampler) = sampler {
             sampler.abort();
         }
-        Ok(Report { namespace: namespace.into(), ..self.judged(&deeds) })
+        Ok(Report { namespace: namespace.into(), ..self.judged(flows, &deeds) })
     }
 
     fn queues(&self) -> usize {
@@ -119,7 +119,7 @@ impl Drill {
     }
 
     /// Messages flow; then one thing after another happens; then time passes to the end.
-    async fn happens(&self, crew: &mut Crew, deeds: &mut Vec<Done>) -> Outcome {
+    async fn happens(&self, crew: &mut Crew, deeds: &mut Vec<Done>) -> Result<Duration, Fail> {
         while self.ledger.pages().flowing() < self.queues() {
             if self.now() > FLOWS_WITHIN {
                 return Err(format!("not on every queue a message came within {FLOWS_WITHIN:?}").into());
@@ -134,7 +134,7 @@ impl Drill {
             deeds.push(self.happen(crew, step).await?);
         }
         self.until(flows + self.order.lasts).await;
-        Ok(())
+        Ok(flows)
     }
 
     fn offered(&self) -> Vec<Fault> {
@@ -227,7 +227,7 @@ impl Drill {
         Ok(())
     }
 
-    fn judged(&self, deeds: &[Done]) -> Report {
+    fn judged(&self, flows: Duration, deeds: &[Done]) -> Report {
         let slowness = |from: Duration, to: Duration| {
             self.controls.slowness(self.began + from, self.began + to).allowance()
         };
@@ -235,6 +235,7 @@ impl Drill {
         let evidence = Evidence {
             pages: &pages,
             deeds,
+            flows,
             ended: self.now(),
             consumers: self.order.consumers,
             producers: self.order.producers,

@@ -14,6 +14,8 @@ pub(super) struct Evidence<'a> {
     pub(super) pages: &'a Pages,
     /// Faults and deeds, in their order.
     pub(super) deeds: &'a [Done],
+    /// When messages flowed on every queue.
+    pub(super) flows: Duration,
     /// When nobody looked any more.
     pub(super) ended: Duration,
     /// How many consumers there were.
@@ -41,7 +43,7 @@ impl Evidence<'_> {
     /// The longest times without a fault and what it leaves behind.
     pub(super) fn calms(&self) -> Vec<(Duration, Duration)> {
         let mut calms = Vec::new();
-        let mut from = Duration::ZERO;
+        let mut from = self.flows;
         for fault in self.faults() {
             if fault.began > from {
                 calms.push((from, fault.began));

@@ -86,7 +86,9 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
         }
         let undone = evidence.deeds.iter().filter(|done| done.deed.is_crash_of_broker());
         if undone.into_iter().any(|crash| {
-            told <= crash.there && crash.began <= told + evidence.ack_window && !evidence.ack_window.is_zero()
+            given.at <= crash.there
+                && crash.began <= told + evidence.ack_window
+                && !evidence.ack_window.is_zero()
         }) {
             continue;
         }

@@ -62,6 +62,7 @@ impl Script {
         let evidence = Evidence {
             pages: &pages,
             deeds: &self.deeds,
+            flows: Duration::ZERO,
             ended: ms(ended),
             consumers: 1,
             producers: 1,
