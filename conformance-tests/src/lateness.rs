@@ -56,7 +56,12 @@ impl Controls {
 impl Slowness {
     /// Whether something that is usually in time may come so late by it.
     pub(crate) fn explains(self, late: Duration) -> bool {
-        self.trip.max(self.lag) * STEPS >= late
+        self.allowance() >= late
+    }
+
+    /// How late something that is usually in time may come by it.
+    pub(crate) fn allowance(self) -> Duration {
+        self.trip.max(self.lag) * STEPS
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cases;
 pub mod check;
 pub mod child;
 pub mod dedup_store;
+pub mod drill;
 pub mod env;
 pub mod fail;
 pub mod faults;
@@ -26,6 +27,7 @@ mod lateness;
 #[allow(dead_code)]
 #[cfg(test)]
 mod manifest;
+mod mishap;
 mod recorded;
 mod run;
 mod series;

@@ -8,12 +8,16 @@ use polyqueue::{Backoff, Pattern, QueueName, RoutingKey};
 
 mod dead;
 mod doctor;
+#[cfg(feature = "drill")]
+mod drill;
 mod publish;
 mod transfer;
 pub(crate) mod values;
 
 pub(crate) use dead::{Dead, Letters};
 pub(crate) use doctor::Doctor;
+#[cfg(feature = "drill")]
+pub(crate) use drill::{Backend, Drill, Only};
 pub(crate) use publish::{Envelope, Publish, Request};
 pub(crate) use transfer::Move;
 use values::{backoff, duration};
@@ -22,7 +26,7 @@ use values::{backoff, duration};
 ///
 /// MESSAGE_QUEUE_PROVIDER (memory, redis or rabbitmq; memory and a warning when it is not set) chooses the broker, MEMORY_URL,
 /// REDIS_URL or RABBITMQ_URL says where it is, POLYQUEUE_NAMESPACE (default polyqueue) keeps applications apart.
-/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 4 doctor found something wrong, 141 the reader of the output has gone.
+/// Exit codes: 0 ok, 1 failed, 2 usage, 3 nothing there, 4 doctor or drill found something wrong, 141 the reader of the output has gone.
 #[derive(Debug, Parser)]
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -65,6 +69,13 @@ pub(crate) enum Command {
     },
     /// Look whether the broker is as it must be; ends with 4 when something is wrong.
     Doctor(Doctor),
+    /// Do everything that can go wrong to a broker and its clients, at random, and report what became of each message.
+    #[cfg(feature = "drill")]
+    Drill(Drill),
+    /// A client of a drill that is a process of its own.
+    #[cfg(feature = "drill")]
+    #[command(hide = true)]
+    DrillClient,
     /// Print what happens to this command's own connections and to its namespace, a line each, until it is stopped.
     Events,
     /// List, redrive or discard dead letters.

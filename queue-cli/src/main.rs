@@ -9,6 +9,8 @@ mod consume;
 mod dead;
 mod demo;
 mod doctor;
+#[cfg(feature = "drill")]
+mod drill;
 mod escape;
 mod events;
 mod exit;
@@ -54,11 +56,17 @@ async fn run(cli: &Cli) -> Result<()> {
     let queue = match &cli.command {
         // It opens no handle: what is wrong with the broker may be why there is none.
         Command::Doctor(args) => return doctor::run(url, args, cli.output).await,
+        #[cfg(feature = "drill")]
+        Command::Drill(args) => return drill::run(url, args, cli.output).await,
+        #[cfg(feature = "drill")]
+        Command::DrillClient => return drill::client().await,
         Command::Demo => broker::open_any(url).await?,
         _ => broker::open(url).await?,
     };
     let done = match &cli.command {
-        Command::Doctor(_) => Ok(()), // It has ended above.
+        Command::Doctor(_) => Ok(()), // It has ended above, as what follows.
+        #[cfg(feature = "drill")]
+        Command::Drill(_) | Command::DrillClient => Ok(()),
         Command::Demo => demo::run(&queue).await,
         Command::Publish(args) => publish::run(&*queue, args).await,
         Command::Request(args) => request::run(&queue, args).await,

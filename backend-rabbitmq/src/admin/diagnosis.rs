@@ -1,5 +1,7 @@
 //! What a broker says of itself over AMQP, also one that is not fit for a queue.
 
+use std::sync::Arc;
+
 use polyqueue::backend::EventSender;
 use polyqueue::{ConnectOptions, Error, Result};
 use tokio::time::{Instant, timeout_at};
@@ -34,8 +36,14 @@ pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     options.check()?;
     let address = Address::parse(&options.url)?;
     let (virtual_host, by) = (address.uri.vhost.clone(), Instant::now() + options.deadline);
-    let link =
-        Link::new(address, "doctor", HEARTBEAT, Answers::default(), EventSender::new(&options.namespace));
+    let link = Link::new(
+        address,
+        "doctor",
+        HEARTBEAT,
+        Arc::default(),
+        Answers::default(),
+        EventSender::new(&options.namespace),
+    );
     let session = link.open(by).await?;
     let version = link.version().map(|version| version.to_string());
     let undeliverable = async {

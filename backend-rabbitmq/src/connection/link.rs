@@ -110,7 +110,7 @@ pub(crate) struct Link {
 
 /// The attempts of all connections of a client to its one broker: one at a time, and one pause for all.
 #[derive(Default)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -130,7 +130,7 @@ fn pause(failures: u32) -> Duration {
 
 impl Link {
     /// A link that is not connected yet; `heartbeat` in seconds.
-    pub(super) fn new(
+    pub(crate) fn new(
         address: Address,
         purpose: &'static str,
         heartbeat: u16,

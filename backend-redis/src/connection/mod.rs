@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod fault;
 pub(crate) mod handle;
 pub(crate) mod handshake;
+mod lateness;
 pub(crate) mod listening;
 pub(crate) mod node;
 pub(crate) mod notifier;

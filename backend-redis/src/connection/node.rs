@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Jitter, background, later, wait_to_reconnect};
+use polyqueue::backend::{Deadline, Jitter, background, wait_to_reconnect};
 use polyqueue::{Certainty, Error, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::address::{Address, NAME};
 use crate::connection::answers::Answers;
@@ -21,8 +21,8 @@ use crate::connection::clock::Clock;
 use crate::connection::fault;
 use crate::connection::fault::Fault;
 use crate::connection::handshake::{Handshake, Line, Server, Session};
+use crate::connection::lateness::{late, overdue};
 use crate::connection::pace::Pace;
-use crate::connection::progress::Asked;
 use crate::connection::state::State;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
@@ -35,12 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// To ask on, and to listen on.
 const CONNECTIONS: u32 = 2;
 
-/// So many times its deadline what brings much may take while bytes come …
-const MUCH_LONGER: u32 = 30;
-/// … with pauses no longer than this …
-const LONGEST_QUIET: Duration = Duration::from_secs(5);
-/// … looked for so often.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A connection that is given up, for the server takes no writes any more, may still bring the answers to what is under way.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// Hears what the server says unasked.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -231,7 +227,7 @@ impl Node {
         let fault = match timeout_at(limit.until(), subscribed).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Fault::from(error),
-            Err(_) => self.late(line, &limit),
+            Err(_) => late(line, &limit, self.open_within),
         };
         self.channels.lock().remove(channel);
         Err(self.judge(&session, fault))
@@ -318,30 +314,12 @@ impl Node {
                 fault::read(answer)
             }
             never = self.answers.passed_over(limit.what(), &line.progress, asked), if much => match never {},
-            _ = states.wait_for(lost) => Err(Fault::Lost("the connection was lost".into())),
-            () = self.overdue(line, limit, asked, much) => Err(self.late(line, limit)),
+            () = async {
+                let _ = states.wait_for(lost).await;
+                tokio::time::sleep(LAST_ANSWERS).await;
+            } => Err(Fault::Lost("the connection was lost".into())),
+            () = overdue(line, limit, asked, much.then_some(self.open_within)) => Err(late(line, limit, self.open_within)),
         }
-    }
-
-    /// Ends when there is no hope for an answer.
-    async fn overdue(&self, line: &Line, limit: &Deadline, asked: Asked, much: bool) {
-        sleep_until(limit.until()).await;
-        let last = later(limit.until(), self.open_within.saturating_mul(MUCH_LONGER));
-        let may_come = || {
-            let quiet = line.progress.quiet() >= self.open_within.min(LONGEST_QUIET);
-            Instant::now() < last && !quiet && !line.progress.is_passed_over(asked)
-        };
-        while much && may_come() {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// What has no answer in time. Only when nothing has come for about as long as the longest call may take is the connection dead:
-    /// a caller who could not wait for long does no harm to the others.
-    fn late(&self, line: &Line, limit: &Deadline) -> Fault {
-        let error = limit.error(Certainty::Unknown);
-        let is_dead = line.progress.silence() >= self.open_within.mul_f64(0.9);
-        if is_dead { Fault::Silent(error) } else { Fault::Late(error) }
     }
 
     /// Turns a fault into an error, and drops the connection where it cannot be trusted any more.

@@ -32,15 +32,19 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy in front of whatever listens, now or later, on the loopback port `broker`.
     pub fn start(broker: u16) -> Result<Self> {
+        Self::before(SocketAddr::from((Ipv4Addr::LOCALHOST, broker)))
+    }
+
+    /// Starts a proxy in front of a broker on whatever machine.
+    pub fn before(broker: SocketAddr) -> Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(BrokerError::io("starting a proxy"))?;
         let port = port::free()?;
         let entered = runtime.enter();
         let (door, keeper) = Door::open(port).map_err(BrokerError::io("starting a proxy"))?;
         drop(entered);
-        let proxy = Self { port, broker, door: keeper, shared: Arc::default() };
+        let proxy = Self { port, broker: broker.port(), door: keeper, shared: Arc::default() };
         let shared = proxy.shared.clone();
-        let broker = SocketAddr::from((Ipv4Addr::LOCALHOST, broker));
         std::thread::spawn(move || runtime.block_on(relay::serve(door, broker, shared)));
         Ok(proxy)
     }

@@ -155,7 +155,7 @@ impl RabbitBroker {
                 return Err(BrokerError::Died { broker: NAME, log });
             }
             if start.elapsed() > word * WORD_EVERY {
-                eprintln!("{NAME}: still booting after {} s", start.elapsed().as_secs());
+                tracing::info!(after = ?start.elapsed(), "rabbitmq-server is still booting");
                 word += 1;
             }
             sleep(TICK).await;
@@ -223,7 +223,7 @@ impl Broker for RabbitBroker {
         } else {
             within(BOOT_WITHIN, "rabbitmq-server: start", self.start_inside()).await?;
         }
-        eprintln!("{NAME}: ready on 127.0.0.1:{} after {} ms", self.port, start.elapsed().as_millis());
+        tracing::info!(port = self.port, after = ?start.elapsed(), "rabbitmq-server is ready");
         Ok(())
     }
 

@@ -162,11 +162,7 @@ impl Broker for RedisBroker {
         let start = Instant::now();
         let answers = || self.answers().boxed();
         if self.slot.start_again(self.server()?, self.dir.path(), READY_WITHIN, answers).await? {
-            eprintln!(
-                "redis-server: ready on 127.0.0.1:{} after {} ms",
-                self.port,
-                start.elapsed().as_millis()
-            );
+            tracing::info!(port = self.port, after = ?start.elapsed(), "redis-server is ready");
         }
         Ok(())
     }

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::arrival::{patience, timed};
 use super::hand::{brief, level};
 use super::ledger::{Ledger, passing};
-use super::schedule::{OF_THE_BROKER, OnTheWay};
 use super::traffic::stubborn;
 use crate::link::Link;
+use crate::mishap::{OF_THE_BROKER, OnTheWay};
 use crate::verbs::{dead_all, eventually};
 use crate::{Case, Env, Fail, Fault, Outcome, Rng, case};
 

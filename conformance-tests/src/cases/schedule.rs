@@ -5,69 +5,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::traffic::Traffic;
-use crate::link::{Direction, Link};
-use crate::{Case, Env, Fail, Fault, Outcome, Rng, case};
+use crate::link::Link;
+use crate::mishap::{OF_THE_BROKER, OnTheWay};
+use crate::{Case, Env, Fail, Fault, Outcome, case};
 
 const FAULTS: usize = 15;
 /// How long a fault lasts at most.
 const LONGEST: f64 = 0.6;
-
-/// After which nothing that was confirmed may be missing.
-pub(super) const OF_THE_BROKER: &[Fault] = &[
-    Fault::Kill9,
-    Fault::StopGracefully,
-    Fault::Pause,
-    Fault::CloseConnections,
-    Fault::Alarm,
-    Fault::FlushScripts,
-    Fault::OutOfMemory,
-    Fault::ReadOnly,
-];
-
-/// What can happen on the way.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum OnTheWay {
-    Cut,
-    CutAfter(Direction, u64),
-    Swallow(Direction),
-    Slow,
-    Delay,
-    Refuse,
-    AcceptAndClose,
-}
-
-impl OnTheWay {
-    pub(super) fn any(rng: &mut Rng) -> Self {
-        let direction = if rng.chance(0.5) { Direction::ToBroker } else { Direction::ToClient };
-        match rng.below(7) {
-            0 => Self::Cut,
-            1 => Self::CutAfter(direction, rng.below(5_000)),
-            2 => Self::Swallow(direction),
-            3 => Self::Slow,
-            4 => Self::Delay,
-            5 => Self::Refuse,
-            _ => Self::AcceptAndClose,
-        }
-    }
-
-    pub(super) fn happen(self, link: &dyn Link) {
-        match self {
-            Self::Cut => link.cut(),
-            Self::CutAfter(direction, bytes) => link.cut_after(direction, bytes),
-            Self::Swallow(direction) => link.swallow(direction),
-            Self::Slow => link.slow(20_000),
-            Self::Delay => link.delay(Duration::from_millis(100)),
-            Self::Refuse => {
-                link.refuse();
-                link.cut();
-            }
-            Self::AcceptAndClose => {
-                link.accept_and_close();
-                link.cut();
-            }
-        }
-    }
-}
 
 /// Half of the handles go over the link, the others do not.
 async fn one_fault_after_another(env: Env) -> Outcome {

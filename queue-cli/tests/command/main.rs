@@ -6,6 +6,8 @@ mod bad_input;
 mod closed_pipe;
 mod dead;
 mod doctor;
+#[cfg(feature = "drill")]
+mod drill;
 mod events;
 mod on;
 mod progress;

@@ -24,7 +24,12 @@ const MANAGEMENT: &str = "rabbitmq_management";
 type Encrypted<'a> = Option<(&'a Encryption, u16)>;
 
 /// Prepares `dir` for a node on `port`, whose HTTP API, where it is to have one, is on `management`.
-pub(super) fn prepare(dir: &Path, port: u16, encrypted: Encrypted<'_>, management: Option<u16>) -> Result<()> {
+pub(super) fn prepare(
+    dir: &Path,
+    port: u16,
+    encrypted: Encrypted<'_>,
+    management: Option<u16>,
+) -> Result<()> {
     let scripts = find_scripts()?;
     let configuration = configuration(port, &encrypted.map(encryption).unwrap_or_default(), management);
     let plugins: &[&str] = if management.is_some() { &[MANAGEMENT] } else { &[] };
