@@ -58,7 +58,9 @@ pub(crate) async fn page(
     while applied(handle, queue).await? {
         in_time(handle, "dead letters", end)?;
     }
-    list(handle, queue, filter, start, page.limit).await
+    // A page that took long ends with what it has found, and says where to go on.
+    let enough = Instant::now() + handle.deadline / 4;
+    list(handle, queue, filter, start, page.limit, enough).await
 }
 
 /// Applies what is due. Answers whether there may be more.
@@ -69,13 +71,14 @@ async fn applied(handle: &Handle, queue: &QueueName) -> Result<bool> {
     Ok(answer.first().map_or(0, Reply::count) == 1)
 }
 
-/// Reads entries until there are `limit` that match, or no more, or enough was read.
+/// Reads entries until there are `limit` that match, or no more, or enough was read, or time has passed.
 async fn list(
     handle: &Handle,
     queue: &QueueName,
     filter: &DeadFilter,
     mut start: String,
     limit: usize,
+    enough: Instant,
 ) -> Result<DeadPage> {
     let mut letters = Vec::new();
     for _ in 0..MAX_READS {
@@ -90,7 +93,7 @@ async fn list(
         if ended {
             return Ok(DeadPage { dead_letters: letters, next: None });
         }
-        if letters.len() >= limit {
+        if letters.len() >= limit || Instant::now() >= enough {
             break;
         }
     }

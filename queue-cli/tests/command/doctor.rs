@@ -139,7 +139,8 @@ fn what_is_wrong_with_a_rabbitmq_is_found() {
 
     on.ok(&["publish", "mail", "late", "--delay", "1s"]);
     eval(
-        "rabbit_binding:remove_for_destination({resource, <<\"/\">>, queue, <<\"polyqueue.q.mail\">>}, true)",
+        "[rabbit_amqqueue:delete(Q, false, false, <<\"test\">>) || Q <- rabbit_amqqueue:list(), \
+         {resource, _, queue, <<\"polyqueue.q.mail\">>} <- [amqqueue:get_name(Q)]]",
     );
     std::thread::sleep(std::time::Duration::from_secs(3));
     let (code, states, ran) = managed();
