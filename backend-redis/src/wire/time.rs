@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// Whole milliseconds, rounded up, so that nothing is early.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    duration.as_micros().div_ceil(1000) as u64
+    duration.as_nanos().div_ceil(1_000_000) as u64
 }
 
 /// Names a delayed message: sorts by time, so that of two that are due at once the older is first.
@@ -21,7 +21,8 @@ mod tests {
     #[test]
     fn delays_are_rounded_up() {
         assert_eq!(millis(Duration::ZERO), 0);
-        assert_eq!(millis(Duration::from_nanos(1_000)), 1);
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_nanos(1_000_001)), 2);
         assert_eq!(millis(Duration::from_micros(1_001)), 2);
         assert_eq!(millis(Duration::from_secs(365 * 24 * 3600)), 31_536_000_000);
     }
