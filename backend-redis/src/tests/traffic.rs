@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use polyqueue::{DeadFilter, Message, Page, Queue, QueueName, QueueSpec, Subscription, Verdict};
+use polyqueue::{
+    DeadFilter, DeadId, Message, MessageId, Page, Pattern, Purge, Queue, QueueName, QueueSpec, Reschedule,
+    Subscription, Verdict,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -125,7 +128,7 @@ async fn consume(queue: Arc<dyn Queue>, name: QueueName, counts: Arc<Counts>) {
     }
 }
 
-/// Declares, lists, subscribes, looks at dead letters, and all that in a namespace that nobody has used.
+/// All that is done once in a while, by a client and by its operator, and some of it in a namespace that nobody has used.
 async fn declare(queue: Arc<dyn Queue>, counts: Arc<Counts>) {
     loop {
         if operate(&*queue, counts.declared.load(Relaxed)).await.is_ok() {
@@ -136,13 +139,27 @@ async fn declare(queue: Arc<dyn Queue>, counts: Arc<Counts>) {
 }
 
 async fn operate(queue: &dyn Queue, turn: u64) -> polyqueue::Result<()> {
-    let spec: QueueSpec = QueueName::from_static("declared").into();
+    let pattern = Pattern::new("now.and.then")?;
+    let spec = QueueSpec::new(QueueName::from_static("declared")).bind(pattern.clone());
     queue.declare(&spec).await?;
+    queue.unbind(&spec.name, &pattern).await?;
     queue.queues().await?;
-    queue.subscribe(&Subscription::new(spec.name.clone())).await?.close().await?;
+    let consumer = queue.subscribe(&Subscription::new(spec.name.clone())).await?;
+    consumer.receive(1, Duration::from_millis(5)).await?;
+    consumer.close().await?;
+    drop(queue.inbox().await?);
+    queue.stats(&spec.name).await?;
+    queue.purge(&spec.name, Purge::Waiting).await?;
     queue.dead_letters(&spec.name, &DeadFilter::all(), Page::first(10)).await?;
+    let nobody = [DeadId::new("nobody")];
+    queue.redrive(&spec.name, &nobody).await?;
+    queue.discard(&spec.name, &nobody).await?;
+    queue.reschedule(&spec.name, &MessageId::new("nobody")?, Reschedule::After(PAUSE)).await?;
+    queue.delete(&spec.name).await?;
     let fresh = queue.namespace(&format!("fresh-{turn}"))?;
-    fresh.queues().await?;
+    fresh.declare(&spec).await?;
+    drop(fresh.subscribe(&Subscription::new(spec.name.clone())).await?);
+    fresh.delete(&spec.name).await?;
     fresh.close().await
 }
 
