@@ -19,11 +19,13 @@ impl Clock {
         Self { before, time }
     }
 
-    /// When it says a later time at the earliest: no lease that was counted from there ends before one counted from here. Should
-    /// it have been put forward meanwhile, it is now.
+    /// When it said this time, or will, at the earliest: no lease that was counted from there ends before one counted from here.
+    /// Should it have been put forward meanwhile, it is now.
     pub(crate) fn earliest(&self, time: u64) -> Instant {
         let passed = Duration::from_millis(time.saturating_sub(self.time));
-        self.before.checked_add(passed).map_or_else(Instant::now, |then| then.min(Instant::now()))
+        let ago = Duration::from_millis(self.time.saturating_sub(time));
+        let then = self.before.checked_add(passed).and_then(|then| then.checked_sub(ago));
+        then.map_or_else(Instant::now, |then| then.min(Instant::now()))
     }
 
     /// What it says at an instant of ours at the latest, in ms, unless it is put forward meanwhile.
@@ -41,7 +43,8 @@ mod tests {
     fn what_lies_between_a_question_and_its_answer_is_on_the_safe_side() {
         let before = Instant::now();
         let clock = Clock::new(before, 1_000);
-        assert_eq!(clock.earliest(900), before);
+        assert_eq!(clock.earliest(900), before - Duration::from_millis(100), "it was pushed before we asked");
+        assert_eq!(clock.earliest(1_000), before);
         assert!(clock.earliest(u64::MAX) <= Instant::now());
         assert_eq!(clock.latest(before + Duration::from_millis(50)), 1_051);
     }

@@ -125,11 +125,8 @@ fn double_holders(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Fo
             }
             if second.came + evidence.grain < first.handout.until {
                 let early = first.handout.until - second.came;
-                found.add(
-                    "double_holder",
-                    second.came,
-                    format!("{id} came {early:?} before its lease had ended"),
-                );
+                let what = format!("{id} came {early:?} before its lease had ended: {first}, then {second}");
+                found.add("double_holder", second.came, what);
             }
         }
     }

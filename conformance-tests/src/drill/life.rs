@@ -1,5 +1,6 @@
 //! What is known of one message.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::entry::{Ended, Handout, Told, Word};
@@ -35,6 +36,21 @@ pub(super) struct Hold {
     pub(super) came: Duration,
     pub(super) handout: Handout,
     pub(super) given: Option<Given>,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handout { consumer, queue, attempt, asked, until, .. } = &self.handout;
+        write!(
+            f,
+            "attempt {attempt} at consumer {consumer} of drill-{queue} (asked for at {asked:?}, came at {:?}, its lease until {until:?}",
+            self.came
+        )?;
+        match self.given {
+            Some(given) => write!(f, ", {:?} given at {:?}, answer {:?})", given.word, given.at, given.told),
+            None => write!(f, ", no verdict)"),
+        }
+    }
 }
 
 /// A verdict; without an answer it may have any effect.
