@@ -6,6 +6,7 @@
 //! scripts/brokers redis -- cargo run --release --manifest-path benchmarks/Cargo.toml -- redis idle
 //! ```
 
+mod changes;
 mod groups;
 mod idle;
 mod measure;
@@ -41,6 +42,9 @@ async fn main() -> Outcome {
     }
     if wanted("rpc") {
         rpc::run().await?;
+    }
+    if wanted("changes") {
+        changes::run().await?;
     }
     if wanted("groups") {
         groups::run().await?;

@@ -15,6 +15,7 @@ use super::batch::{Batch, Place};
 use super::batch_call::BatchCall;
 use super::deadline::Deadline;
 use crate::Result;
+use crate::background::background_by_the_same_clock;
 use crate::later::later;
 use crate::lifecycle::{Entered, Lifecycle};
 
@@ -78,7 +79,7 @@ impl<C: BatchCall> Batcher<C> {
             self.more.notify_one();
         } else {
             let run = Run { batcher: self.clone(), ended: false, _entered: self.lifecycle.enter() };
-            tokio::spawn(run.run());
+            background_by_the_same_clock().spawn(run.run());
         }
     }
 
@@ -130,7 +131,8 @@ impl<C: BatchCall> Batcher<C> {
     }
 }
 
-/// The task that sends until nothing is left. Should it be aborted, the next item begins another.
+/// The task that sends until nothing is left, on a thread of ours: whose runtime began it, others wait for it, too. Should it be
+/// aborted all the same, the next item begins another.
 struct Run<C: BatchCall> {
     batcher: Arc<Batcher<C>>,
     ended: bool,
@@ -221,6 +223,7 @@ mod tests {
     use crate::{Certainty, Error};
     use futures_util::FutureExt;
     use futures_util::future::join_all;
+    use tokio::runtime::Builder;
     use tokio::sync::watch;
     use tokio::time::sleep;
 
@@ -350,6 +353,22 @@ mod tests {
         assert_eq!(*log.lock(), [[2, 3]]);
         drop(batcher.send(vec![4]).now_or_never());
         lifecycle.idle().await;
+    }
+
+    #[test]
+    fn what_others_wait_for_does_not_end_with_the_runtime_of_the_first_caller() {
+        let (blocked, log) = (watch::Sender::new(true), Log::default());
+        let call = Blocked(blocked.subscribe(), log.clone());
+        let batcher = Batcher::new(call, SECOND, Lifecycle::default());
+        let [first, second] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().unwrap());
+        drop(first.block_on(async { batcher.send(vec![1]).now_or_never() }));
+        let mut waiting = std::pin::pin!(batcher.send(vec![2]));
+        second.block_on(async {
+            assert!(waiting.as_mut().now_or_never().is_none());
+            std::thread::spawn(|| drop(first)).join().unwrap();
+            blocked.send_replace(false);
+            assert_eq!(numbers(waiting.await), [2]);
+        });
     }
 
     #[tokio::test(start_paused = true)]
