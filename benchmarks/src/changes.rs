@@ -21,7 +21,7 @@ const AT_ONCE: usize = 32;
 const WINDOW: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run() -> Outcome {
-    duel(polyqueue_memory::PROVIDER, "memory://", 100).await?;
+    duel(polyqueue_memory::PROVIDER, "memory://changes", 100).await?;
     for (provider, a_second) in [(polyqueue_redis::PROVIDER, 100), (polyqueue_rabbitmq::PROVIDER, 20)] {
         if let Ok(url) = std::env::var(provider.url_var()) {
             duel(provider, &url, a_second).await?;
