@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::consume::claim::Claimed;
 
-/// The longest that a waiting consumer asks nothing.
-const SAFETY: Duration = Duration::from_secs(5);
-/// How much longer, by chance.
-const SAFETY_JITTER: Duration = Duration::from_millis(200);
+/// How long a waiting consumer asks nothing …
+const SAFETY: Duration = Duration::from_secs(4);
+/// … and how much longer, by chance: those that began together do not ask together for good.
+const SAFETY_JITTER: Duration = Duration::from_secs(1);
 /// When a consumer finds nothing although something was due, others got it. So that they do not all ask again in the same
 /// instant, each waits, by chance, up to this long for each that waits: some of them are early, few ask.
 const CROWD_SPREAD: Duration = Duration::from_millis(1);

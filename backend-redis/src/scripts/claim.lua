@@ -198,7 +198,8 @@ soonest = soonest or math.min(first_time(DUE), first_time(LEASES))
 more = more or orphans
 
 -- Of many that wait only a few look at the time: else all would ask in the same instant. A place among them is `time|waiter`; it is
--- free when who has it does not wait any more, has not asked lately, or knows of nothing so soon.
+-- free when its time has passed (who had it has looked, and found nothing more to wait for, or will look again all the same), and when
+-- who has it does not wait any more, has not asked lately, or knows of nothing so soon.
 local FEW, LATELY = 3, 6500
 local function looks_at_the_time()
   if crowd <= FEW or not parks then return true end
@@ -211,7 +212,8 @@ local function looks_at_the_time()
       break
     end
     local since = who and redis.call('ZSCORE', KEYS[WAITERS], who)
-    if not since or tonumber(since) < now - LATELY or tonumber(time) > soonest then free = free or places[n] end
+    local looks = since and tonumber(since) >= now - LATELY and tonumber(time) > now and tonumber(time) <= soonest
+    if not looks then free = free or places[n] end
   end
   if free then redis.call('HSET', KEYS[QUEUE], free, string.format('%.0f|%s', soonest, waiter)) end
   return free ~= nil

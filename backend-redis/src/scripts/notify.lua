@@ -7,10 +7,11 @@ local function prefix_of(at)
 end
 
 -- Wakes up to `count`, 16 at most, of those that wait in a set, those that wait longest first. Nobody listens to a dead one's
--- channel: the next. Never fails: what was stored is stored, and who is not woken asks by himself.
+-- channel: the next, for a process with hundreds of consumers may have been killed. Never fails: what was stored is stored, and who
+-- is not woken asks by himself.
 local function wake(at, set, count)
   count = math.min(16, count)
-  for _ = 1, 32 do
+  for _ = 1, 512 do
     if count <= 0 then return end
     local waiter = redis.pcall('ZPOPMIN', KEYS[at + set])[1]
     if not waiter then return end
