@@ -16,7 +16,21 @@
 //!
 //! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
 //!
-//! The URL may end in `?queue_type=auto` (the default) or `?queue_type=classic`, which mean the same today.
+//! # The URL
+//! `amqp://[user:password@]host[:port][/vhost][?queue_type=auto|classic]`. The two queue types mean the same today.
+//!
+//! `amqps://` is the same, encrypted by TLS 1.2 or 1.3, at port 5671 unless said, and needs the feature `tls` (off by default;
+//! without it the URL is [`Unsupported`](polyqueue::Error::Unsupported)). It never falls back to plain bytes. Its parameters,
+//! or [`TlsOptions`](polyqueue::TlsOptions), which say the same:
+//!
+//! | parameter | meaning |
+//! |---|---|
+//! | `ca=FILE` | the certificates in PEM that are trusted, and no others; without it, those that this machine trusts |
+//! | `cert=FILE`, `key=FILE` | this client's certificate and its private key, for a broker that requires one |
+//! | `server_name=NAME` | what the broker's certificate must be for, where it is not the URL's host |
+//!
+//! A file that cannot be used is [`Invalid`](polyqueue::Error::Invalid) before anything is dialled; a certificate that one side
+//! does not accept is [`Denied`](polyqueue::Error::Denied) and says why. The files are read anew for each connection.
 //!
 //! # What differs from the other backends
 //! * Delays are rounded up to 10 ms.
@@ -70,7 +84,7 @@ use address::NAME;
 pub use admin::diagnosis::{Diagnosis, diagnose};
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
-/// RabbitMQ, for URLs that begin with `amqp://`; the URL stands in `RABBITMQ_URL`.
+/// RabbitMQ, for URLs that begin with `amqp://`, or with `amqps://` where the feature `tls` is on; the URL stands in `RABBITMQ_URL`.
 pub const PROVIDER: Provider =
     Provider::new(NAME, &["amqp", "amqps"], "RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/%2f", connect);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polyqueue::{
     Admin, Certainty, ConnectOptions, Consumer, DeadFilter, DeadId, DeadPage, DedupStore, Destination, Error,
     Events, Health, Inbox, Info, Message, MessageId, Page, Pattern, Published, Purge, Queue, QueueName,
-    QueueSpec, QueueStats, Reschedule, Result, Subscription, TlsOptions, async_trait,
+    QueueSpec, QueueStats, Reschedule, Result, Subscription, async_trait,
 };
 
 use crate::address::{Address, NAME};
@@ -40,11 +40,7 @@ pub(crate) struct RabbitQueue {
 
 impl RabbitQueue {
     pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
-        let address = Address::parse(&options.url)?;
-        if options.tls != TlsOptions::default() {
-            let what = "TLS yet: leave ConnectOptions::tls out, and use amqp:// over a network that is yours";
-            return Err(Error::unsupported(NAME, what));
-        }
+        let address = Address::parse(&options.url, &options.tls)?;
         let handle = Handle::connect(address, &options).await?;
         Ok(Self::new(handle, options.namespace, options.dedup_store))
     }

@@ -31,8 +31,9 @@ use values::{backoff, duration};
 #[command(name = "polyqueue", version, max_term_width = 110)]
 pub(crate) struct Cli {
     /// The broker, in place of MESSAGE_QUEUE_PROVIDER: memory://NAME, redis://HOST:PORT,
-    /// rediss://HOST:PORT?ca=FILE (encrypted; also &cert=FILE&key=FILE&server_name=NAME), redis+unix:///PATH/OF/SOCKET
-    /// (also ?database=N&user=USER&password=PASSWORD) or amqp://USER:PASSWORD@HOST/VHOST.
+    /// redis+unix:///PATH/OF/SOCKET (also ?database=N&user=USER&password=PASSWORD) or amqp://USER:PASSWORD@HOST/VHOST.
+    /// Encrypted: rediss://HOST:PORT?ca=FILE and amqps://USER:PASSWORD@HOST/VHOST?ca=FILE, also
+    /// &cert=FILE&key=FILE&server_name=NAME.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// How to print what is found.

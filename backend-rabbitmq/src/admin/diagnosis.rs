@@ -34,7 +34,7 @@ pub struct Diagnosis {
 /// It cannot be reached, or refuses the user.
 pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     options.check()?;
-    let address = Address::parse(&options.url)?;
+    let address = Address::parse(&options.url, &options.tls)?;
     let (virtual_host, by) = (address.uri.vhost.clone(), Instant::now() + options.deadline);
     let link = Link::new(
         address,

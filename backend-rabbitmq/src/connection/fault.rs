@@ -2,6 +2,7 @@
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use polyqueue::backend::tls_refusal;
 use polyqueue::{Certainty, Error, Result};
 
 use crate::address::Address;
@@ -9,6 +10,9 @@ use crate::address::NAME;
 
 /// An [`Error`] that names the address.
 pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Error) -> Error {
+    if let Some(refused) = tls_refusal(error) {
+        return Error::denied(NAME, format!("{address}: {refused}"));
+    }
     let said = format!("{address}: {error}");
     match error.kind() {
         ErrorKind::ProtocolError(protocol) => match protocol.kind() {

@@ -237,7 +237,7 @@ impl Link {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
-        let dialled = background().spawn(dial(self.address.uri.clone(), self.heartbeat, self.purpose, by));
+        let dialled = background().spawn(dial(self.address.clone(), self.heartbeat, self.purpose, by));
         let (connection, version) = match timeout_at(by, self.answers.unbounded("connecting", dialled)).await
         {
             Ok(Ok(dialled)) => dialled.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
@@ -309,6 +309,7 @@ impl Link {
 mod tests {
     use super::*;
     use crate::connection::queries::fence;
+    use polyqueue::TlsOptions;
     use polyqueue_conformance::broker::{Broker, RabbitBroker};
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
@@ -316,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn the_error_of_a_channel_is_not_that_of_a_later_one() {
         let broker = RabbitBroker::start().await.unwrap();
-        let address = Address::parse(&broker.url()).unwrap();
+        let address = Address::parse(&broker.url(), &TlsOptions::default()).unwrap();
         let (attempts, answers) = (Arc::default(), Answers::default());
         let link = Link::new(address, "test", 5, attempts, answers, EventSender::new("test"));
         let session = link.session(Instant::now() + HANDSHAKE).await.unwrap();
@@ -334,7 +335,8 @@ mod tests {
         let Ok(listener) = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).await else { return };
         let url = format!("amqp://[::1]:{}", listener.local_addr().unwrap().port());
         let by = Instant::now() + Duration::from_secs(10);
-        let dialled = tokio::spawn(dial(Address::parse(&url).unwrap().uri, 0, "test", by));
+        let dialled =
+            tokio::spawn(dial(Address::parse(&url, &TlsOptions::default()).unwrap(), 0, "test", by));
         let (mut stream, _) = timeout_at(by, listener.accept()).await.unwrap().unwrap();
         let mut greeting = [0; 4];
         timeout_at(by, stream.read_exact(&mut greeting)).await.unwrap().unwrap();

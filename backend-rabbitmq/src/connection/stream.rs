@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_rs::traits::Reactor;
+use async_rs::traits::{AsyncToSocketAddrs, Reactor};
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
 use futures_io::{AsyncRead, AsyncWrite};
 use parking_lot::Mutex;
+use polyqueue::backend::{ByteStream, TlsClient, tls_refusal};
 use tokio::io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -22,18 +23,28 @@ use crate::queue_type::version::ServerVersion;
 /// What the broker at the other end of a stream says that it is, once it has.
 pub(crate) type StatedVersion = Arc<Mutex<Option<ServerVersion>>>;
 
-/// Tokio, with our streams; and what the broker at the end of the latest stream states.
-pub(crate) fn runtime() -> (Runtime<RuntimeParts<Tokio, StreamReactor>>, StatedVersion) {
-    let (tokio, stated) = (Tokio::current(), StatedVersion::default());
-    let reactor = StreamReactor { tokio: tokio.clone(), stated: stated.clone() };
-    (Runtime::new(RuntimeParts::new(tokio, reactor)), stated)
-}
-
-/// Makes the streams of one connection.
+/// Makes the streams of one connection, encrypted where there is a client for it.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamReactor {
     tokio: Tokio,
+    tls: Option<TlsClient>,
     stated: StatedVersion,
+}
+
+impl StreamReactor {
+    pub(crate) fn new(tls: Option<TlsClient>) -> Self {
+        Self { tokio: Tokio::current(), tls, stated: StatedVersion::default() }
+    }
+
+    /// Tokio, with these streams.
+    pub(crate) fn runtime(&self) -> Runtime<RuntimeParts<Tokio, Self>> {
+        Runtime::new(RuntimeParts::new(self.tokio.clone(), self.clone()))
+    }
+
+    /// What the broker at the end of the latest stream states.
+    pub(crate) fn stated(&self) -> Option<ServerVersion> {
+        *self.stated.lock()
+    }
 }
 
 impl Reactor for StreamReactor {
@@ -59,14 +70,33 @@ impl Reactor for StreamReactor {
         self.tokio.interval(time)
     }
 
+    /// The first address that answers; where none is good, a refusal is worth more than an address that is silent.
+    async fn tcp_connect<A: AsyncToSocketAddrs + Send>(&self, addresses: A) -> io::Result<Stream> {
+        let mut failed: Option<io::Error> = None;
+        for address in addresses.to_socket_addrs().await? {
+            match self.tcp_connect_addr(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if failed.as_ref().is_none_or(|so_far| tls_refusal(so_far).is_none()) => {
+                    failed = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+    }
+
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
-        let stated = self.stated.clone();
+        let (tls, stated) = (self.tls.clone(), self.stated.clone());
         async move {
-            let greeting = Some(Greeting::default());
-            Ok(Stream { tcp: connect(address).await?, greeting, stated })
+            let tcp = connect(address).await?;
+            let bytes = match tls {
+                None => Box::new(tcp),
+                Some(tls) => tls.connect(tcp).await?,
+            };
+            Ok(Stream { bytes, greeting: Some(Greeting::default()), stated })
         }
     }
 }
@@ -80,7 +110,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// A connection's bytes.
 pub(crate) struct Stream {
-    tcp: TcpStream,
+    bytes: Box<dyn ByteStream>,
     /// Until it is complete.
     greeting: Option<Greeting>,
     stated: StatedVersion,
@@ -100,7 +130,7 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(into);
-        ready!(TokioRead::poll_read(Pin::new(&mut self.tcp), cx, &mut into))?;
+        ready!(TokioRead::poll_read(Pin::new(&mut self.bytes), cx, &mut into))?;
         self.arrived(into.filled());
         Poll::Ready(Ok(into.filled().len()))
     }
@@ -108,15 +138,15 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        TokioWrite::poll_write(Pin::new(&mut self.tcp), cx, bytes)
+        TokioWrite::poll_write(Pin::new(&mut self.bytes), cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        TokioWrite::poll_flush(Pin::new(&mut self.tcp), cx)
+        TokioWrite::poll_flush(Pin::new(&mut self.bytes), cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        TokioWrite::poll_shutdown(Pin::new(&mut self.tcp), cx)
+        TokioWrite::poll_shutdown(Pin::new(&mut self.bytes), cx)
     }
 }
 
@@ -133,12 +163,35 @@ mod tests {
         \x07productS\0\0\0\x08RabbitMQ\x07versionS\0\0\0\x054.3.0\0\0\0\x05PLAIN\0\0\0\0\xce";
 
     #[tokio::test]
+    async fn small_packets_leave_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(connect(listener.local_addr().unwrap()).await.unwrap().nodelay().unwrap());
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_refusal_is_not_hidden_by_an_address_that_is_silent() {
+        let ca = polyqueue_conformance::broker::CertificateAuthority::new().unwrap();
+        let url = polyqueue::backend::BrokerUrl::parse("amqps://host", "", &[]).unwrap();
+        let options = polyqueue::TlsOptions::default().ca(ca.cert());
+        let tls = TlsClient::asked("rabbitmq", &url, "amqps", &options).unwrap();
+        let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let addresses = [silent, plain.local_addr().unwrap(), silent];
+        let answers = tokio::spawn(async move {
+            plain.accept().await.unwrap().0.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
+        });
+        let error = StreamReactor::new(tls).tcp_connect(&addresses[..]).await.err().unwrap();
+        assert!(tls_refusal(&error).is_some(), "{error}");
+        answers.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn what_arrives_is_passed_on_and_the_version_is_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (runtime, stated) = runtime();
-        let mut stream = runtime.tcp_connect_addr(listener.local_addr().unwrap()).await.unwrap();
+        let reactor = StreamReactor::new(None);
+        let mut stream = reactor.tcp_connect_addr(listener.local_addr().unwrap()).await.unwrap();
         let (mut broker, _) = listener.accept().await.unwrap();
-        assert!(stream.tcp.nodelay().unwrap());
         broker.write_all(START).await.unwrap();
         broker.write_all(START).await.unwrap();
         drop(broker);
@@ -147,7 +200,7 @@ mod tests {
             all.extend_from_slice(&part[..count]);
         }
         assert_eq!(all, [START, START].concat());
-        assert_eq!(*stated.lock(), ServerVersion::read("RabbitMQ", "4.3.0"));
+        assert_eq!(reactor.stated(), ServerVersion::read("RabbitMQ", "4.3.0"));
         assert!(stream.greeting.is_none());
     }
 }
