@@ -10,6 +10,7 @@ use std::time::Duration;
 use lapin::message::Delivery;
 use polyqueue::{DeadId, Error, QueueName, Result};
 
+use crate::address::NAME;
 use crate::connection::control::Control;
 use crate::connection::control_channel::{ControlChannel, Deliveries};
 use crate::connection::fault::{Answer, Refusal};
@@ -17,8 +18,12 @@ use crate::wire::browsed::{BrowsedLetter, read};
 
 /// Letters that come along with the lock.
 const WITH_LOCK: u16 = 32;
-/// Letters that are asked for at once after that.
+/// Letters that are asked for at once after that, while they are small.
 const WINDOW: usize = 256;
+/// How many bytes those may be, by the largest seen so far.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// How many letters are read before one is found.
+const FARTHEST: u64 = 100_000;
 /// How long to wait for another walk before asking again.
 const TAKEN: Duration = Duration::from_millis(10);
 
@@ -28,6 +33,9 @@ pub(crate) struct Browser {
     near: VecDeque<Delivery>,
     lock: Deliveries,
     letters: u64,
+    read: u64,
+    removed: u64,
+    largest: usize,
 }
 
 impl Browser {
@@ -35,7 +43,9 @@ impl Browser {
         loop {
             let channel = control.dedicated().await?;
             match lock(channel, &object).await {
-                Ok((lock, near, letters)) => return Ok(Self { object, near, lock, letters }),
+                Ok((lock, near, letters)) => {
+                    return Ok(Self { object, near, lock, letters, read: 0, removed: 0, largest: 1 });
+                }
                 Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
                 Err(Refusal::Missing(_)) => return Err(Error::not_found(queue.clone())),
                 Err(refusal) => return Err(refusal.into()),
@@ -45,7 +55,46 @@ impl Browser {
 
     pub(crate) async fn next(&mut self) -> Result<Option<Delivery>> {
         self.take().await?;
-        Ok(self.near.pop_front())
+        let next = self.near.pop_front();
+        if let Some(delivery) = &next {
+            self.read += 1;
+            self.largest = self.largest.max(delivery.data.len());
+        }
+        Ok(next)
+    }
+
+    /// How many letters it has read.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Whether its channel can serve another call.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.lock.channel.is_fit()
+    }
+
+    /// How many letters it keeps from everybody else. What the broker sends after an ack, it has sent when it has answered twice.
+    pub(crate) async fn in_hand(&mut self) -> Result<u64> {
+        for _ in 0..2 {
+            self.lock.channel.messages(&self.object).await?;
+        }
+        drain(&mut self.lock, &mut self.near)?;
+        Ok(self.read + self.near.len() as u64 - self.removed)
+    }
+
+    /// Refuses to read further for a letter that lies somewhere.
+    ///
+    /// # Errors
+    /// `Unsupported` when too many were read.
+    pub(crate) fn check_farthest(&self) -> Result<()> {
+        if self.read < FARTHEST {
+            return Ok(());
+        }
+        let what = format!(
+            "dead letters behind {FARTHEST} others: the broker shows a queue from its head only; redrive or discard by a filter \
+             without ids, which reads each letter once (`polyqueue dead redrive QUEUE --reason …`, `dead discard`)"
+        );
+        Err(Error::unsupported(NAME, what))
     }
 
     /// How many letters there were when it began.
@@ -62,7 +111,8 @@ impl Browser {
     async fn take(&mut self) -> Answer<()> {
         drain(&mut self.lock, &mut self.near)?;
         if self.near.is_empty() {
-            self.near.extend(self.lock.channel.get(&self.object, WINDOW).await?);
+            let window = (WINDOW_BYTES / self.largest).clamp(1, WINDOW);
+            self.near.extend(self.lock.channel.get(&self.object, window).await?);
             drain(&mut self.lock, &mut self.near)?;
         }
         Ok(())
@@ -79,6 +129,7 @@ impl Browser {
         while !missing.is_empty()
             && let Some(delivery) = self.next().await?
         {
+            self.check_farthest()?;
             let letter = read(queue, delivery);
             if missing.remove(&letter.letter.id) {
                 found.insert(letter.letter.id.clone(), letter);
@@ -88,8 +139,10 @@ impl Browser {
     }
 
     /// Removes letters, and waits until the broker has done so.
-    pub(crate) async fn remove(&self, tags: &[u64]) -> Result<()> {
-        Ok(self.lock.channel.remove(&self.object, tags).await?)
+    pub(crate) async fn remove(&mut self, tags: &[u64]) -> Result<()> {
+        self.lock.channel.remove(&self.object, tags).await?;
+        self.removed += tags.len() as u64;
+        Ok(())
     }
 
     /// Gives back what was not removed.

@@ -48,10 +48,10 @@ pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> R
         surplus = surplus.saturating_sub(1);
         dropped.push(found);
         if dropped.len() >= AT_ONCE {
-            drop_letters(&walk, dead, entry, std::mem::take(&mut dropped)).await?;
+            drop_letters(&mut walk, dead, entry, std::mem::take(&mut dropped)).await?;
         }
     }
-    drop_letters(&walk, dead, entry, dropped).await?;
+    drop_letters(&mut walk, dead, entry, dropped).await?;
     walk.end().await;
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueNam
 }
 
 async fn drop_letters(
-    browser: &Browser,
+    browser: &mut Browser,
     dead: &Arc<DeadLetters>,
     entry: &CatalogueEntry,
     found: Vec<BrowsedLetter>,
