@@ -9,7 +9,7 @@ use crate::dead::walk::Walk;
 use crate::publish::dedup::release_keys_of;
 use crate::topology::lookup::entry;
 use crate::topology::records::CatalogueEntry;
-use crate::wire::browsed::BrowsedLetter;
+use crate::wire::browsed::{BrowsedLetter, Tag};
 use crate::wire::republish;
 use polyqueue::{DeadId, Error, Message, QueueName, Result};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) async fn redrive(dead: &Arc<DeadLetters>, queue: &QueueName, ids: &[D
 pub(crate) async fn discard(dead: &Arc<DeadLetters>, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
     let entry = entry(&dead.publishing.topology, queue).await?;
     let (mut walk, answers, found) = find(dead, &entry, ids).await?;
-    let tags: Vec<u64> = found.iter().map(|found| found.tag).collect();
+    let tags: Vec<Tag> = found.iter().map(|found| found.tag).collect();
     walk.browser.remove(&tags).await?;
     dead.walks.keep(queue, walk).await;
     let unnoticed: Vec<Message> = found.iter().filter_map(BrowsedLetter::unnoticed).collect();
@@ -81,7 +81,7 @@ async fn make_ready(
     let handle = &dead.publishing.topology.handle;
     let unnoticed: Vec<Message> = letters.iter().filter_map(BrowsedLetter::unnoticed).collect();
     release_keys_of(&dead.publishing, entry, &unnoticed).await;
-    let tags: Vec<u64> = letters.iter().map(|letter| letter.tag).collect();
+    let tags: Vec<Tag> = letters.iter().map(|letter| letter.tag).collect();
     let ready = dead.publishing.topology.names.ready(entry.name());
     let requests = letters.into_iter().map(|letter| {
         let BrowsedLetter { letter, lives, raw, .. } = letter;
