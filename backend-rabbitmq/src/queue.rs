@@ -161,7 +161,7 @@ impl Admin for RabbitQueue {
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        self.handle().bounded("purge", purge(self.publishing(), queue, what)).await
+        self.handle().bounded("purge", purge(&self.dead, queue, what)).await
     }
 
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {

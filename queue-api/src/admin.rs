@@ -45,7 +45,8 @@ pub trait Admin: Send + Sync {
     /// Removes messages, answering how many. Those in flight are spared.
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64>;
 
-    /// Dead letters that match, oldest death first. Takes no lease and burns no attempt.
+    /// Dead letters that match, oldest death first. Takes no lease and burns no attempt. What follows a page by its cursor ends
+    /// with what was there when the first page was read: a letter that is redriven meanwhile and dies again is not shown again.
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage>;
 
     /// Makes dead letters ready again: same id, headers and priority, attempts from 1. Per id: `true` = ready again,

@@ -78,10 +78,9 @@ pub trait QueueExt: Queue {
 
     /// Makes the dead letters that match ready again, oldest first, and answers how many were.
     ///
-    /// Only letters of before: all are listed before the first is redriven, so that one which dies again meanwhile is not
-    /// redriven again. No clock is compared; one that dies by another hand during the listing may be among them. It
-    /// keeps one id a letter in memory. After an error the same call goes on where this one ended, for what was redriven
-    /// is no dead letter any more.
+    /// Only letters of before: a listing ends with what was there when it began, so that one which dies again meanwhile is not
+    /// redriven again. It goes page by page, and holds one page in memory. After an error the same call goes on where this one
+    /// ended, for what was redriven is no dead letter any more.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a rate of 0; else as [`Admin::dead_letters`](crate::Admin::dead_letters) and
@@ -93,12 +92,13 @@ pub trait QueueExt: Queue {
         options: RedriveOptions,
     ) -> impl Future<Output = Result<u64>> + Send {
         async move {
-            let pace = Pace::new(options.per_second)?;
-            let ids = snapshot(self, queue, filter, options.limit).await?;
-            let mut redriven = 0;
-            for (nth, chunk) in ids.chunks(pace.chunk).enumerate() {
-                pace.wait(nth).await;
-                redriven += count(&self.redrive(queue, chunk).await?);
+            let mut pace = Pace::new(options.per_second)?;
+            let (mut pages, mut redriven) = (Pages::new(queue, filter, options.limit), 0);
+            while let Some(ids) = pages.next(self).await? {
+                for chunk in ids.chunks(pace.chunk) {
+                    pace.wait().await;
+                    redriven += count(&self.redrive(queue, chunk).await?);
+                }
             }
             Ok(redriven)
         }
@@ -116,9 +116,11 @@ pub trait QueueExt: Queue {
         limit: Option<usize>,
     ) -> impl Future<Output = Result<u64>> + Send {
         async move {
-            let mut discarded = 0;
-            for chunk in snapshot(self, queue, filter, limit).await?.chunks(CHUNK) {
-                discarded += count(&self.discard(queue, chunk).await?);
+            let (mut pages, mut discarded) = (Pages::new(queue, filter, limit), 0);
+            while let Some(ids) = pages.next(self).await? {
+                for chunk in ids.chunks(CHUNK) {
+                    discarded += count(&self.discard(queue, chunk).await?);
+                }
             }
             Ok(discarded)
         }
@@ -159,25 +161,30 @@ async fn publish_one<Q: Queue + ?Sized>(queue: &Q, to: Destination, message: Mes
     answers.pop().unwrap_or_else(|| Err(silent()))
 }
 
-/// The ids of the oldest letters that match, at most `limit`. All are listed before the first is touched.
-async fn snapshot<Q: Queue + ?Sized>(
-    queue: &Q,
-    name: &QueueName,
-    filter: &DeadFilter,
-    limit: Option<usize>,
-) -> Result<Vec<DeadId>> {
-    let most = limit.unwrap_or(usize::MAX);
-    let (mut ids, mut after) = (Vec::new(), None);
-    while ids.len() < most {
-        let page = Page { after, limit: Page::MAX.min(most - ids.len()) };
-        let found = queue.dead_letters(name, filter, page).await?;
-        ids.extend(found.dead_letters.into_iter().map(|letter| letter.id));
-        match found.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
+/// The oldest letters that match, a page at a time.
+struct Pages<'a> {
+    name: &'a QueueName,
+    filter: &'a DeadFilter,
+    /// How many more are wanted.
+    left: usize,
+    /// Where to go on; `None` at the end.
+    page: Option<Page>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(name: &'a QueueName, filter: &'a DeadFilter, limit: Option<usize>) -> Self {
+        Self { name, filter, left: limit.unwrap_or(usize::MAX), page: Some(Page::first(Page::MAX)) }
     }
-    Ok(ids)
+
+    /// The ids of the next, which may be none; `None` after the last.
+    async fn next<Q: Queue + ?Sized>(&mut self, queue: &Q) -> Result<Option<Vec<DeadId>>> {
+        let Some(page) = self.page.take().filter(|_| self.left > 0) else { return Ok(None) };
+        let page = Page { limit: Page::MAX.min(self.left), ..page };
+        let found = queue.dead_letters(self.name, self.filter, page).await?;
+        self.left -= found.dead_letters.len().min(self.left);
+        self.page = found.next.map(|next| Page::after(next, Page::MAX));
+        Ok(Some(found.dead_letters.into_iter().map(|letter| letter.id).collect()))
+    }
 }
 
 fn count(answers: &[bool]) -> u64 {
@@ -189,24 +196,27 @@ struct Pace {
     chunk: usize,
     every: Duration,
     start: Instant,
+    nth: u32,
 }
 
 impl Pace {
     fn new(per_second: Option<u32>) -> Result<Self> {
         let start = Instant::now();
         match per_second {
-            None => Ok(Self { chunk: CHUNK, every: Duration::ZERO, start }),
+            None => Ok(Self { chunk: CHUNK, every: Duration::ZERO, start, nth: 0 }),
             Some(0) => Err(Error::invalid("redrive rate", "0 a second given, allowed are 1 or more")),
             Some(rate) => {
                 let chunk = CHUNK.min(rate as usize);
-                Ok(Self { chunk, every: Duration::from_secs(chunk as u64) / rate, start })
+                Ok(Self { chunk, every: Duration::from_secs(chunk as u64) / rate, start, nth: 0 })
             }
         }
     }
 
-    async fn wait(&self, nth: usize) {
+    /// Waits for the turn of the next chunk.
+    async fn wait(&mut self) {
         if !self.every.is_zero() {
-            sleep_until(self.start + self.every * u32::try_from(nth).unwrap_or(u32::MAX)).await;
+            sleep_until(self.start + self.every * self.nth).await;
+            self.nth = self.nth.saturating_add(1);
         }
     }
 }

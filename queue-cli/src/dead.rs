@@ -24,7 +24,10 @@ pub(crate) async fn run(queue: &dyn Queue, command: &Dead, output: Output) -> Re
 }
 
 async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
-    let found = find(queue, args, |letter| letter).await?;
+    let (mut pages, mut found) = (Pages::new(queue, args), Vec::new());
+    while let Some(part) = pages.next().await? {
+        found.extend(part);
+    }
     match output {
         Output::Json => {
             let shown: Vec<show::Letter<'_>> = found.iter().map(Into::into).collect();
@@ -36,20 +39,31 @@ async fn list(queue: &dyn Queue, args: &Letters, output: Output) -> Result<()> {
     nothing_if_empty(found.len(), args)
 }
 
-/// What is to be kept of the letters that are meant, by page, so that a broker is never asked for all at once.
-async fn find<T>(queue: &dyn Queue, args: &Letters, keep: impl Fn(DeadLetter) -> T) -> Result<Vec<T>> {
-    let (mut found, mut page) = (Vec::new(), Page::first(Page::MAX));
-    loop {
-        let part = queue.dead_letters(&args.queue, &args.filter(), page).await?;
-        let wanted = |letter: &DeadLetter| args.ids.is_empty() || args.ids.contains(&letter.id);
-        found.extend(part.dead_letters.into_iter().filter(wanted).map(&keep));
-        match part.next {
-            Some(cursor) if found.len() < args.limit() => page = Page::after(cursor, Page::MAX),
-            _ => break,
-        }
+/// The letters that are meant, a page at a time, so that neither a broker nor this process ever has all at once.
+struct Pages<'a> {
+    queue: &'a dyn Queue,
+    args: &'a Letters,
+    /// How many more are wanted.
+    left: usize,
+    /// Where to go on; `None` at the end.
+    page: Option<Page>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(queue: &'a dyn Queue, args: &'a Letters) -> Self {
+        Self { queue, args, left: args.limit(), page: Some(Page::first(Page::MAX)) }
     }
-    found.truncate(args.limit());
-    Ok(found)
+
+    /// The next, which may be none; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>> {
+        let Some(page) = self.page.take().filter(|_| self.left > 0) else { return Ok(None) };
+        let part = self.queue.dead_letters(&self.args.queue, &self.args.filter(), page).await?;
+        let wanted = |letter: &DeadLetter| self.args.ids.is_empty() || self.args.ids.contains(&letter.id);
+        let found: Vec<DeadLetter> = part.dead_letters.into_iter().filter(wanted).take(self.left).collect();
+        self.left -= found.len();
+        self.page = part.next.map(|cursor| Page::after(cursor, Page::MAX));
+        Ok(Some(found))
+    }
 }
 
 fn table(found: &[DeadLetter]) -> comfy_table::Table {
@@ -97,12 +111,26 @@ async fn act(queue: &dyn Queue, args: &Letters, act: Act, output: Output) -> Res
 }
 
 async fn each(queue: &dyn Queue, args: &Letters, act: Act, progress: &Progress) -> Result<usize> {
-    // Ids without a filter need no search; everything else is settled first, so that a letter that dies meanwhile is spared.
-    let ids: Vec<DeadId> = if args.ids.is_empty() || args.filter() != polyqueue::DeadFilter::all() {
-        find(queue, args, |letter| letter.id).await?
-    } else {
-        args.ids.iter().take(args.limit()).cloned().collect()
-    };
+    // Ids without a filter need no search.
+    if !args.ids.is_empty() && args.filter() == polyqueue::DeadFilter::all() {
+        let ids: Vec<DeadId> = args.ids.iter().take(args.limit()).cloned().collect();
+        return some(queue, args, act, progress, &ids).await;
+    }
+    let (mut pages, mut done) = (Pages::new(queue, args), 0);
+    while let Some(part) = pages.next().await? {
+        let ids: Vec<DeadId> = part.into_iter().map(|letter| letter.id).collect();
+        done += some(queue, args, act, progress, &ids).await?;
+    }
+    Ok(done)
+}
+
+async fn some(
+    queue: &dyn Queue,
+    args: &Letters,
+    act: Act,
+    progress: &Progress,
+    ids: &[DeadId],
+) -> Result<usize> {
     let mut done = 0;
     for part in ids.chunks(BATCH) {
         let answers = match act {

@@ -1,5 +1,6 @@
 //! Emptying a queue: by the broker in one go, or message by message where each has a key to be freed.
 
+use crate::dead::state::DeadLetters;
 use crate::publish::dedup::release_keys_of;
 use crate::publish::state::Publishing;
 use crate::topology::lookup::{count, entry};
@@ -15,7 +16,9 @@ use crate::wire::properties::Raw;
 const AT_ONCE: usize = 256;
 
 /// Empties one of a queue's two sides.
-pub(crate) async fn purge(publishing: &Arc<Publishing>, queue: &QueueName, what: Purge) -> Result<u64> {
+pub(crate) async fn purge(dead: &Arc<DeadLetters>, queue: &QueueName, what: Purge) -> Result<u64> {
+    let publishing = &dead.publishing;
+    dead.walks.end(queue).await;
     let object = match what {
         Purge::Waiting => publishing.topology.names.ready(queue),
         Purge::Dead => publishing.topology.names.dead(queue),

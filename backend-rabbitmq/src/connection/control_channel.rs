@@ -41,6 +41,11 @@ impl ControlChannel {
         Ok(Self { session, channel, limit, unfinished: AtomicBool::new(false) })
     }
 
+    /// Another one over the same connection.
+    pub(crate) async fn beside(&self) -> Result<Self> {
+        Self::open(self.session.clone(), self.limit).await
+    }
+
     /// Whether it can serve another call.
     pub(crate) fn is_fit(&self) -> bool {
         !self.unfinished.load(Relaxed) && self.session.is_alive() && self.channel.status().connected()

@@ -4,12 +4,16 @@ use crate::dead::cursor::ListingCursor;
 use crate::dead::retention::retain;
 use crate::dead::state::DeadLetters;
 use crate::dead::state::browse;
+use crate::dead::walk::Walk;
 use crate::publish::dedup::release_keys_of;
 use crate::topology::lookup::entry;
-use crate::wire::browsed::read;
-use polyqueue::{DeadFilter, DeadPage, Page, QueueName, Result};
+use crate::wire::browsed::BrowsedLetter;
+use polyqueue::{Cursor, DeadFilter, DeadPage, Message, Page, QueueName, Result};
 use std::sync::Arc;
+use tokio::time::Instant;
 
+/// The letters that match, of those that were there when the listing began: no more than `page.limit`, and none when enough time has
+/// passed.
 pub(crate) async fn dead_letters(
     dead: &Arc<DeadLetters>,
     queue: &QueueName,
@@ -17,35 +21,88 @@ pub(crate) async fn dead_letters(
     page: Page,
 ) -> Result<DeadPage> {
     let place = page.after.as_ref().map(ListingCursor::read).transpose()?;
+    let enough = Instant::now() + dead.publishing.topology.handle.deadline / 4;
     let entry = entry(&dead.publishing.topology, queue).await?;
-    retain(dead, &entry).await?;
-    let mut unnoticed = Vec::new();
-    let mut walk = browse(dead, queue).await?;
-    let mut found = place.is_none();
-    let (mut after, mut later) = (Vec::new(), Vec::new());
-    while after.len() <= page.limit {
-        let Some(delivery) = walk.next().await? else { break };
-        let found_here = read(queue, delivery);
-        unnoticed.extend(found_here.unnoticed());
-        let letter = found_here.letter;
-        match &place {
-            Some(place) if !found && place.is(&letter) => found = true,
-            _ if !filter.matches(&letter) => {}
-            Some(place) if !found => {
-                if place.is_before(&letter) && later.len() <= page.limit {
-                    later.push(letter);
-                }
-            }
-            _ => after.push(letter),
+    let (mut listing, mut next) = (Listing::new(queue, filter, page.limit), page.after.clone());
+    let mut walk = match dead.walks.at(queue, page.after.as_ref()).await {
+        Some(walk) => walk,
+        None => {
+            retain(dead, &entry).await?;
+            Walk::new(browse(dead, queue).await?)
+        }
+    };
+    let is_there = match place.filter(|_| walk.at.is_none()) {
+        Some(place) => listing.go_to(&mut walk, &place, &mut next).await?,
+        None => true,
+    };
+    if is_there {
+        while listing.letters.len() < page.limit && Instant::now() < enough {
+            let Some(found) = walk.next(queue).await? else { break };
+            next = Some(ListingCursor::of(&found.letter, walk.behind()));
+            listing.take(found);
+        }
+        next = next.filter(|_| !walk.is_over());
+        walk.at.clone_from(&next);
+    }
+    if dead.publishing.dedup.are_elsewhere() {
+        release_keys_of(&dead.publishing, &entry, &listing.unnoticed).await;
+    }
+    let dead_letters = listing.letters.iter().map(|found| found.letter.clone()).collect();
+    walk.shown = listing.letters.into_iter().map(|found| (found.letter.id.clone(), found)).collect();
+    dead.walks.keep(queue, walk).await;
+    Ok(DeadPage { dead_letters, next })
+}
+
+/// One page on its way.
+struct Listing<'a> {
+    queue: &'a QueueName,
+    filter: &'a DeadFilter,
+    limit: usize,
+    letters: Vec<BrowsedLetter>,
+    unnoticed: Vec<Message>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(queue: &'a QueueName, filter: &'a DeadFilter, limit: usize) -> Self {
+        Self { queue, filter, limit, letters: Vec::new(), unnoticed: Vec::new() }
+    }
+
+    fn take(&mut self, found: BrowsedLetter) {
+        self.unnoticed.extend(found.unnoticed());
+        if self.filter.matches(&found.letter) {
+            self.letters.push(found);
         }
     }
-    walk.end().await;
-    if dead.publishing.dedup.are_elsewhere() {
-        release_keys_of(&dead.publishing, &entry, &unnoticed).await;
+
+    /// Passes over all up to this place. Answers whether its letter is there; should it be gone, takes those that died later, and says
+    /// where to go `on`.
+    ///
+    /// # Errors
+    /// `Unsupported` when it lies too far behind others.
+    async fn go_to(
+        &mut self,
+        walk: &mut Walk,
+        place: &ListingCursor,
+        on: &mut Option<Cursor>,
+    ) -> Result<bool> {
+        let (mut later, mut looked_at) = (0, 0);
+        while let Some(found) = walk.next(self.queue).await? {
+            walk.browser.check_farthest()?;
+            if place.is(&found.letter) {
+                self.letters.clear();
+                walk.end_after(place.behind);
+                return Ok(true);
+            }
+            if place.is_before(&found.letter) && later < place.behind {
+                later += 1;
+                if self.letters.len() < self.limit {
+                    looked_at = later;
+                    *on = Some(ListingCursor::of(&found.letter, place.behind - later));
+                    self.take(found);
+                }
+            }
+        }
+        on.take_if(|_| looked_at == later);
+        Ok(false)
     }
-    let mut letters = if found { after } else { later };
-    let more = letters.len() > page.limit;
-    letters.truncate(page.limit);
-    let next = letters.last().filter(|_| more).map(ListingCursor::of);
-    Ok(DeadPage { dead_letters: letters, next })
 }

@@ -5,3 +5,4 @@ pub(crate) mod listing;
 pub(crate) mod redrive;
 pub(crate) mod retention;
 pub(crate) mod state;
+pub(crate) mod walk;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::connection::browser::Browser;
 use crate::dead::state::browse;
 use crate::topology::records::CatalogueEntry;
-use crate::wire::browsed::BrowsedLetter;
+use crate::wire::browsed::{BrowsedLetter, Tag};
 
 /// How many letters are removed at once.
 const AT_ONCE: usize = 256;
@@ -48,10 +48,10 @@ pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> R
         surplus = surplus.saturating_sub(1);
         dropped.push(found);
         if dropped.len() >= AT_ONCE {
-            drop_letters(&walk, dead, entry, std::mem::take(&mut dropped)).await?;
+            drop_letters(&mut walk, dead, entry, std::mem::take(&mut dropped)).await?;
         }
     }
-    drop_letters(&walk, dead, entry, dropped).await?;
+    drop_letters(&mut walk, dead, entry, dropped).await?;
     walk.end().await;
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueNam
 }
 
 async fn drop_letters(
-    browser: &Browser,
+    browser: &mut Browser,
     dead: &Arc<DeadLetters>,
     entry: &CatalogueEntry,
     found: Vec<BrowsedLetter>,
@@ -83,7 +83,7 @@ async fn drop_letters(
     if found.is_empty() {
         return Ok(());
     }
-    let tags: Vec<u64> = found.iter().map(|found| found.tag).collect();
+    let tags: Vec<Tag> = found.iter().map(|found| found.tag).collect();
     browser.remove(&tags).await?;
     dead.publishing.topology.handle.meter.of(entry.name()).dropped(tags.len() as u64);
     tracing::info!(name: "rabbitmq.dead_letters_dropped", queue = %entry.name(), letters = tags.len(), "dropped dead letters that were too many or too old");

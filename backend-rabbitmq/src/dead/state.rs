@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polyqueue::{QueueName, Result};
 
 use crate::connection::browser::Browser;
+use crate::dead::walk::Walks;
 use crate::publish::state::Publishing;
 use crate::topology::lookup::address;
 
@@ -13,11 +14,13 @@ pub(crate) struct DeadLetters {
     pub(crate) publishing: Arc<Publishing>,
     /// One of this handle's calls at a time drops what is too much.
     pub(crate) pruning: tokio::sync::Mutex<()>,
+    /// Walks over many letters that wait for their next call.
+    pub(crate) walks: Walks,
 }
 
 impl DeadLetters {
     pub(crate) fn new(publishing: Arc<Publishing>) -> Self {
-        Self { publishing, pruning: tokio::sync::Mutex::default() }
+        Self { publishing, pruning: tokio::sync::Mutex::default(), walks: Walks::default() }
     }
 }
 

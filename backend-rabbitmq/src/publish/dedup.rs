@@ -25,7 +25,7 @@ use crate::connection::control_channel::{ControlChannel, Deliveries};
 use crate::connection::fault::{Answer, Refusal};
 use crate::connection::publisher::lost;
 use crate::connection::request::{Confirm, PublishRequest};
-use crate::topology::dedup_queues::{SLACK, millis};
+use crate::topology::dedup_queues::{SLACK, kept, millis};
 use crate::topology::records::CatalogueEntry;
 use crate::wire::terms;
 
@@ -115,7 +115,7 @@ async fn claim_now(
             return Ok(Some(holder));
         }
     }
-    let marked = mark(publishing, entry, &object, message).await;
+    let marked = mark(publishing, entry, &hold, message).await;
     if marked.is_err() {
         let _ = hold.free().await;
     }
@@ -127,13 +127,14 @@ async fn claim_now(
 async fn mark(
     publishing: &Arc<Publishing>,
     entry: &CatalogueEntry,
-    object: &str,
+    hold: &HeldMarker,
     message: &Message,
 ) -> Result<()> {
+    let object = &hold.object;
     let publisher = publishing.topology.handle.publisher().await?;
     let marker = PublishRequest {
         exchange: String::new(),
-        key: object.to_owned(),
+        key: object.clone(),
         properties: marker(message, publishing.topology.handle.now()),
         body: Default::default(),
     };
@@ -141,7 +142,7 @@ async fn mark(
         exchange: String::new(),
         key: publishing.topology.names.keys(&entry.address),
         properties: BasicProperties::default().with_delivery_mode(2),
-        body: object.to_owned().into(),
+        body: object.clone().into(),
     };
     let (noted, marked) = join(publisher.publish(note), publisher.publish(marker)).await;
     for stored in [noted, marked] {
@@ -149,7 +150,8 @@ async fn mark(
             return Err(Error::not_found(entry.name().clone()));
         }
     }
-    Ok(())
+    let changes = kept(&publishing.topology.names, object.clone());
+    Ok(hold.consumer.channel.change(changes.into()).await?)
 }
 
 /// Takes hold of a key. `None` when it is free and nobody wants to claim it.

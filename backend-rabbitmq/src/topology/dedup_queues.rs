@@ -4,6 +4,8 @@ use crate::connection::change::Change;
 use crate::connection::fault::{Answer, if_there};
 use crate::topology::records::CatalogueEntry;
 use crate::topology::state::Topology;
+use crate::wire::names::Names;
+use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
 use polyqueue::Result;
 use std::sync::Arc;
@@ -17,8 +19,23 @@ pub(crate) async fn declare_keys(topology: &Arc<Topology>, entry: &CatalogueEntr
     let Some(dedup) = entry.spec.dedup.filter(|_| !topology.dedup_elsewhere) else { return Ok(()) };
     let mut arguments = FieldTable::default();
     arguments.insert("x-message-ttl".into(), millis(dedup.window + SLACK));
-    let notes = Change::Queue { name: topology.names.keys(&entry.address), arguments };
-    Ok(topology.handle.control().change(vec![notes]).await?)
+    let notes = topology.names.keys(&entry.address);
+    let mut changes = vec![Change::Queue { name: notes.clone(), arguments }];
+    changes.extend(kept(&topology.names, notes));
+    Ok(topology.handle.control().change(changes).await?)
+}
+
+/// What is to be done last before the answer, so that a crash of the broker does not take back a queue that was just declared.
+///
+/// RabbitMQ's database, Mnesia, has a transaction on disk before it answers, but, when the node is busy, that it was committed only
+/// up to two seconds later, or with the next transaction: after a crash in between, the queue was never declared. This binding, to
+/// which nobody publishes, is that next transaction.
+pub(crate) fn kept(names: &Names, queue: String) -> [Change; 2] {
+    let (name, pattern, arguments) = (names.key_exchange(), queue.clone(), FieldTable::default());
+    [
+        Change::Exchange { name: name.clone(), kind: ExchangeKind::Direct, arguments },
+        Change::Bind { queue, exchange: name, pattern },
+    ]
 }
 
 /// Removes all keys of a queue that is being deleted.

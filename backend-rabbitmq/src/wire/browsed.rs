@@ -8,9 +8,17 @@ use super::decode::AttemptHistory;
 use super::properties::Raw;
 use super::terms;
 
+/// Where a letter lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tag {
+    /// The channel that read it; `None` for that of the lock.
+    pub(crate) reader: Option<usize>,
+    pub(crate) tag: u64,
+}
+
 /// A letter on its channel.
 pub(crate) struct BrowsedLetter {
-    pub(crate) tag: u64,
+    pub(crate) tag: Tag,
     pub(crate) letter: DeadLetter,
     pub(crate) lives: AttemptHistory,
     pub(crate) raw: Raw,
@@ -24,8 +32,8 @@ impl BrowsedLetter {
     }
 }
 
-pub(crate) fn read(queue: &QueueName, delivery: Delivery) -> BrowsedLetter {
+pub(crate) fn read(queue: &QueueName, tag: Tag, delivery: Delivery) -> BrowsedLetter {
     let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
     let (letter, lives) = dead::read_dead_letter(queue, &raw);
-    BrowsedLetter { tag: delivery.delivery_tag, letter, lives, raw }
+    BrowsedLetter { tag, letter, lives, raw }
 }

@@ -69,6 +69,11 @@ impl Names {
         format!("{}.keys.{address}", self.namespace)
     }
 
+    /// The exchange to which the queues behind dedup keys are bound.
+    pub(crate) fn key_exchange(&self) -> String {
+        format!("{}.keys", self.namespace)
+    }
+
     /// The namespace itself.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace

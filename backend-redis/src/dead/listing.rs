@@ -34,13 +34,12 @@ fn is_stream_id(text: &str) -> bool {
     text.split_once('-').is_some_and(|(ms, seq)| number(ms) && number(seq))
 }
 
-/// Where a page starts.
-fn start(page: &Page) -> Result<String> {
-    match &page.after {
-        None => Ok("-".into()),
-        Some(cursor) if is_stream_id(cursor.as_str()) => Ok(format!("({}", cursor.as_str())),
-        Some(_) => Err(Error::invalid("cursor", "not one of this backend")),
-    }
+/// Where a page starts, and, but for a first one, the last letter that was there when the listing began.
+fn bounds(page: &Page) -> Result<(String, Option<String>)> {
+    let Some(cursor) = &page.after else { return Ok(("-".into(), None)) };
+    let bounds = cursor.as_str().split_once(':').filter(|(at, last)| is_stream_id(at) && is_stream_id(last));
+    let (at, last) = bounds.ok_or_else(|| Error::invalid("cursor", "not one of this backend"))?;
+    Ok((format!("({at}"), Some(last.to_owned())))
 }
 
 /// The letters that match, after what is due was applied: no more than `page.limit`, and none when enough was read.
@@ -53,14 +52,21 @@ pub(crate) async fn page(
     filter: &DeadFilter,
     page: Page,
 ) -> Result<DeadPage> {
-    let start = start(&page)?;
+    let (start, last) = bounds(&page)?;
     let end = Instant::now() + handle.deadline;
     while applied(handle, queue).await? {
         in_time(handle, "dead letters", end)?;
     }
     // A page that took long ends with what it has found, and says where to go on.
     let enough = Instant::now() + handle.deadline / 4;
-    list(handle, queue, filter, start, page.limit, enough).await
+    let last = match last {
+        Some(last) => last,
+        None => match newest(handle, queue).await? {
+            Some(newest) => newest,
+            None => return Ok(DeadPage::default()),
+        },
+    };
+    list(handle, queue, filter, (start, last), page.limit, enough).await
 }
 
 /// Applies what is due. Answers whether there may be more.
@@ -71,22 +77,28 @@ async fn applied(handle: &Handle, queue: &QueueName) -> Result<bool> {
     Ok(answer.first().map_or(0, Reply::count) == 1)
 }
 
+/// The letter that died last.
+async fn newest(handle: &Handle, queue: &QueueName) -> Result<Option<String>> {
+    let newest = read(handle, queue, "XREVRANGE", ("+", "-"), 1).await?;
+    Ok(newest.into_iter().next().map(|(id, _)| id))
+}
+
 /// Reads entries until there are `limit` that match, or no more, or enough was read, or time has passed.
 async fn list(
     handle: &Handle,
     queue: &QueueName,
     filter: &DeadFilter,
-    mut start: String,
+    (mut start, last): (String, String),
     limit: usize,
     enough: Instant,
 ) -> Result<DeadPage> {
     let mut letters = Vec::new();
     for _ in 0..MAX_READS {
         let count = (limit - letters.len()).min(CHUNK);
-        let entries = read(handle, queue, &start, count).await?;
-        let ended = entries.len() < count;
-        if let Some((last, _)) = entries.last() {
-            start = format!("({last}");
+        let entries = read(handle, queue, "XRANGE", (&start, &last), count).await?;
+        let ended = entries.len() < count || entries.last().is_some_and(|(id, _)| *id == last);
+        if let Some((id, _)) = entries.last() {
+            start = format!("({id}");
         }
         let read = entries.into_iter().map(|(id, fields)| letter(queue, &id, fields));
         letters.extend(read.filter(|letter| filter.matches(letter)));
@@ -97,18 +109,19 @@ async fn list(
             break;
         }
     }
-    let next = start.strip_prefix('(').map(Cursor::new);
+    let next = start.strip_prefix('(').map(|at| Cursor::new(format!("{at}:{last}")));
     Ok(DeadPage { dead_letters: letters, next })
 }
 
 async fn read(
     handle: &Handle,
     queue: &QueueName,
-    start: &str,
+    command: &'static str,
+    (from, to): (&str, &str),
     count: usize,
 ) -> Result<Vec<(String, Fields)>> {
-    let mut request = Request::plain("XRANGE");
-    request.arg(QueueKeys::new(&handle.namespace, queue).dead()).arg(start).arg("+");
+    let mut request = Request::plain(command);
+    request.arg(QueueKeys::new(&handle.namespace, queue).dead()).arg(from).arg(to);
     request.arg("COUNT").number(count as u64);
     let reply = handle.call("dead letters", request).await?;
     let entry = |entry: Reply| {

@@ -1,9 +1,14 @@
 //! What may never happen, whatever else does.
 
+use std::time::Duration;
+
 use super::entry::{Told, Word};
 use super::found::{Evidence, Found};
 use super::life::{Hold, Life};
 use super::{duplicates, waits};
+
+/// How long after a crash an answer that was given before it is read, on a machine that is not busy.
+const READ_WITHIN: Duration = Duration::from_millis(100);
 
 /// Everything that is broken.
 pub(super) fn judge(evidence: &Evidence<'_>) -> Found {
@@ -84,12 +89,7 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
         if evidence.holds_by_connection && (hold.handout.attempt > 1 || given.word != Word::Ack) {
             continue;
         }
-        let undone = evidence.deeds.iter().filter(|done| done.deed.is_crash_of_broker());
-        if undone.into_iter().any(|crash| {
-            given.at <= crash.there
-                && crash.began <= told + evidence.ack_window
-                && !evidence.ack_window.is_zero()
-        }) {
+        if undone_by_a_crash(evidence, told) {
             continue;
         }
         for next in life.holds.iter().filter(|next| next.handout.hold != hold.handout.hold) {
@@ -103,6 +103,19 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
             }
         }
     }
+}
+
+/// Whether a crash may have undone what was confirmed at this time: it came within the broker's window behind it. What was confirmed
+/// after the crash was confirmed by the broker that came up again, however early it was asked for.
+fn undone_by_a_crash(evidence: &Evidence<'_>, told: Duration) -> bool {
+    let window = evidence.ack_window;
+    let crashes = evidence.deeds.iter().filter(|done| done.deed.is_crash_of_broker());
+    !window.is_zero()
+        && crashes.into_iter().any(|crash| {
+            // The answer was read, and written down, a little after it was given.
+            let read_by = crash.there + READ_WITHIN + (evidence.slowness)(crash.began, told.max(crash.there));
+            told <= read_by && crash.began <= told + window
+        })
 }
 
 fn later_attempt(evidence: &Evidence<'_>, hold: &Hold, next: &Hold) -> bool {

@@ -21,13 +21,15 @@ struct Script {
     ledger: Ledger,
     deeds: Vec<Done>,
     holds_by_connection: bool,
+    ack_window: Duration,
 }
 
 impl Script {
     /// One message, stored.
     fn stored(task: Task, delay: Duration) -> Self {
         let ledger = Ledger::new(Arc::new(Watch::default()));
-        let script = Self { ledger, deeds: Vec::new(), holds_by_connection: false };
+        let script =
+            Self { ledger, deeds: Vec::new(), holds_by_connection: false, ack_window: Duration::ZERO };
         script.note(0, What::Publishing { producer: 0, id: "m".into(), queue: 0, delay, task });
         script.note(10, What::Published { id: "m".into(), told: Told::Stored });
         script
@@ -67,7 +69,7 @@ impl Script {
             consumers: 1,
             producers: 1,
             holds_by_connection: self.holds_by_connection,
-            ack_window: Duration::ZERO,
+            ack_window: self.ack_window,
             grain: Duration::ZERO,
             slowness: &|_, _| Duration::ZERO,
         };
@@ -116,6 +118,26 @@ fn what_was_acked_may_not_come_again_whatever_happens() {
     script.came(2, 200, 2_500, 2);
     script.settled(2, 2_501, Word::Ack, Ended::Applied);
     assert_eq!(script.broken(60_000), ["after_ack"]);
+}
+
+/// Of an ack that takes five milliseconds, a broker that was killed may take back what it confirmed within a second before.
+#[test]
+fn an_ack_counts_from_its_confirmation() {
+    let script = |acked, confirmed, killed| {
+        let script = plain().fault(Deed::Broker(Fault::Kill9), killed, killed + 800);
+        let script = Script { ack_window: ms(1_000), ..script };
+        script.came(1, 0, 20, 1);
+        script.note(acked, What::Settling { hold: 1, word: Word::Ack });
+        script.note(confirmed, What::Settled { hold: 1, told: Ended::Applied });
+        script.came(2, 4_000, 4_100, 2);
+        script.settled(2, 4_110, Word::Ack, Ended::Applied);
+        script.broken(60_000)
+    };
+    assert_eq!(script(30, 35, 1_000), NOTHING, "within the window");
+    assert_eq!(script(30, 35, 1_036), ["after_ack"], "older than the window");
+    assert_eq!(script(30, 500, 1_400), NOTHING, "begun long before, confirmed within the window");
+    assert_eq!(script(990, 1_050, 1_000), NOTHING, "confirmed before the kill, read after it");
+    assert_eq!(script(990, 1_900, 1_000), ["after_ack"], "confirmed by the broker that came up again");
 }
 
 #[test]

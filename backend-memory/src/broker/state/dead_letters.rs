@@ -99,7 +99,9 @@ impl DeadLetters {
     /// Goes on with a listing for so many looks; how many it took.
     pub(super) fn read_on(&self, listing: &mut Listing<'_>, looks: usize) -> usize {
         let before = listing.looked;
-        for (&number, record) in self.records.range(listing.next..).take(looks) {
+        let last = || self.records.last_key_value().map_or(0, |(number, _)| number + 1);
+        let until = *listing.until.get_or_insert_with(last);
+        for (&number, record) in self.records.range(listing.next..until.max(listing.next)).take(looks) {
             if listing.is_full() {
                 break;
             }
@@ -109,7 +111,7 @@ impl DeadLetters {
             listing.looked += 1;
             listing.next = number + 1;
         }
-        listing.ended = self.records.range(listing.next..).next().is_none();
+        listing.ended = self.records.range(listing.next..until.max(listing.next)).next().is_none();
         listing.looked - before
     }
 }
@@ -121,6 +123,8 @@ pub(crate) struct Listing<'a> {
     limit: usize,
     letters: Vec<DeadLetter>,
     next: u64,
+    /// What died since the listing began has this number or a higher one.
+    until: Option<u64>,
     looked: usize,
     /// Whether there is nothing behind it.
     ended: bool,
@@ -130,11 +134,20 @@ impl<'a> Listing<'a> {
     /// # Errors
     /// [`Error::Invalid`] for a cursor that is none of ours.
     pub(crate) fn new(filter: &'a DeadFilter, page: &Page) -> Result<Self> {
-        let next = page.after.as_ref().map_or(Ok(0), |cursor| cursor.as_str().parse());
-        let next = next.map_err(|_| {
-            Error::invalid("cursor", "unreadable: allowed are those that a listing of this queue answered")
-        })?;
-        Ok(Self { filter, limit: page.limit, letters: Vec::new(), next, looked: 0, ended: false })
+        let (next, until) = match &page.after {
+            None => (0, None),
+            Some(cursor) => {
+                let read =
+                    |(next, until): (&str, &str)| Some((next.parse().ok()?, Some(until.parse().ok()?)));
+                cursor.as_str().split_once('-').and_then(read).ok_or_else(|| {
+                    Error::invalid(
+                        "cursor",
+                        "unreadable: allowed are those that a listing of this queue answered",
+                    )
+                })?
+            }
+        };
+        Ok(Self { filter, limit: page.limit, letters: Vec::new(), next, until, looked: 0, ended: false })
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -142,7 +155,8 @@ impl<'a> Listing<'a> {
     }
 
     pub(crate) fn page(self) -> DeadPage {
-        let next = (!self.ended).then(|| Cursor::new(self.next.to_string()));
+        let until = self.until.filter(|_| !self.ended);
+        let next = until.map(|until| Cursor::new(format!("{}-{until}", self.next)));
         let mut page = DeadPage::default();
         (page.dead_letters, page.next) = (self.letters, next);
         page
