@@ -23,11 +23,18 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
             AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) | AMQPErrorKind::Hard(_) => {
                 Error::unavailable(NAME, certainty, said)
             }
+            AMQPErrorKind::Soft(_) if is_about_an_ack(error) => Error::unavailable(NAME, certainty, said),
             AMQPErrorKind::Soft(_) => Error::backend(NAME, certainty, said),
         },
         ErrorKind::AuthProviderError(_) => Error::denied(NAME, said),
         _ => Error::unavailable(NAME, certainty, said),
     }
+}
+
+/// Whether a channel was closed for an ack, or for the want of one: no answer to anything else that was asked on it.
+fn is_about_an_ack(error: &lapin::Error) -> bool {
+    let said = error.to_string();
+    ["unknown delivery tag", "delivery acknowledgement on channel"].iter().any(|text| said.contains(text))
 }
 
 /// What the broker answered.
@@ -49,7 +56,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
-        match soft(error) {
+        match soft(error).filter(|_| !is_about_an_ack(error)) {
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
