@@ -37,6 +37,14 @@ fn is_about_an_ack(error: &lapin::Error) -> bool {
     ["unknown delivery tag", "delivery acknowledgement on channel"].iter().any(|text| said.contains(text))
 }
 
+/// The error of a channel that the broker has closed for whatever reason: another one may do.
+pub(crate) fn of_a_closed_channel(error: Error) -> Error {
+    match error {
+        Error::Backend { certainty, cause, .. } => Error::unavailable(NAME, certainty, cause.to_string()),
+        other => other,
+    }
+}
+
 /// What the broker answered.
 pub(crate) type Answer<T> = std::result::Result<T, Refusal>;
 

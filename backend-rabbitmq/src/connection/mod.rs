@@ -15,6 +15,7 @@ pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;
 pub(crate) mod request;
+pub(crate) mod screen;
 #[cfg(test)]
 pub(crate) mod starved;
 pub(crate) mod stream;

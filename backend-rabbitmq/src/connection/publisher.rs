@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::address::NAME;
 use crate::connection::answered::Answers;
 use crate::connection::confirms::{Command, ConfirmTracker, Pending};
+use crate::connection::fault::of_a_closed_channel;
 use crate::connection::link::Session;
 use crate::connection::request::{Confirm, PublishRequest};
 
@@ -41,7 +42,7 @@ impl Publisher {
         let confirming = channel.confirm_select(ConfirmSelectOptions::default());
         session.answers.answered("opening a publisher", confirming).await.map_err(|error| {
             session.note(&error);
-            session.fault(&error)
+            of_a_closed_channel(session.fault(&error))
         })?;
         let channel = Arc::new(channel);
         let (requests, inbox) = mpsc::unbounded_channel();

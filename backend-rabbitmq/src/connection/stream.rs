@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::connection::greeting::Greeting;
+use crate::connection::screen::Screen;
 use crate::queue_type::version::ServerVersion;
 
 /// What the broker at the other end of a stream says that it is, once it has.
@@ -96,7 +97,9 @@ impl Reactor for StreamReactor {
                 None => Box::new(tcp),
                 Some(tls) => tls.connect(tcp).await?,
             };
-            Ok(Stream { bytes, greeting: Some(Greeting::default()), stated })
+            let greeting = Some(Greeting::default());
+            let (screen, readable) = (Screen::default(), Vec::new());
+            Ok(Stream { bytes, greeting, stated, screen, readable, read: 0 })
         }
     }
 }
@@ -114,6 +117,10 @@ pub(crate) struct Stream {
     /// Until it is complete.
     greeting: Option<Greeting>,
     stated: StatedVersion,
+    screen: Screen,
+    /// What has come through the screen, and how much of it was read.
+    readable: Vec<u8>,
+    read: usize,
 }
 
 impl Stream {
@@ -129,10 +136,24 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut into = ReadBuf::new(into);
-        ready!(TokioRead::poll_read(Pin::new(&mut self.bytes), cx, &mut into))?;
-        self.arrived(into.filled());
-        Poll::Ready(Ok(into.filled().len()))
+        while self.readable.len() == self.read && !into.is_empty() {
+            let this = &mut *self;
+            let mut arrived = ReadBuf::new(into);
+            ready!(TokioRead::poll_read(Pin::new(&mut this.bytes), cx, &mut arrived))?;
+            if arrived.filled().is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            (this.read, this.readable) = (0, std::mem::take(&mut this.readable));
+            this.readable.clear();
+            this.screen.take(arrived.filled(), &mut this.readable);
+            let arrived = arrived.filled().len();
+            this.arrived(&into[..arrived]);
+        }
+        let readable = &self.readable[self.read..];
+        let count = readable.len().min(into.len());
+        into[..count].copy_from_slice(&readable[..count]);
+        self.read += count;
+        Poll::Ready(Ok(count))
     }
 }
 

@@ -213,6 +213,7 @@ impl ChannelLoop {
     }
 
     fn received(&mut self, event: SourceEvent) {
+        self.reader.hand_out.pending.set_trouble(None);
         match event {
             SourceEvent::Got(got, more, asked) => {
                 self.empty_for = self.empty_for.max(Some(asked)).filter(|_| got.is_empty());

@@ -10,7 +10,7 @@ use polyqueue::{Error, Result, Settled};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connection::fault::is_missing;
+use crate::connection::fault::{is_missing, of_a_closed_channel};
 use crate::connection::link::Session;
 use crate::consume::channel_loop::ChannelLoop;
 use crate::consume::state::{ConsumerState, Job};
@@ -48,11 +48,12 @@ pub(crate) async fn run(reader: Arc<ConsumerState>, mut jobs: mpsc::UnboundedRec
             }
             Err(error) => {
                 session.note(&error);
-                let error = session.fault(&error);
+                let error = of_a_closed_channel(session.fault(&error));
                 tracing::warn!(name: "rabbitmq.consumer_lost", queue = %reader.queue(), %error, "a consumer was lost and is made again");
+                let refused = if error.is_transient() { Duration::ZERO } else { REFUSED };
                 reader.hand_out.pending.set_trouble(Some(error));
                 tokio::select! {
-                    () = sleep(losses.pause()) => {}
+                    () = sleep(losses.pause().max(refused)) => {}
                     () = refuse_all(&reader, &mut jobs) => return,
                 }
             }
@@ -104,10 +105,7 @@ async fn attach(reader: &ConsumerState) -> (Arc<Session>, Channel) {
     let (chance, mut failures) = (Jitter::default(), 0);
     loop {
         match try_attach(reader).await {
-            Ok(attached) => {
-                reader.hand_out.pending.set_trouble(None);
-                return attached;
-            }
+            Ok(attached) => return attached,
             Err(error) => {
                 let pause = if error.is_transient() { Duration::ZERO } else { REFUSED };
                 reader.hand_out.pending.set_trouble(Some(error));
@@ -125,7 +123,7 @@ async fn try_attach(reader: &ConsumerState) -> Result<(Arc<Session>, Channel)> {
     let set = channel.basic_qos(prefetch, BasicQosOptions::default());
     session.answers.answered("a consumer's prefetch", set).await.map_err(|e| {
         session.note(&e);
-        session.fault(&e)
+        of_a_closed_channel(session.fault(&e))
     })?;
     Ok((session, channel))
 }

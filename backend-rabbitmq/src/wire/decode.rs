@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::expiry::Expiry;
 use super::headers;
-use super::properties::{BORN, Raw, VERSION, as_number, as_text, born, key, table};
+use super::properties::{BORN, Raw, SUBSTITUTE, VERSION, as_number, as_text, born, key, table};
 use super::terms::expiration;
 
 /// A message and what we count about it.
@@ -44,6 +44,9 @@ pub(crate) struct AttemptHistory {
 /// What is unreadable: a header of ours, or the version of the format.
 pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
     let properties = &raw.properties;
+    if let Some(what) = substituted(properties) {
+        return Err(format!("{what} is not UTF-8"));
+    }
     let ours = Ours::read(properties)?;
     let headers = headers::read(table(properties)).ok_or_else(|| unreadable(key::PACKED))?;
     let ttl = ours.ttl.or_else(|| expiration(properties));
@@ -113,6 +116,23 @@ impl Ours {
         }
         Some(())
     }
+}
+
+/// What of a foreign message was no text, and was made one on its way in.
+fn substituted(properties: &BasicProperties) -> Option<String> {
+    let is_bad = |text: &str| text.as_bytes().contains(&SUBSTITUTE);
+    let texts = [
+        ("the property type", properties.kind()),
+        ("the property correlation_id", properties.correlation_id()),
+        ("the property message_id", properties.message_id()),
+        ("the property reply_to", properties.reply_to()),
+        ("the property app_id", properties.app_id()),
+    ];
+    let bad = texts.into_iter().find(|(_, text)| text.as_ref().is_some_and(|text| is_bad(text.as_str())));
+    let header = || table(properties).any(|(key, _)| is_bad(key)).then_some("the key of a header");
+    let bad = bad.map(|(what, _)| what).or_else(header)?;
+    // This library's own may hold that character.
+    published(properties).is_none().then(|| bad.to_owned())
 }
 
 fn unreadable(key: &str) -> String {
@@ -290,6 +310,15 @@ mod tests {
             let error = decode(&with(key, value)).unwrap_err();
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_set_aside_and_ours_may_hold_anything() {
+        let kind = |text: &str| BasicProperties::default().with_type(text.into());
+        assert!(decode(&raw(kind("a\u{1a}"))).unwrap_err().contains("type"));
+        assert!(decode(&with("k\u{1a}", text("v"))).unwrap_err().contains("key"));
+        let ours = Message::new("body").with_kind("a\u{1a}");
+        assert_eq!(decode(&raw(encode(&ours, 7))).unwrap().message.kind(), "a\u{1a}");
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub(crate) const OURS: &str = "x-pq-";
 /// follows. AMQP's own timestamp has seconds only, and a header would cost the broker a tenth of its throughput.
 pub(super) const BORN: &str = "polyqueue@";
 
+/// Stands for each byte of a short string that no text can hold, and that the client library could not have read.
+pub(crate) const SUBSTITUTE: u8 = 0x1a;
+
 /// Our headers.
 pub(crate) mod key {
     /// The format's version.
