@@ -14,7 +14,9 @@ if found[1] ~= '1' then
   --- @include version
   return newer(KEYS[QUEUE], found[1])
 end
-local rules = found[2] and cjson.decode(found[2]) or {}
+local is_read, rules = pcall(cjson.decode, found[2] or '{}')
+-- It is not as the catalogue has it: whoever asks makes it so.
+if not is_read or type(rules) ~= 'table' then return 0 end
 local want, lease, nonce, waiter, default, consumer, sparse =
   tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
 local most, last = tonumber(ARGV[8] or 8 * 1024 * 1024), tonumber(ARGV[9] or 0)

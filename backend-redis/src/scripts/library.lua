@@ -14,7 +14,7 @@
 --- @include notify
 
 -- What a queue was declared to be, apart from its name and bindings, and what priorities it has had; nothing for one that is not
--- declared.
+-- declared, or whose rules are not what the catalogue has: whoever asks makes them so.
 local NONE = {}
 
 local function rules_of(at)
@@ -24,7 +24,9 @@ local function rules_of(at)
     --- @include version
     error(newer(KEYS[at + QUEUE], found[1]))
   end
-  return found[2] and cjson.decode(found[2]) or NONE, found[3] or ''
+  if not found[2] then return NONE, found[3] or '' end
+  local is_read, rules = pcall(cjson.decode, found[2])
+  if is_read and type(rules) == 'table' then return rules, found[3] or '' end
 end
 
 -- A lease that nobody holds: its entry was read, handed to nobody and is ready where it stands. Its score is its priority, so

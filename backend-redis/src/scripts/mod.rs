@@ -26,6 +26,9 @@ script!(
     /// Reads the catalogue, or what has changed in it.
     ROUTES, " flags=no-writes", "routes", 0);
 script!(
+    /// Looks at what queues are declared to be, and at whether they are there.
+    LOOK, " flags=no-writes,allow-oom", "look", 0);
+script!(
     /// Stores messages that need no thought. Refused by a full server.
     PUBLISH_PLAIN, "", "publish_plain", names::TO_EXPIRING);
 script!(
@@ -106,11 +109,12 @@ fn assembled(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn all() -> [&'static Script; 18] {
+    fn all() -> [&'static Script; 19] {
         [
             &DECLARE,
             &RIGHTS,
             &ROUTES,
+            &LOOK,
             &PUBLISH_PLAIN,
             &PUBLISH,
             &TOPIC,
