@@ -186,3 +186,83 @@ async fn what_is_deleted_is_brought_back_by_nobody() {
     assert_eq!(bench.queue.queues().await.unwrap(), []);
     assert_eq!(bench.command::<Vec<String>>(&["KEYS", "*"]).await, Vec::<String>::new());
 }
+
+const LAST: &str = "18446744073709551615-18446744073709551615";
+
+/// Read, and so worked on, or not; with messages before it, or not.
+#[tokio::test]
+async fn the_last_id_of_a_stream_stops_no_publish_and_nothing_that_is_due() {
+    for (before, is_read) in [(0, false), (3, false), (0, true), (3, true)] {
+        let bench = Bench::start().await;
+        let consumer = bench.consumer().await;
+        for _ in 0..before {
+            bench.publish(Message::new("before")).await;
+        }
+        bench.publish(Message::new("later").with_delay(SECOND / 5)).await;
+        bench.command::<String>(&["XADD", "polyqueue:{q}:s:5", LAST, "data", "x"]).await;
+        let mut texts = Vec::new();
+        if is_read {
+            for delivery in consumer.receive(10, SECOND).await.unwrap() {
+                texts.push(String::from_utf8(delivery.message.payload().to_vec()).unwrap());
+                support::settle(&*consumer, &delivery, polyqueue::Verdict::Ack).await;
+            }
+        }
+        for message in [Message::new("after"), Message::new("timed").with_ttl(60 * SECOND)] {
+            bench.publish(message).await;
+        }
+        while let Some(delivery) = receive(&*consumer, 2_500).await {
+            texts.push(String::from_utf8(delivery.message.payload().to_vec()).unwrap());
+            support::settle(&*consumer, &delivery, polyqueue::Verdict::Ack).await;
+        }
+        texts.sort();
+        let mut all = vec!["after", "before", "before", "before", "later", "timed", "x"];
+        all.drain(1..4 - before);
+        assert_eq!(texts, all, "read: {is_read}");
+        bench.stats().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_made_ready_stops_nothing_and_comes_later() {
+    let bench = Bench::start().await;
+    let consumer = bench.consumer().await;
+    let high = polyqueue::Priority::new(9).unwrap();
+    bench.publish(Message::new("later").with_delay(SECOND / 10).with_priority(high)).await;
+    let stream = "polyqueue:{q}:s:9";
+    bench.command::<u64>(&["DEL", stream]).await;
+    bench.command::<u64>(&["DEL", stream]).await;
+    bench.command::<String>(&["XADD", stream, LAST, "data", "held"]).await;
+    // Somebody works on the last entry, so that the stream takes none.
+    let held = receive(&*consumer, 1_000).await.unwrap();
+    sleep(SECOND / 5).await;
+    bench.publish(Message::new("ready")).await;
+    assert_eq!(receive(&*consumer, 1_000).await.unwrap().message.payload(), "ready");
+    assert_eq!(bench.stats().await.delayed, Some(1));
+    bench.queue.purge(&QUEUE, polyqueue::Purge::Dead).await.unwrap();
+    support::settle(&*consumer, &held, polyqueue::Verdict::Ack).await;
+    assert_eq!(receive(&*consumer, 5_000).await.unwrap().message.payload(), "later");
+}
+
+#[tokio::test]
+async fn what_is_no_set_where_ours_belongs_is_set_aside() {
+    for key in [":d", ":w", ":l", ":x"] {
+        let bench = Bench::start().await;
+        let consumer = bench.consumer().await;
+        bench.publish(Message::new("1").with_delay(SECOND / 10)).await;
+        let key = format!("polyqueue:{{q}}{key}");
+        bench.command::<()>(&["SET", &key, "foreign"]).await;
+        let mut events = bench.queue.events();
+        bench.publish(Message::new("2")).await;
+        for _ in 0..2 {
+            let held = receive(&*consumer, 6_000).await.unwrap_or_else(|| panic!("{key}"));
+            support::settle(&*consumer, &held, polyqueue::Verdict::Ack).await;
+        }
+        bench.stats().await;
+        let told = events.next().await.unwrap();
+        assert!(
+            matches!(&told, polyqueue::Event::SetAside { detail, .. } if detail.contains(&key)),
+            "{told:?}"
+        );
+        assert_eq!(bench.command::<String>(&["GET", &format!("{key}:aside")]).await, "foreign");
+    }
+}

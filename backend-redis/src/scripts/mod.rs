@@ -75,13 +75,15 @@ script!(
     DELETE, " flags=allow-oom", "delete", names::ALL);
 
 /// What several scripts need.
-const PARTS: [(&str, &str); 11] = [
+const PARTS: [(&str, &str); 13] = [
     ("keys", include_str!("keys.lua")),
     ("time", include_str!("time.lua")),
     ("notify", include_str!("notify.lua")),
     ("unread", include_str!("unread.lua")),
     ("used", include_str!("used.lua")),
     ("cursor", include_str!("cursor.lua")),
+    ("sets", include_str!("sets.lua")),
+    ("renew", include_str!("renew.lua")),
     ("push", include_str!("push.lua")),
     ("library", include_str!("library.lua")),
     ("version", include_str!("version.lua")),
