@@ -41,7 +41,8 @@
 //! # How a handle works
 //! It has two connections, one to ask on and one on which the server tells; both are made again whenever one of them fails,
 //! with backoff. Publishes and verdicts that come while a call is under way leave together in the next one. A blocked `receive`
-//! costs one command every five seconds, an idle inbox none. Nothing is ever buffered: [`prefetch`](polyqueue::Subscription::prefetch) only bounds how many unsettled
+//! costs one command every five seconds, an idle inbox none; a handle that has declared or reads queues looks every three to four
+//! whether they are there. Nothing is ever buffered: [`prefetch`](polyqueue::Subscription::prefetch) only bounds how many unsettled
 //! messages a consumer holds, so that priority stays strict whatever it is set to.
 //!
 //! # One message's walk through the rooms

@@ -32,6 +32,7 @@ use crate::settle::settlers::Settlers;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::declare;
 use crate::topology::revival::{Deletions, Revival};
+use crate::topology::watch::Watch;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
 use crate::wire::request::Request;
@@ -44,7 +45,7 @@ pub(crate) struct RedisQueue {
     handle: Arc<Handle>,
     catalogue: Arc<Catalogue>,
     revival: Arc<Revival>,
-    hears_deletions: OnceCell<()>,
+    watch: OnceCell<Watch>,
     publishers: Publishers,
     settlers: Settlers,
 }
@@ -100,7 +101,7 @@ impl RedisQueue {
             settlers: Settlers::new(handle.clone()),
             catalogue,
             revival,
-            hears_deletions: OnceCell::new(),
+            watch: OnceCell::new(),
             handle,
         }
     }
@@ -117,16 +118,30 @@ impl RedisQueue {
     async fn remember(&self, queue: &QueueName) {
         let limit = Deadline::new("declare", self.handle.deadline);
         let channel = names::deleted(&self.handle.namespace);
-        let hears = self.hears_deletions.get_or_try_init(async || {
+        let hears = self.watch.get_or_try_init(async || {
             let deletions = Deletions(Arc::downgrade(&self.revival));
             self.handle.notifier.add_inbox(&channel, Arc::new(deletions));
-            self.handle.subscribe(&channel, limit).await
+            self.handle.subscribe(&channel, limit).await?;
+            Ok::<_, Error>(Watch::start(&self.revival, self.handle.lifecycle.clone()))
         });
         // Whoever does not hear of deletions brings nothing back.
         if hears.await.is_err() {
             return;
         }
         self.revival.remember(queue, limit).await;
+    }
+
+    /// The first of two that are alike, and the second where the queue was not there and is again.
+    async fn revived<T>(
+        &self,
+        queue: &QueueName,
+        [first, second]: [impl Future<Output = Result<T>>; 2],
+    ) -> Result<T> {
+        let limit = Deadline::new("declaring again", self.handle.deadline);
+        match first.await {
+            Err(Error::NotFound(_)) if self.revival.revive(queue, limit).await => second.await,
+            answer => answer,
+        }
     }
 
     async fn is_there(&self, queue: &QueueName) -> Result<bool> {
@@ -159,7 +174,8 @@ impl Queue for RedisQueue {
     async fn reschedule(&self, queue: &QueueName, id: &MessageId, to: Reschedule) -> Result<bool> {
         self.handle.check_open()?;
         self.handle.info.limits.check_reschedule(to)?;
-        reschedule::reschedule(&self.handle, queue, id, to).await
+        let call = || reschedule::reschedule(&self.handle, queue, id, to);
+        self.revived(queue, [call(), call()]).await
     }
 
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
@@ -219,7 +235,9 @@ impl Admin for RedisQueue {
 
     async fn unbind(&self, queue: &QueueName, pattern: &Pattern) -> Result<()> {
         self.handle.check_open()?;
-        declare::unbind(&self.catalogue, &self.handle, queue, pattern).await?;
+        self.revival.unbound(queue, pattern);
+        let unbind = || declare::unbind(&self.catalogue, &self.handle, queue, pattern);
+        self.revived(queue, [unbind(), unbind()]).await?;
         self.remember(queue).await;
         Ok(())
     }
@@ -234,25 +252,30 @@ impl Admin for RedisQueue {
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
-        stats::stats(&self.handle, queue).await
+        let call = || stats::stats(&self.handle, queue);
+        self.revived(queue, [call(), call()]).await
     }
 
     async fn purge(&self, queue: &QueueName, what: Purge) -> Result<u64> {
-        purge::purge(&self.handle, queue, what).await
+        let call = || purge::purge(&self.handle, queue, what);
+        self.revived(queue, [call(), call()]).await
     }
 
     async fn dead_letters(&self, queue: &QueueName, filter: &DeadFilter, page: Page) -> Result<DeadPage> {
         self.handle.check_open()?;
         page.check()?;
-        listing::page(&self.handle, queue, filter, page).await
+        let call = || listing::page(&self.handle, queue, filter, page.clone());
+        self.revived(queue, [call(), call()]).await
     }
 
     async fn redrive(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        redrive::each(&self.handle, "redrive", &scripts::REDRIVE, queue, ids).await
+        let each = || redrive::each(&self.handle, "redrive", &scripts::REDRIVE, queue, ids);
+        self.revived(queue, [each(), each()]).await
     }
 
     async fn discard(&self, queue: &QueueName, ids: &[DeadId]) -> Result<Vec<bool>> {
-        redrive::each(&self.handle, "discard", &scripts::DISCARD, queue, ids).await
+        let each = || redrive::each(&self.handle, "discard", &scripts::DISCARD, queue, ids);
+        self.revived(queue, [each(), each()]).await
     }
 }
 

@@ -103,13 +103,15 @@ async fn an_error_is_definite_only_when_no_copy_was_written() {
 async fn a_queue_that_half_exists_ends_no_publish_late() {
     let bench = Bench::start_with(bound(QUEUE, "t")).await;
     let hasty = bench.another(SECOND).await;
-    bench.command::<u64>(&["DEL", "polyqueue:{q}:q"]).await;
+    bench.command::<u64>(&["DEL", "polyqueue:{q}:q", "polyqueue:{q}:s:5"]).await;
+    // Nothing can be stored there, so that it cannot be made whole either.
+    bench.command::<()>(&["SET", "polyqueue:{q}:s:5", "no stream"]).await;
     let start = Instant::now();
     let error =
         hasty.publish(&key("t").into(), vec![Message::new("x")]).await.unwrap().pop().unwrap().unwrap_err();
     assert!(matches!(error, Error::Backend { certainty: Certainty::Definite, .. }), "{error}");
     assert!(start.elapsed() < 5 * SECOND);
-    hasty.declare(&bound(QUEUE, "t")).await.unwrap();
+    bench.command::<u64>(&["DEL", "polyqueue:{q}:s:5"]).await;
     bench.send(key("t"), Message::new("x")).await.unwrap();
 }
 

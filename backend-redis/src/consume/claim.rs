@@ -60,7 +60,9 @@ pub(crate) struct Claimed {
     /// Dead letters that were not to be kept.
     pub(crate) dropped: u64,
     /// Who died though no verdict asked for it, each with the reason.
-    pub(crate) died: Vec<(MessageId, DeadReason)>,
+    pub(crate) died: Deaths,
+    /// Keys of the queue that were none of ours.
+    pub(crate) set_aside: Vec<String>,
     /// What the server's clock said.
     pub(crate) clock: Clock,
     /// Whether the waiter was still known as one that waits.
@@ -117,13 +119,13 @@ impl Wanted<'_> {
         let more = answer.next()?.number()? == 1;
         let next = u64::try_from(answer.next()?.number()?).ok().map(Duration::from_micros);
         let crowd = u64::try_from(answer.next()?.number()?).ok()?;
-        let (dropped, died) = deaths(answer.next()?)?;
+        let (dropped, died, set_aside) = deaths(answer.next()?)?;
         let time = answer.next()?.count();
         let clock = Clock::new(sent, time);
         let known = answer.next()?.number()? == 1;
         let (until, ends) = (sent + self.lease, time + millis(self.lease));
         let messages = answer.map(|entry| self.leased(entry, until, ends)).collect::<Option<_>>()?;
-        Some(Claimed { messages, full, more, next, crowd, dropped, died, clock, known })
+        Some(Claimed { messages, full, more, next, crowd, dropped, died, set_aside, clock, known })
     }
 
     fn leased(&self, entry: Reply, until: Instant, ends: u64) -> Option<Leased> {
@@ -138,14 +140,21 @@ impl Wanted<'_> {
     }
 }
 
-/// How many letters were dropped, and who died.
-fn deaths(reply: Reply) -> Option<(u64, Vec<(MessageId, DeadReason)>)> {
+/// Who died, each with the reason.
+type Deaths = Vec<(MessageId, DeadReason)>;
+
+/// How many letters were dropped, who died, and which keys were set aside.
+fn deaths(reply: Reply) -> Option<(u64, Deaths, Vec<String>)> {
     let mut told = reply.into_list()?.into_iter();
-    let (dropped, mut died) = (told.next()?.count(), Vec::new());
+    let (dropped, mut died, mut set_aside) = (told.next()?.count(), Vec::new(), Vec::new());
     while let Some((id, reason)) = told.next().zip(told.next()) {
+        let (id, reason) = (id.into_text()?, reason.into_text()?);
+        if reason == "set_aside" {
+            set_aside.push(id);
+            continue;
+        }
         // A foreign message may have an id that is none of ours.
-        let id = MessageId::new(id.into_text()?);
-        died.extend(id.ok().zip(reason.into_text()?.parse().ok()));
+        died.extend(MessageId::new(id).ok().zip(reason.parse().ok()));
     }
-    Some((dropped, died))
+    Some((dropped, died, set_aside))
 }

@@ -194,7 +194,9 @@ impl Fetcher {
                 let surplus = self.state.hand_out(deliveries);
                 self.state.give_back(&surplus).await;
             }
-            Err(Error::NotFound(_)) if self.state.revive().await => self.ask_at_once(),
+            Err(Error::NotFound(_)) if self.state.revive().await => {
+                self.next = NextClaim::Poll(Instant::now() + self.chance.between(REST, REST));
+            }
             Err(error) => self.failed(error),
         }
     }

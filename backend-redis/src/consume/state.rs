@@ -153,6 +153,10 @@ impl ConsumerState {
         for (id, reason) in claimed.died.drain(..) {
             self.handle.events.send(Event::DeadLetter { queue: self.queue.clone(), id, reason });
         }
+        for key in claimed.set_aside.drain(..) {
+            let detail = format!("the key {key} was of another type than ours: it is {key}:aside now");
+            self.handle.events.send(Event::SetAside { queue: self.queue.clone(), detail });
+        }
         Ok(claimed)
     }
 

@@ -63,7 +63,8 @@ async fn keeps_keys(publishers: &Publishers, publisher: &QueuePublisher) -> Resu
     let limit = Deadline::new("publish", publishers.handle.deadline);
     let read = || publishers.catalogue.text_of(&publisher.queue, limit);
     let mut text = read().await.map_err(Error::definite)?;
-    if text.is_none() && publishers.revival.revive(&publisher.queue, limit).await {
+    let is_read = text.as_ref().is_some_and(|text| catalogue::parse(publisher.queue.as_str(), text).is_ok());
+    if !is_read && publishers.revival.revive(&publisher.queue, limit).await {
         text = read().await.map_err(Error::definite)?;
     }
     let text = text.ok_or_else(|| Error::not_found(publisher.queue.clone()))?;

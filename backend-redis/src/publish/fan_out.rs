@@ -12,7 +12,7 @@ use crate::publish::batch::{Outgoing, strange};
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
 use crate::topology::catalogue::Catalogue;
-use crate::topology::revival::Revival;
+use crate::topology::revival::{Revival, epoch_of};
 use crate::topology::table::{Bound, Route, Table};
 use crate::wire::codec::Written;
 use crate::wire::names;
@@ -111,7 +111,12 @@ impl TopicPublishCall {
         if !stale && reaches_nobody(&table) {
             table = self.catalogue.newer(table, limit).await?;
         }
-        if reaches_nobody(&table) && self.revival.revive_bound(limit).await {
+        // A server that has lost everything reaches all that we know before it reaches any.
+        let is_mended = match self.revival.is_whole(epoch_of(&table.version)) {
+            true => reaches_nobody(&table) && self.revival.restore_for_nobody(limit).await? > 0,
+            false => self.revival.restore(limit).await.map(|_| true)?,
+        };
+        if is_mended {
             table = self.catalogue.reload(limit).await?;
         }
         let mut answers = Vec::with_capacity(items.len());
@@ -147,7 +152,10 @@ impl TopicPublishCall {
             Ok(Reply::Number(2)) => {
                 // Other hands may have changed the catalogue, and no version tells: the whole is read next.
                 self.catalogue.forget();
-                let is_all_known = fresh && load.table.is_whole;
+                let queues: Vec<QueueName> =
+                    load.queues.iter().map(|bound| bound.spec.name.clone()).collect();
+                let is_mended = self.revival.restore_some(&queues, limit).await.is_ok_and(|count| count > 0);
+                let is_all_known = fresh && load.table.is_whole && !is_mended;
                 if is_all_known { Ok(vec![Err(half_there()); load.posts.len()]) } else { Err(load.posts) }
             }
             Ok(Reply::Number(_)) => Err(load.posts),

@@ -2,11 +2,13 @@
 -- expected, about the most bytes, until when it may be done in ms or 0, and of the waiter: 1 waits when there is nothing, 2 is on the
 -- list as far as it knows.
 -- Answers 0: no such queue; 1 and the time: too late, nothing was done; else { full, more due now, µs until something is due or -1,
--- how many consumers wait, { how many letters were dropped, and of each message that died: its id, the reason }, the time, whether
+-- how many consumers wait, { how many letters were dropped, and of each message that died: its id, the reason; of a key
+-- that was set aside: its name, `set_aside` }, the time, whether
 -- the waiter was known, { priority, id, max, fields }… }; what is due and the crowd are told when there is nothing.
 --- @include keys
 --- @include time
 --- @include unread
+--- @include sets
 
 local found = redis.call('HMGET', KEYS[QUEUE], 'v', 'rules', 'large')
 if not found[1] then return 0 end
@@ -14,7 +16,9 @@ if found[1] ~= '1' then
   --- @include version
   return newer(KEYS[QUEUE], found[1])
 end
-local rules = found[2] and cjson.decode(found[2]) or {}
+local is_read, rules = pcall(cjson.decode, found[2] or '{}')
+-- It is not as the catalogue has it: whoever asks makes it so.
+if not is_read or type(rules) ~= 'table' then return 0 end
 local want, lease, nonce, waiter, default, consumer, sparse =
   tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
 local most, last = tonumber(ARGV[8] or 8 * 1024 * 1024), tonumber(ARGV[9] or 0)
@@ -23,7 +27,7 @@ local parks = place % 2 == 1
 -- Whoever asked does not wait for the answer any more: to lease to him would be to lease to nobody.
 if last > 0 and now > last then return { 1, from } end
 -- Somebody has found it on the list: what he gave it or told it comes first.
-if place >= 2 and not redis.call('ZSCORE', KEYS[WAITERS], waiter) then return { 0, 0, -1, 0, { 0 }, from, 0 } end
+if place >= 2 and not on_set('ZSCORE', KEYS[WAITERS], waiter) then return { 0, 0, -1, 0, { 0 }, from, 0 } end
 local got, leases, expiring, reissued, left, buried = {}, {}, {}, {}, want, 0
 
 -- What is due is applied first. Mostly nothing is, and its definitions are not even made.
@@ -37,7 +41,7 @@ local function slow_path()
 end
 
 local function first_time(set)
-  return tonumber(redis.call('ZRANGE', KEYS[set], 0, 0, 'WITHSCORES')[2]) or math.huge
+  return tonumber(on_set('ZRANGE', KEYS[set], 0, 0, 'WITHSCORES')[2]) or math.huge
 end
 
 local BACK = 10
@@ -168,13 +172,14 @@ for i = 1, #expiring, 100 do redis.call('ZREM', KEYS[EXPIRING], unpack(expiring,
 -- Publishers that wait for room are woken; who has found something waits no longer; there may be more for somebody else.
 local has_found, known = #got > 0 or full, place >= 2 and 1 or 0
 local frees_room = #got > 0 and rules.bound and rules.bound.overflow == 'block'
-if has_found and waiter ~= '' then known = redis.call('ZREM', KEYS[WAITERS], waiter) end
+if has_found and waiter ~= '' then known = on_set('ZREM', KEYS[WAITERS], waiter) end
 if frees_room or full then
   --- @include notify
   if frees_room then wake(0, PUBLISHERS, #got) end
   if full then wake(0, WAITERS, 1) end
 end
 local deaths = slow and { slow.dropped[0] or 0, unpack(slow.died) } or { 0 }
+for _, key in ipairs(moved) do deaths[#deaths + 1], deaths[#deaths + 2] = key, 'set_aside' end
 if has_found or want == 0 then return { full and 1 or 0, more and 1 or 0, -1, 0, deaths, from, known, unpack(got) } end
 
 -- No lease is left although something was read and is not settled: the leases were taken away. It is unread again.
@@ -188,7 +193,7 @@ if ended == math.huge and #reissued == 0 then
   end
 end
 
-local crowd = redis.call('ZCARD', KEYS[WAITERS])
+local crowd = on_set('ZCARD', KEYS[WAITERS])
 if parks then
   -- The dead among few do no harm.
   if crowd > 16 then redis.call('ZREMRANGEBYSCORE', KEYS[WAITERS], '-inf', now - 60000) end

@@ -28,6 +28,9 @@ local function first_ready(at, p)
   local key = KEYS[at + p]
   local lease, id = first_back(at, p)
   if lease and redis.call('XRANGE', key, id, id)[1] then return id, lease end
-  local entry = redis.call('XRANGE', key, '(' .. last_read(key), '+', 'COUNT', 1)[1]
+  local read_to = last_read(key)
+  -- Nothing can stand behind the last id that there is.
+  if read_to == LAST then return end
+  local entry = redis.call('XRANGE', key, '(' .. read_to, '+', 'COUNT', 1)[1]
   return entry and entry[1]
 end

@@ -1,6 +1,8 @@
 -- The slow path that scripts share. Needs: keys. Defines, in this order:
 -- the time    clock, now, from
 -- waking      prefix_of, wake
+-- sets        moved, on_set
+-- streams     LAST, is_exhausted, renew, append
 -- rules       NONE, rules_of
 -- put back    BACK, first_end
 -- entries     get, changed, kept, whole, count, ms, expiry, time_text, priority, lease_parts, size
@@ -12,9 +14,18 @@
 -- `at` is where the keys of a queue begin, less one: 0 where a script works on one queue.
 --- @include time
 --- @include notify
+--- @include sets
+--- @include renew
+
+-- Adds an entry to a stream, which is made anew if it takes none any more; `own` is taken out of it next. Answers like `pcall`.
+local function append(key, own, ...)
+  local stored = redis.pcall('XADD', key, '*', ...)
+  if is_exhausted(stored) and renew(key, own) then return redis.pcall('XADD', key, '*', ...) end
+  return stored
+end
 
 -- What a queue was declared to be, apart from its name and bindings, and what priorities it has had; nothing for one that is not
--- declared.
+-- declared, or whose rules are not what the catalogue has: whoever asks makes them so.
 local NONE = {}
 
 local function rules_of(at)
@@ -24,7 +35,9 @@ local function rules_of(at)
     --- @include version
     error(newer(KEYS[at + QUEUE], found[1]))
   end
-  return found[2] and cjson.decode(found[2]) or NONE, found[3] or ''
+  if not found[2] then return NONE, found[3] or '' end
+  local is_read, rules = pcall(cjson.decode, found[2])
+  if is_read and type(rules) == 'table' then return rules, found[3] or '' end
 end
 
 -- A lease that nobody holds: its entry was read, handed to nobody and is ready where it stands. Its score is its priority, so
@@ -34,7 +47,7 @@ local BACK = 10
 -- When the first lease of a queue ends that somebody holds.
 local function first_end(at)
   local key = KEYS[at + LEASES]
-  local first = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
+  local first = tonumber(on_set('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
   if first > BACK then return first end
   return tonumber(redis.call('ZRANGEBYSCORE', key, '(' .. BACK, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or math.huge
 end
@@ -162,7 +175,7 @@ end
 local function dead_letter(at, p, id, fields, reason, text, attempts, consumer)
   local total = attempts + count(fields, 'ta')
   local own = #fields > 1000 and kept(fields, id, {}) or fields
-  local stored = redis.pcall('XADD', KEYS[at + DEAD], '*', 'dr', reason, 'de', text, 'da', attempts, 'dt', total,
+  local stored = append(KEYS[at + DEAD], nil, 'dr', reason, 'de', text, 'da', attempts, 'dt', total,
     'dc', consumer, 'do', id, 'dp', p, unpack(own))
   if not failed(stored) then
     free_key(at, fields, id)
@@ -198,9 +211,9 @@ local function retain(at, keep)
   return keep.max_age_ms ~= nil and drop_old(at, keep.max_age_ms)
 end
 
--- Makes it ready, at the end of its priority. Answers like `pcall`.
-local function make_ready(at, p, fields)
-  local stored = redis.pcall('XADD', KEYS[at + p], '*', unpack(fields))
+-- Makes it ready, at the end of its priority; `own` is where it stands now, if it does. Answers like `pcall`.
+local function make_ready(at, p, fields, own)
+  local stored = append(KEYS[at + p], own, unpack(fields))
   if failed(stored) then return stored end
   local ends = expiry(fields)
   if ends then redis.call('ZADD', KEYS[at + EXPIRING], ends, p .. ':' .. stored) end
@@ -240,8 +253,11 @@ end
 
 -- When the first of a sorted set of times comes.
 local function first_time(key)
-  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
+  return tonumber(on_set('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge
 end
+
+-- What cannot be applied now waits so long, and stops nothing else.
+local AGAIN = 1000
 
 -- Delayed messages whose time has come go to the end of their priority. Answers how many were due and how many are ready;
 -- when none was, also when the first will be.
@@ -253,17 +269,21 @@ local function promote(at)
   for _, uid in ipairs(due) do
     local body = redis.call('HGET', KEYS[at + BODIES], uid)
     local p, fields = read_delayed(body or '')
-    local ends = p and expiry(fields)
+    local ends, stored = p and expiry(fields), nil
     if ends and ends <= now then
-      must(dead_letter(at, p, '0-0', fields, 'expired', 'expired', count(fields, 'a'), ''))
+      stored = dead_letter(at, p, '0-0', fields, 'expired', 'expired', count(fields, 'a'), '')
     elseif p then
-      must(make_ready(at, p, fields))
-      ready = ready + 1
+      stored = make_ready(at, p, fields)
+      if not failed(stored) then ready = ready + 1 end
     elseif body then
-      redis.call('XADD', KEYS[at + DEAD], '*', 'dr', 'undecodable', 'de', 'not a delayed message', 'da', 0, 'dt', 0,
+      stored = append(KEYS[at + DEAD], nil, 'dr', 'undecodable', 'de', 'not a delayed message', 'da', 0, 'dt', 0,
         'dc', '', 'do', '0-0', 'dp', 5, 'raw', body)
     end
-    forget_delayed(at, uid, fields)
+    if failed(stored) then
+      redis.call('ZADD', KEYS[at + DUE], now + AGAIN, uid)
+    else
+      forget_delayed(at, uid, fields)
+    end
     bytes = bytes + #(body or '')
     if bytes > BYTES then return K, ready end
   end
@@ -279,23 +299,28 @@ local function reap(at)
   local ready, bytes = 0, 0
   for _, member in ipairs(ended) do
     local p, id, max, consumer = lease_parts(member)
-    local entry = p and redis.call('XRANGE', KEYS[at + p], id, id)[1]
+    local entry, stored = p and redis.pcall('XRANGE', KEYS[at + p], id, id), nil
+    if not failed(entry) then entry = entry and entry[1] else stored, entry = entry, nil end
     if entry then
       local fields = entry[2]
       local attempts, ends = count(fields, 'a') + 1, expiry(fields)
       if attempts >= max then
         local text = 'the lease ended without a verdict'
-        must(dead_letter(at, p, id, fields, 'max_attempts', text, attempts, consumer))
+        stored = dead_letter(at, p, id, fields, 'max_attempts', text, attempts, consumer)
       elseif ends and ends <= now then
-        must(dead_letter(at, p, id, fields, 'expired', 'expired', attempts, consumer))
+        stored = dead_letter(at, p, id, fields, 'expired', 'expired', attempts, consumer)
       else
-        must(make_ready(at, p, kept(fields, id, { a = attempts, m = max })))
-        ready = ready + 1
+        stored = make_ready(at, p, kept(fields, id, { a = attempts, m = max }), id)
+        if not failed(stored) then ready = ready + 1 end
       end
-      redis.call('XDEL', KEYS[at + p], id)
+      if not failed(stored) then redis.call('XDEL', KEYS[at + p], id) end
       bytes = bytes + size(fields)
     end
-    redis.call('ZREM', KEYS[at + LEASES], member)
+    if failed(stored) then
+      redis.call('ZADD', KEYS[at + LEASES], now + AGAIN, member)
+    else
+      redis.call('ZREM', KEYS[at + LEASES], member)
+    end
     if bytes > BYTES then return K, ready end
   end
   return #ended, ready

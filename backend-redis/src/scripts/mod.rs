@@ -26,6 +26,9 @@ script!(
     /// Reads the catalogue, or what has changed in it.
     ROUTES, " flags=no-writes", "routes", 0);
 script!(
+    /// Looks at what queues are declared to be, and at whether they are there.
+    LOOK, " flags=no-writes,allow-oom", "look", 0);
+script!(
     /// Stores messages that need no thought. Refused by a full server.
     PUBLISH_PLAIN, "", "publish_plain", names::TO_EXPIRING);
 script!(
@@ -72,13 +75,15 @@ script!(
     DELETE, " flags=allow-oom", "delete", names::ALL);
 
 /// What several scripts need.
-const PARTS: [(&str, &str); 11] = [
+const PARTS: [(&str, &str); 13] = [
     ("keys", include_str!("keys.lua")),
     ("time", include_str!("time.lua")),
     ("notify", include_str!("notify.lua")),
     ("unread", include_str!("unread.lua")),
     ("used", include_str!("used.lua")),
     ("cursor", include_str!("cursor.lua")),
+    ("sets", include_str!("sets.lua")),
+    ("renew", include_str!("renew.lua")),
     ("push", include_str!("push.lua")),
     ("library", include_str!("library.lua")),
     ("version", include_str!("version.lua")),
@@ -106,11 +111,12 @@ fn assembled(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn all() -> [&'static Script; 18] {
+    fn all() -> [&'static Script; 19] {
         [
             &DECLARE,
             &RIGHTS,
             &ROUTES,
+            &LOOK,
             &PUBLISH_PLAIN,
             &PUBLISH,
             &TOPIC,

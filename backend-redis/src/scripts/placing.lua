@@ -111,7 +111,7 @@ local function write(target, m)
     target.delayed = target.delayed or {}
     target.delayed[m.uid] = true
   else
-    stored = redis.pcall('XADD', KEYS[at + m.p], '*', unpack(m.fields))
+    stored = append(KEYS[at + m.p], nil, unpack(m.fields))
     target.news, target.newest = target.news + 1, { p = m.p, id = stored, bytes = #m.fields[8] }
   end
   if rules == NONE and not m.ends or failed(stored) then return stored end

@@ -29,9 +29,10 @@ while i <= last do
     if p < 1 or p > 10 then error('a priority is 1 to 10') end
     used, seen = with_priority(0, used, p), p
   end
+  local ends
   if shape >= 200000 then
     i = i + 1
-    local ends = ends_after(ARGV[i])
+    ends = ends_after(ARGV[i])
     stored = redis.pcall('XADD', KEYS[p], '*', 'v', '1', 'id', ARGV[i + 1], 't', ARGV[i + 2], 'data', ARGV[i + 3],
       'e', ends, 'tl', ARGV[i], unpack(ARGV, i + 4, i + 3 + others))
     if type(stored) == 'string' then
@@ -43,6 +44,17 @@ while i <= last do
   else
     stored = redis.pcall('XADD', KEYS[p], '*', 'v', '1', 'id', ARGV[i + 1], 't', ARGV[i + 2],
       'data', unpack(ARGV, i + 3, i + 3 + others))
+  end
+  if type(stored) == 'table' and string.find(stored.err, 'exhausted', 1, true) then
+    --- @include renew
+    local timed = ends and { 'e', ends, 'tl', ARGV[i] } or {}
+    local fields = { 't', ARGV[i + 2], 'data', unpack(ARGV, i + 3, i + 3 + others) }
+    for n = 1, #timed do fields[#fields + 1] = timed[n] end
+    if renew(KEYS[p]) then stored = redis.pcall('XADD', KEYS[p], '*', 'v', '1', 'id', ARGV[i + 1], unpack(fields)) end
+    if ends and type(stored) == 'string' then
+      expiring[#expiring + 1] = ends
+      expiring[#expiring + 1] = p .. ':' .. stored
+    end
   end
   position, bytes = position + 1, #ARGV[i + 3]
   if bytes > LARGE then note_large(0) end

@@ -50,7 +50,7 @@ local function sweep(p, key, read, budget)
   local swept, bytes, step = 0, 0, 10
   local expires = redis.call('EXISTS', KEYS[EXPIRING]) == 1
   while swept < budget and bytes < BYTES do
-    local entries = redis.call('XRANGE', key, '(' .. read, bound, 'COUNT', step)
+    local entries = read ~= LAST and redis.call('XRANGE', key, '(' .. read, bound, 'COUNT', step) or {}
     if #entries == 0 then return swept, false end
     local ids, members = {}, {}
     for i, entry in ipairs(entries) do

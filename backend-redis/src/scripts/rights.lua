@@ -3,8 +3,8 @@
 local key, denied = KEYS[1], {}
 local commands = {
   { 'DEL', key }, { 'EXISTS', key }, { 'GET', key }, { 'HDEL', key, 'f' }, { 'HEXISTS', key, 'f' }, { 'HGET', key, 'f' },
-  { 'HGETALL', key }, { 'HMGET', key, 'f' }, { 'HSET', key, 'f', 'v' }, { 'HSETNX', key, 'f', 'v' }, { 'INFO', 'memory' },
-  { 'PUBLISH', key, '' }, { 'SET', key, 'v' }, { 'TIME' }, { 'UNLINK', key }, { 'XADD', key, '*', 'f', 'v' }, { 'XDEL', key, '1-1' },
+  { 'HGETALL', key }, { 'HKEYS', key }, { 'HMGET', key, 'f' }, { 'HSET', key, 'f', 'v' }, { 'HSETNX', key, 'f', 'v' }, { 'INFO', 'memory' },
+  { 'PUBLISH', key, '' }, { 'RENAME', key, key }, { 'SET', key, 'v' }, { 'TIME' }, { 'UNLINK', key }, { 'XADD', key, '*', 'f', 'v' }, { 'XDEL', key, '1-1' },
   { 'XGROUP', 'CREATE', key, 'g', '0' }, { 'XGROUP', 'SETID', key, 'g', '0' }, { 'XINFO', 'GROUPS', key }, { 'XLEN', key },
   { 'XRANGE', key, '-', '+' }, { 'XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', key, '>' }, { 'XREVRANGE', key, '+', '-' },
   { 'XTRIM', key, 'MAXLEN', '1' }, { 'ZADD', key, '1', 'm' }, { 'ZCARD', key }, { 'ZCOUNT', key, '0', '1' }, { 'ZMSCORE', key, 'm' },

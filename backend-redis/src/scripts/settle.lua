@@ -47,10 +47,10 @@ local function settle_acks()
 end
 
 -- Back into the queue, now or later. Answers like `pcall`.
-local function put(p, fields, delay, uid)
+local function put(p, fields, delay, uid, own)
   if delay == 0 then
     ready = ready + 1
-    return make_ready(0, p, fields)
+    return make_ready(0, p, fields, own)
   end
   local stored = put_off(0, p, fields, from + delay, uid)
   if redis.call('ZRANGE', KEYS[DUE], 0, 0)[1] == uid then ready = ready + 1 end
@@ -71,9 +71,9 @@ local function judge(verdict, p, id, max, consumer, fields, first, second, third
     if verdict == 'l' then had, code = attempts - 1, 1 end
     return dead_letter(0, p, id, fields, 'expired', 'expired', had, consumer), code
   end
-  if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second), 1 end
+  if verdict == 'l' then return put(p, kept(fields, id, {}), tonumber(first), second, id), 1 end
   local retries = count(fields, 'n') + 1
-  return put(p, kept(fields, id, { a = attempts, m = max, n = retries, le = third }), tonumber(first), second), 1
+  return put(p, kept(fields, id, { a = attempts, m = max, n = retries, le = third }), tonumber(first), second, id), 1
 end
 
 -- It was leased and nobody had it: it is ready again where it stands, before all that came after it.

@@ -12,6 +12,7 @@ use crate::connection::handle::Handle;
 use crate::scripts;
 use crate::topology::catalogue;
 use crate::topology::catalogue::Catalogue;
+use crate::topology::notice::unbound_text;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
@@ -28,7 +29,7 @@ pub(crate) async fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
         Ok(Some(merged))
     };
     // Most are new.
-    change(handle, "declare", &spec.name, None, merged).await
+    change(handle, "declare", &spec.name, None, None, merged).await
 }
 
 pub(crate) async fn unbind(
@@ -43,7 +44,7 @@ pub(crate) async fn unbind(
     };
     let limit = Deadline::new("unbind", handle.deadline);
     let known = catalogue.text_of(queue, limit).await?;
-    change(handle, "unbind", queue, known, without).await
+    change(handle, "unbind", queue, known, Some(&unbound_text(queue, pattern)), without).await
 }
 
 pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
@@ -53,37 +54,51 @@ pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
     if reply == Reply::Number(0) { Err(Error::not_found(queue.clone())) } else { Ok(()) }
 }
 
-/// Writes what `change` makes of what is known, or of what turns out to be there; nothing when it makes nothing.
+/// Writes what `change` makes of what is known, or of what turns out to be there; nothing when it makes nothing. Of what takes something
+/// away all handles are told.
 async fn change(
     handle: &Handle,
     what: &'static str,
     queue: &QueueName,
     mut known: Option<String>,
+    said: Option<&str>,
     change: impl Fn(Option<&QueueSpec>) -> Result<Option<QueueSpec>>,
 ) -> Result<()> {
     let end = Instant::now() + handle.deadline;
     while Instant::now() < end {
-        let existing = known.as_deref().map(|text| catalogue::parse(queue.as_str(), text)).transpose()?;
+        let existing = known.as_deref().map(|text| catalogue::parse(queue.as_str(), text));
+        let existing = match said {
+            // What nobody can read is no obstacle to who says what the queue is.
+            None => existing.and_then(Result::ok),
+            Some(_) => existing.transpose()?,
+        };
         let Some(spec) = change(existing.as_ref())? else { return Ok(()) };
         let bindings = existing.map(|spec| spec.bindings).unwrap_or_default();
-        let request = written(&handle.namespace, &known.unwrap_or_default(), &spec, &bindings);
+        let known_text = known.unwrap_or_default();
+        let entry = entry(&known_text, &spec);
+        let mut request = written(&handle.namespace, &known_text, entry, &spec, &bindings);
+        request.number(0);
+        if let Some(said) = said {
+            request.arg(names::deleted(&handle.namespace)).arg(said);
+        }
         known = match handle.call(what, request).await? {
-            Reply::Number(_) => return Ok(()),
+            Reply::List(_) => return Ok(()),
             reply => reply.into_text().filter(|text| !text.is_empty()),
         };
     }
     Err(Error::timeout(what, handle.deadline, Certainty::Definite))
 }
 
-/// The request that writes it, if the catalogue says what is known and the bindings are these.
+/// The request that writes an entry, if the catalogue says what is known and the bindings are these. Whether that is meant only for a queue
+/// that is there comes next.
 pub(crate) fn written(
     namespace: &str,
     known: &str,
+    entry: Value,
     spec: &QueueSpec,
     bindings: &BTreeSet<Pattern>,
 ) -> Request {
     let mut request = catalogued(namespace, &scripts::DECLARE, &spec.name);
-    let entry = entry(known, spec);
     request.arg(known).arg(entry.to_string()).arg(rules(entry)).arg(uid());
     request.number((spec.bindings != *bindings).into());
     request
@@ -99,7 +114,7 @@ fn catalogued(namespace: &str, script: &'static Script, queue: &QueueName) -> Re
 }
 
 /// What the catalogue shall say of it: what it said, with these bindings, so that what a later version added stays.
-fn entry(known: &str, spec: &QueueSpec) -> Value {
+pub(crate) fn entry(known: &str, spec: &QueueSpec) -> Value {
     let ours = serde_json::to_value(spec).unwrap_or_default();
     let Ok(Value::Object(mut entry)) = serde_json::from_str(known) else { return ours };
     entry.remove("bindings");
@@ -113,6 +128,11 @@ fn rules(mut entry: Value) -> String {
     fields.remove("name");
     fields.remove("bindings");
     if fields.is_empty() { String::new() } else { entry.to_string() }
+}
+
+/// The same of what the catalogue says.
+pub(crate) fn rules_of(entry: &str) -> String {
+    serde_json::from_str(entry).map(rules).unwrap_or_default()
 }
 
 #[cfg(test)]
