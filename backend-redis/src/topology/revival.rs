@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use crate::connection::node::Node;
 use crate::connection::notifier::Sink;
+use crate::connection::probe::await_notifications;
 use crate::topology::{catalogue, declare};
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
@@ -79,7 +80,7 @@ impl Revival {
         }
         let Ok(_turn) = timeout_at(limit.until(), self.turn.lock()).await else { return true };
         // Should somebody have deleted it, that is said by now.
-        if !self.node.await_notifications(limit).await {
+        if !await_notifications(&self.node, limit).await {
             // Nobody knows: whoever asks again is told.
             return true;
         }
