@@ -203,9 +203,10 @@ impl Queue for MemoryQueue {
 
     async fn health(&self) -> Health {
         consume_budget().await;
-        match self.handle.lifecycle.check_open() {
-            Ok(()) => Health::good(NAME),
-            Err(closed) => Health::bad(NAME, closed.to_string()),
+        match (self.handle.lifecycle.check_open(), self.handle.budget.blocked()) {
+            (Ok(()), None) => Health::good(NAME),
+            (Ok(()), Some(why)) => Health::bad(NAME, why),
+            (Err(closed), _) => Health::bad(NAME, closed.to_string()),
         }
     }
 

@@ -10,7 +10,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Needs one Redis 7.0 (or Valkey 7.2) or later, with `maxmemory-policy noeviction` and, for messages that survive the end
+//! Needs one Redis 7.0 (or Valkey 7.2) or later, with `maxmemory-policy noeviction` (or `volatile-…`, which may evict large
+//! replies) and, for messages that survive the end
 //! of the server's process, its append-only file. The [wire format] describes the keys and fields.
 //!
 //! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md

@@ -221,6 +221,7 @@ async fn no_script_touches_a_key_that_it_does_not_declare() {
     for spec in &ours {
         bench.queue.declare(spec).await.unwrap();
     }
+    assert!(bench.queue.health().await.healthy);
     for spec in &ours[..3] {
         live(&bench, &spec.name, spec.dedup.is_some()).await;
     }

@@ -1,4 +1,4 @@
-//! A connection on which the server tells nothing any more, while the other one answers.
+//! A connection on which the server tells nothing any more, or hears nothing, while the other one answers.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -17,15 +17,21 @@ use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Passes all on but what a server tells on connections that have subscribed until now, once it is told to.
+/// Passes all on but what goes one way on connections that have subscribed until now, once it is told to.
 struct Muting {
     port: u16,
-    /// Counts what it swallows from.
     muted: Arc<AtomicBool>,
 }
 
+/// What is swallowed.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    ToServer,
+    ToClient,
+}
+
 impl Muting {
-    async fn start(to: u16) -> Self {
+    async fn start(to: u16, way: Way) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, muted) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
         let flag = muted.clone();
@@ -34,25 +40,27 @@ impl Muting {
                 let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 // A connection made after the muting is heard.
                 let mutes = if flag.load(Ordering::Relaxed) { Arc::default() } else { flag.clone() };
-                relay(client, server, mutes);
+                relay(client, server, mutes, way);
             }
         });
         Self { port, muted }
     }
 }
 
-fn relay(client: TcpStream, server: TcpStream, mutes: Arc<AtomicBool>) {
+fn relay(client: TcpStream, server: TcpStream, mutes: Arc<AtomicBool>, way: Way) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let listens = Arc::new(AtomicBool::new(false));
-    let subscribes = listens.clone();
+    let (subscribes, muted) = (listens.clone(), mutes.clone());
     tokio::spawn(async move {
         let mut bytes = [0; 16 * 1024];
         while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
             if bytes[..count].windows(9).any(|word| word == b"SUBSCRIBE") {
                 subscribes.store(true, Ordering::Relaxed);
             }
-            if to_server.write_all(&bytes[..count]).await.is_err() {
+            let is_muted =
+                way == Way::ToServer && subscribes.load(Ordering::Relaxed) && muted.load(Ordering::Relaxed);
+            if !is_muted && to_server.write_all(&bytes[..count]).await.is_err() {
                 break;
             }
         }
@@ -60,7 +68,8 @@ fn relay(client: TcpStream, server: TcpStream, mutes: Arc<AtomicBool>) {
     tokio::spawn(async move {
         let mut bytes = [0; 16 * 1024];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-            let is_muted = listens.load(Ordering::Relaxed) && mutes.load(Ordering::Relaxed);
+            let is_muted =
+                way == Way::ToClient && listens.load(Ordering::Relaxed) && mutes.load(Ordering::Relaxed);
             if !is_muted && to_client.write_all(&bytes[..count]).await.is_err() {
                 break;
             }
@@ -71,7 +80,7 @@ fn relay(client: TcpStream, server: TcpStream, mutes: Arc<AtomicBool>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_given_into_the_void_comes_unharmed_and_long_before_its_lease_ends() {
     let bench = Bench::start().await;
-    let muting = Muting::start(bench.broker.port()).await;
+    let muting = Muting::start(bench.broker.port(), Way::ToClient).await;
     let url = bench.broker.url().replace(&format!(":{}", bench.broker.port()), &format!(":{}", muting.port));
     let queue = PROVIDER.connect(ConnectOptions::new(url)).await.unwrap();
     let consumer: Arc<dyn Consumer> = queue.subscribe(&Subscription::new(QUEUE)).await.unwrap().into();
@@ -92,4 +101,57 @@ async fn what_was_given_into_the_void_comes_unharmed_and_long_before_its_lease_e
     assert_eq!((delivery.attempt, delivery.message.payload()), (1, &"given".into()));
     assert_eq!(settle(&*consumer, &delivery, Verdict::Ack).await, Settled::Applied);
     assert!(queue.health().await.healthy);
+}
+
+/// All the time something is told there: only the answers are missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_server_hears_nothing_and_tells_a_connection_is_made_anew() {
+    let bench = Bench::start().await;
+    let muting = Muting::start(bench.broker.port(), Way::ToServer).await;
+    let url = bench.broker.url().replace(&format!(":{}", bench.broker.port()), &format!(":{}", muting.port));
+    let queue = PROVIDER.connect(ConnectOptions::new(url).deadline(5 * SECOND)).await.unwrap();
+    let inbox = queue.inbox().await.unwrap();
+    let address = inbox.address().clone();
+    let telling = tokio::spawn(async move {
+        loop {
+            let _ = bench.send(address.clone(), Message::new("told")).await;
+            tokio::time::sleep(SECOND / 20).await;
+        }
+    });
+    assert!(queue.health().await.healthy);
+    assert!(!inbox.receive(SECOND).await.unwrap().is_empty());
+    muting.muted.store(true, Ordering::Relaxed);
+    let health = queue.health().await;
+    assert!(!health.healthy && health.detail.contains("the connection that listens"), "{health:?}");
+    let began = Instant::now();
+    while !queue.health().await.healthy {
+        assert!(began.elapsed() < 15 * SECOND, "never made anew");
+        assert!(!inbox.receive(SECOND).await.unwrap().is_empty(), "it is told something all the time");
+    }
+    eprintln!("made anew after {:?}", began.elapsed());
+    queue.inbox().await.unwrap();
+    telling.abort();
+}
+
+/// Nobody asks for the health: whoever opens an inbox finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_an_inbox_on_a_connection_that_is_not_heard_gets_one_on_another() {
+    let bench = Bench::start().await;
+    let muting = Muting::start(bench.broker.port(), Way::ToServer).await;
+    let url = bench.broker.url().replace(&format!(":{}", bench.broker.port()), &format!(":{}", muting.port));
+    let queue = PROVIDER.connect(ConnectOptions::new(url).deadline(30 * SECOND)).await.unwrap();
+    let inbox = queue.inbox().await.unwrap();
+    let address = inbox.address().clone();
+    let telling = tokio::spawn(async move {
+        loop {
+            let _ = bench.send(address.clone(), Message::new("told")).await;
+            tokio::time::sleep(SECOND / 20).await;
+        }
+    });
+    muting.muted.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    queue.inbox().await.unwrap();
+    eprintln!("opened after {:?}", began.elapsed());
+    assert!(began.elapsed() < 15 * SECOND, "{:?}", began.elapsed());
+    telling.abort();
 }

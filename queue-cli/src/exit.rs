@@ -50,6 +50,15 @@ impl From<std::io::Error> for Exit {
 }
 
 impl Exit {
+    /// What failed, where it is neither a mistake of who typed it nor a finding.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match self {
+            Self::Queue(error) => Some(error.to_string()),
+            Self::Failed(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// Says on standard error why, and answers the exit code.
     pub(crate) fn report(self, broker: &str) -> ExitCode {
         match self {
@@ -86,9 +95,7 @@ fn next_step(error: &Error) -> &'static str {
         Error::Timeout { .. } => {
             "check that the broker can be reached there and is not overloaded, and that somebody works a full queue off"
         }
-        Error::Denied { .. } => {
-            "check the user and password in the URL and what that user may do, or the certificate that is named"
-        }
+        Error::Denied { what, .. } => when_denied(what),
         Error::Full { .. } => "consume or purge first, or raise the limit",
         Error::Invalid { .. } => "correct the value and run it again; nothing was sent",
         Error::Unsupported { .. } => "use another broker, another version of it, or do without",
@@ -97,5 +104,36 @@ fn next_step(error: &Error) -> &'static str {
         Error::NotFound(_) => "publish to the queue first, or check its name and POLYQUEUE_NAMESPACE",
         Error::Closed => "run it again",
         _ => "see the broker's own log",
+    }
+}
+
+/// What to do about it where one side does not let the other in: of a certificate, or of a user.
+pub(crate) fn when_denied(what: &str) -> &'static str {
+    let is_tls = ["certificate", "encryption", "TLS"].iter().any(|word| what.contains(word));
+    match is_tls {
+        true => {
+            "name by ?ca=FILE the CA that signed the server's certificate, by ?server_name=NAME the name that it is for, by ?cert=FILE and ?key=FILE this client's own: whichever the error is about"
+        }
+        false => "check the user and password in the URL, and what that user may do",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_a_certificate_is_not_sent_to_look_at_his_password() {
+        for what in [
+            "redis://h:1: the server's certificate is signed by no CA that is trusted here: name its CA's file by ca",
+            "redis://h:1: the server's certificate is not for localhost: connect by a name that it is for",
+            "redis://h:1: no encryption comes about: peer sent no certificates",
+            "redis://h:1: what answers there does not speak TLS: give the port where the server does",
+        ] {
+            assert!(when_denied(what).contains("?ca="), "{what}");
+        }
+        for what in ["WRONGPASS invalid username-password pair or user is disabled.", "ACCESS_REFUSED"] {
+            assert!(when_denied(what).contains("password"), "{what}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use polyqueue::backend::{EventSender, PublishBlock};
 use polyqueue::{Error, Message, Result};
 
 /// What a message counts beyond its own bytes: the envelope and the places where it is remembered.
@@ -13,11 +14,21 @@ const OVERHEAD: u64 = 256;
 pub(crate) struct Budget {
     max: u64,
     used: AtomicU64,
+    /// The smallest message that found no room, and finds none yet; 0 when there is none.
+    refused: AtomicU64,
+    block: PublishBlock,
 }
 
 impl Budget {
-    pub(crate) fn new(max: u64) -> Arc<Self> {
-        Arc::new(Self { max, used: AtomicU64::new(0) })
+    /// Who hears the events is told when there is no room, and when there is again.
+    pub(crate) fn new(max: u64, events: EventSender) -> Arc<Self> {
+        let (used, refused) = Default::default();
+        Arc::new(Self { max, used, refused, block: PublishBlock::new(events) })
+    }
+
+    /// Why a message that was refused would be refused again.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        self.block.why()
     }
 
     pub(crate) fn max(&self) -> u64 {
@@ -30,7 +41,39 @@ impl Budget {
         let add = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.max);
         match self.used.fetch_update(Relaxed, Relaxed, add) {
             Ok(_) => Ok(Reservation { budget: self.clone(), bytes }),
-            Err(_) => Err(Error::full("the memory broker (bytes, max_bytes in its URL)", self.max)),
+            Err(_) => {
+                // What is larger than all there is never fits: that is no state of the broker.
+                if bytes <= self.max {
+                    self.refuse(bytes);
+                }
+                Err(Error::full("the memory broker (bytes, max_bytes in its URL)", self.max))
+            }
+        }
+    }
+
+    fn refuse(&self, bytes: u64) {
+        let smallest = |refused: u64| (refused == 0 || bytes < refused).then_some(bytes);
+        let _ = self.refused.fetch_update(Relaxed, Relaxed, smallest);
+        self.block.begin(&format!(
+            "the memory broker blocks publishes: its {} bytes are used (max_bytes in its URL)",
+            self.max
+        ));
+        self.note_freed();
+    }
+
+    fn free(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+        self.note_freed();
+    }
+
+    /// There may be room again for what was refused.
+    fn note_freed(&self) {
+        let refused = self.refused.load(Relaxed);
+        if refused == 0 || self.used.load(Relaxed).saturating_add(refused) > self.max {
+            return;
+        }
+        if self.refused.compare_exchange(refused, 0, Relaxed, Relaxed).is_ok() {
+            self.block.end();
         }
     }
 }
@@ -74,14 +117,14 @@ impl Reservation {
     pub(crate) fn refit(&mut self, message: &Message) {
         let bytes = size(message);
         self.budget.used.fetch_add(bytes, Relaxed);
-        self.budget.used.fetch_sub(self.bytes, Relaxed);
+        self.budget.free(self.bytes);
         self.bytes = bytes;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Relaxed);
+        self.budget.free(self.bytes);
     }
 }
 
@@ -91,7 +134,7 @@ mod tests {
 
     #[test]
     fn room_is_given_back() {
-        let budget = Budget::new(2 * (OVERHEAD + 136));
+        let budget = Budget::new(2 * (OVERHEAD + 136), EventSender::new(""));
         let message = Message::new(vec![0; 100]);
         let first = budget.reserve(&message).unwrap();
         let mut second = budget.reserve(&message).unwrap();
@@ -99,7 +142,13 @@ mod tests {
         second.grow("an error".len());
         let full = budget.reserve(&message).unwrap_err();
         assert!(matches!(full, Error::Full { limit, .. } if limit == budget.max()), "{full}");
-        drop((first, second));
+        assert!(budget.blocked().unwrap().contains("max_bytes"));
+        drop(first);
+        second.refit(&message);
+        assert_eq!(budget.blocked(), None, "it would fit now");
+        assert!(budget.reserve(&Message::new(vec![0; 10_000])).is_err());
+        assert_eq!(budget.blocked(), None, "it never fits");
+        drop(second);
         assert_eq!(budget.used.load(Relaxed), 0);
     }
 }

@@ -79,8 +79,8 @@ static NAMED: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mut
 impl Broker {
     /// A broker of its own.
     pub(crate) fn private(max_bytes: u64) -> Arc<Self> {
-        let budget = Budget::new(max_bytes);
         let events = EventSender::new("");
+        let budget = Budget::new(max_bytes, events.clone());
         Arc::new(Self { clock: Clock::start(), budget, events, namespaces: Mutex::default() })
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use polyqueue::backend::EventSender;
+use polyqueue::backend::{EventSender, PublishBlock};
 use polyqueue::{Certainty, Error, Event, Result};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -111,13 +111,15 @@ pub(crate) struct Wire {
     dialing: tokio::sync::Mutex<Dialing>,
     closed: AtomicBool,
     events: EventSender,
+    block: PublishBlock,
 }
 
 impl Wire {
     pub(crate) fn new(line: Arc<Line>, deadline: Duration, events: EventSender) -> Arc<Self> {
         let client = line.next_client();
         let (dialing, closed) = Default::default();
-        Arc::new(Self { line, client, deadline, dialing, closed, events })
+        let block = PublishBlock::new(events.clone());
+        Arc::new(Self { line, client, deadline, dialing, closed, events, block })
     }
 
     /// # Errors
@@ -141,6 +143,16 @@ impl Wire {
         let detail = || String::from("the simulated line");
         self.events.send_to_all(Event::ConnectionLost { detail: detail() });
         self.events.send_to_all(Event::ConnectionRestored { detail: detail() });
+    }
+
+    /// Why the broker takes no messages. A client of this kind sees that it does, and no longer does, when it asks or publishes.
+    pub(crate) fn blocked(&self) -> Option<&'static str> {
+        let blocks = self.line.world.now().blocks();
+        match blocks {
+            Some(why) => drop(self.block.begin(why)),
+            None => self.block.end(),
+        }
+        blocks
     }
 
     async fn dial(&self) -> Result<Born> {
@@ -178,6 +190,7 @@ impl Wire {
         let call = async {
             let born = self.dial().await?;
             if request.effect == Effect::Publishes {
+                self.blocked();
                 self.line.world.until(|it| (!it.alarm).then_some(())).await;
             }
             sent.store(true, SeqCst);

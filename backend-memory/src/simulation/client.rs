@@ -116,10 +116,10 @@ impl Queue for LinkedQueue {
             |inner| Box::pin(async move { Ok(inner.health().await) }),
         );
         match tokio::time::timeout(HEALTH_WITHIN.min(self.session.wire.deadline), asked).await {
-            Ok(Ok(health)) if health.healthy && self.session.wire.line.world.now().alarm => {
-                Health::bad(NAME, "the broker blocks whoever publishes")
-            }
-            Ok(Ok(health)) => health,
+            Ok(Ok(health)) => match self.session.wire.blocked() {
+                Some(why) if health.healthy => Health::bad(NAME, why),
+                _ => health,
+            },
             Ok(Err(error)) => Health::bad(NAME, error.to_string()),
             Err(_) => Health::bad(NAME, "no answer from the broker"),
         }

@@ -28,6 +28,17 @@ impl Condition {
         wipes: 0,
     };
 
+    /// Why it takes no messages.
+    pub(crate) fn blocks(&self) -> Option<&'static str> {
+        [
+            (self.alarm, "the broker blocks whoever publishes"),
+            (self.read_only, "the broker blocks publishes: it is read only"),
+            (self.out_of_memory, "the broker blocks publishes: it is out of memory"),
+        ]
+        .into_iter()
+        .find_map(|(is_so, why)| is_so.then_some(why))
+    }
+
     pub(crate) fn is_well(&self) -> bool {
         self.up && !self.paused && !self.alarm && !self.out_of_memory && !self.read_only
     }

@@ -17,7 +17,11 @@ pub(super) enum Fault {
     NoScript,
     /// The server refused before it did anything.
     Refused(String),
+    /// It takes no writes for now.
+    Blocked(String),
     /// The same, and it will go on doing so on this connection.
+    ReadOnly(String),
+    /// The server cannot serve us, and will go on so on this connection.
     Unfit(String),
     /// Credentials or permissions.
     Denied(String),
@@ -49,10 +53,13 @@ impl From<RedisError> for Fault {
         }
         match error.code().unwrap_or_default() {
             "NOSCRIPT" => Self::NoScript,
-            "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => Self::Refused(text),
-            "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => Self::Unfit(text),
+            "OOM" | "MISCONF" | "NOREPLICAS" => Self::Blocked(text),
+            "READONLY" => Self::ReadOnly(text),
+            "BUSY" | "TRYAGAIN" => Self::Refused(text),
+            "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => Self::Unfit(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Denied(text),
             "NEWER" => Self::Newer(text),
+            _ if denies(&text) => Self::Denied(text),
             _ => Self::Failed(text),
         }
     }
@@ -61,7 +68,20 @@ impl From<RedisError> for Fault {
 impl Fault {
     /// Whether another connection may do better. One that only lets a caller down who could not wait for long may be all right.
     pub(super) fn drops_connection(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Silent(_) | Self::Unfit(_))
+        matches!(self, Self::Lost(_) | Self::Silent(_) | Self::Unfit(_) | Self::ReadOnly(_))
+    }
+
+    /// Whether the server has answered, and did not do it.
+    pub(super) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Lost(_) | Self::Late(_) | Self::Silent(_))
+    }
+
+    /// What it says where it takes no writes.
+    pub(super) fn blocks_writes(&self) -> Option<&str> {
+        match self {
+            Self::Blocked(text) | Self::ReadOnly(text) => Some(text),
+            _ => None,
+        }
     }
 
     pub(super) fn into_error(self, address: &Address) -> Error {
@@ -70,7 +90,7 @@ impl Fault {
             Self::NoScript => {
                 Error::backend(NAME, Certainty::Definite, at("the server lost the script again".into()))
             }
-            Self::Refused(text) | Self::Unfit(text) => {
+            Self::Refused(text) | Self::Blocked(text) | Self::ReadOnly(text) | Self::Unfit(text) => {
                 Error::unavailable(NAME, Certainty::Definite, at(text))
             }
             Self::Denied(text) => Error::denied(NAME, at(text)),
@@ -83,6 +103,19 @@ impl Fault {
             Self::Lost(text) => Error::unavailable(NAME, Certainty::Unknown, at(text)),
             Self::Late(error) | Self::Silent(error) => error,
         }
+    }
+}
+
+/// Whether it is said that the user may not do it: within a script that has no code of its own.
+fn denies(text: &str) -> bool {
+    text.contains("The user executing the script") || text.contains("ACL failure in script")
+}
+
+/// What a script says of one item that it could not do; `certainty`: whether it may have happened.
+pub(crate) fn of_item(text: String, certainty: Certainty) -> Error {
+    match denies(&text) || text.starts_with("NOPERM") {
+        true => Error::denied(NAME, text),
+        false => Error::backend(NAME, certainty, text),
     }
 }
 
@@ -139,6 +172,15 @@ mod tests {
         ] {
             let error = said(line);
             assert!(matches!(error, Error::Unavailable { certainty: Certainty::Definite, .. }), "{error:?}");
+        }
+        for line in [
+            "NOPERM this user has no permissions to run the 'xadd' command",
+            "ERR user_script:234: ERR The user executing the script can't run this command or subcommand script: x",
+            "ERR ACL failure in script: User app has no permissions to run the 'xadd' command script: x",
+        ] {
+            assert!(matches!(said(line), Error::Denied { .. }), "{line}");
+            let item = of_item(line.trim_start_matches("ERR user_script:234: ").into(), Certainty::Definite);
+            assert!(matches!(item, Error::Denied { .. }), "{line}");
         }
         let error = said("ERR user_script:1: something else");
         assert_eq!(error.certainty(), Certainty::Unknown, "{error:?}");

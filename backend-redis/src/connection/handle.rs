@@ -1,6 +1,7 @@
 //! What one handle and its consumers share.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,19 @@ use parking_lot::Mutex;
 use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter, ProgressWatch, background};
 use polyqueue::{Error, Info, QueueName, Result};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::connection::listening::check_listening;
 use crate::connection::node::Node;
 use crate::connection::notifier::Notifier;
 use crate::wire::names;
 use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
 use crate::wire::request::{Request, Script};
+
+/// When nothing was heard so long, the connection that listens is looked at.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// What one handle and its consumers share.
 pub(crate) struct Handle {
@@ -78,7 +84,12 @@ impl Handle {
     /// Listens to a channel until the handle ends.
     pub(crate) async fn subscribe(&self, channel: &str, limit: Deadline) -> Result<()> {
         self.channels.lock().insert(channel.to_owned());
-        self.node.subscribe(channel, limit).await
+        let mut subscribing = pin!(self.node.subscribe(channel, limit));
+        if let Ok(subscribed) = timeout(UNHEARD, &mut subscribing).await {
+            return subscribed;
+        }
+        check_listening(&self.node);
+        subscribing.await
     }
 
     /// Listens to it no longer.

@@ -7,9 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use polyqueue::backend::{Deadline, Jitter, background, wait_to_reconnect};
+use polyqueue::backend::{Deadline, Jitter, Refusals, background, wait_to_reconnect};
 use polyqueue::{Certainty, Error, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::watch;
@@ -18,10 +17,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::{Address, NAME};
 use crate::connection::answers::Answers;
 use crate::connection::clock::Clock;
-use crate::connection::fault;
+use crate::connection::denied;
+use crate::connection::exchange::Wait;
 use crate::connection::fault::Fault;
 use crate::connection::handshake::{Handshake, Line, Server, Session};
-use crate::connection::lateness::{late, overdue};
+use crate::connection::lateness::late;
+use crate::connection::listener::Listener;
+use crate::connection::marks::Marks;
 use crate::connection::pace::Pace;
 use crate::connection::state::State;
 use crate::wire::reply::Reply;
@@ -35,30 +37,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// To ask on, and to listen on.
 const CONNECTIONS: u32 = 2;
 
-/// A connection that is given up, for the server takes no writes any more, may still bring the answers to what is under way.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
-
-/// Hears what the server says unasked.
-pub(crate) trait Listener: Send + Sync + 'static {
-    /// Something was published on one of our channels.
-    fn heard(&self, node: &Arc<Node>, channel: &str, text: Bytes);
-    /// The connections were lost, for this reason.
-    fn lost(&self, node: &Node, error: &Error);
-    /// They were made anew; what was said meanwhile is lost.
-    fn reconnected(&self, node: &Node);
-}
-
 /// One server, and the connections to it, which mend themselves: what every request is sent through.
 pub(crate) struct Node {
     pub(super) address: Address,
     channels: Mutex<BTreeSet<String>>,
     pub(super) open_within: Duration,
-    listener: Arc<dyn Listener>,
+    listener: Arc<dyn Listener<Self>>,
     state: watch::Sender<State>,
     /// The last look at the server's clock.
     clock: Mutex<Option<Clock>>,
     pace: Pace,
     pub(crate) answers: Answers,
+    /// What it refuses.
+    pub(crate) refusals: Refusals,
+    pub(super) marks: Marks,
     /// Somebody looks whether the server tells us something.
     pub(super) checking: AtomicBool,
 }
@@ -75,11 +67,11 @@ impl Node {
         address: Address,
         channel: String,
         open_within: Duration,
-        listener: Arc<dyn Listener>,
+        listener: Arc<dyn Listener<Self>>,
     ) -> Result<(Arc<Self>, Server)> {
         let nothing = Error::unavailable(NAME, Certainty::Definite, "not connected yet");
         let state = watch::Sender::new(State::Down(nothing));
-        let channels = Mutex::new(BTreeSet::from([channel]));
+        let channels = Mutex::new(BTreeSet::from([channel.clone()]));
         let node = Arc::new(Self {
             address,
             channels,
@@ -89,6 +81,8 @@ impl Node {
             clock: Mutex::default(),
             pace: Pace::default(),
             answers: Answers::default(),
+            refusals: Refusals::default(),
+            marks: Marks::new(channel),
             checking: AtomicBool::new(false),
         });
         let (session, server) = node.connect(0).await?;
@@ -133,6 +127,7 @@ impl Node {
                 if let Ok([Value::BulkString(channel), Value::BulkString(text)]) =
                     <[Value; 2]>::try_from(push.data)
                 {
+                    self.marks.told(&text);
                     self.listener.heard(self, &String::from_utf8_lossy(&channel), text.into());
                 }
             }
@@ -191,46 +186,81 @@ impl Node {
         much: bool,
     ) -> Result<Answer> {
         let sent = Instant::now();
-        let reply = match self.exchange(session, line, request.command(), limit, much).await {
+        match self.ask(session, line, &request, limit, much).await {
+            Ok(reply) => {
+                self.refusals.worked(limit.what(), || request.about());
+                Ok(Answer { reply, sent })
+            }
+            Err(fault) => Err(self.refused(session, &request, limit, fault).await),
+        }
+    }
+
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        session: &Session,
+        line: &Line,
+        request: &Request,
+        limit: &Deadline,
+        much: bool,
+    ) -> Result<Reply, Fault> {
+        match self.exchange(session, line, request.command(), limit, much).await {
             Err(Fault::NoScript) => match request.with_text() {
                 Some(command) => self.exchange(session, line, &command, limit, much).await,
                 None => Err(Fault::NoScript),
             },
             reply => reply,
-        };
-        Ok(Answer { reply: reply.map_err(|fault| self.judge(session, fault))?, sent })
+        }
     }
 
-    /// Whether both connections answer.
-    ///
-    /// # Errors
-    /// Which does not, or why there is none.
-    pub(crate) async fn probe(self: &Arc<Self>, limit: Deadline) -> Result<()> {
-        let session = self.session(&limit).await?;
-        let ping = redis::cmd("PING");
-        let answers = tokio::try_join!(
-            self.exchange(&session, &session.asking, &ping, &limit, false),
-            self.exchange(&session, &session.listening, &ping, &limit, false)
-        );
-        answers.map(drop).map_err(|fault| self.judge(&session, fault))
+    /// The error that a fault is to the caller. What the server refuses is remembered, and what it denies is named.
+    async fn refused(
+        self: &Arc<Self>,
+        session: &Session,
+        request: &Request,
+        limit: &Deadline,
+        fault: Fault,
+    ) -> Error {
+        let (is_refusal, blocks) = (fault.is_refusal(), fault.blocks_writes().is_some());
+        let mut error = self.judge(session, fault);
+        if denied::is_unnamed(&error) {
+            let question = denied::question(&request.about());
+            let answer = self.ask(session, &session.asking, &question, limit, false).await;
+            error = denied::named(error, answer.map(denied::commands).unwrap_or_default());
+        }
+        if is_refusal {
+            self.refusals.refused(limit.what(), &request.about(), &error.to_string());
+        }
+        if blocks {
+            self.listener.write_refused(self);
+        }
+        error
     }
 
     /// Listens on one more channel, over reconnections too.
     pub(crate) async fn subscribe(self: &Arc<Self>, channel: &str, limit: Deadline) -> Result<()> {
-        let session = self.session(&limit).await?;
+        // First, so that a connection that is made anew meanwhile asks for it by itself: twice is as once.
         self.channels.lock().insert(channel.to_owned());
-        // Made anew in the meantime, the connection has asked for it by itself: twice is as once.
+        let session = self.session(&limit).await.inspect_err(|_| self.forget(channel))?;
         let line = &session.listening;
         let mut connection = line.connection.clone();
         line.progress.asked();
+        let mut states = self.state.subscribe();
+        let is_anew = |state: &State| state.session().is_ok_and(|it| it.generation != session.generation);
         let subscribed = self.answers.awaited(limit.what(), connection.subscribe(channel));
-        let fault = match timeout_at(limit.until(), subscribed).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => Fault::from(error),
-            Err(_) => late(line, &limit, self.open_within),
+        let fault = tokio::select! {
+            subscribed = timeout_at(limit.until(), subscribed) => match subscribed {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => Fault::from(error),
+                Err(_) => late(line, &limit, self.open_within),
+            },
+            Ok(_) = states.wait_for(is_anew) => return Ok(()),
         };
-        self.channels.lock().remove(channel);
+        self.forget(channel);
         Err(self.judge(&session, fault))
+    }
+
+    fn forget(&self, channel: &str) {
+        self.channels.lock().remove(channel);
     }
 
     /// Listens on these no longer.
@@ -246,23 +276,14 @@ impl Node {
         let _ = timeout_at(limit.until(), unsubscribed).await;
     }
 
-    /// Waits until all was heard that the server has said up to now.
-    /// Answers whether it was: else some may be lost.
-    pub(crate) async fn await_notifications(self: &Arc<Self>, limit: Deadline) -> bool {
-        let Ok(session) = self.state.borrow().session() else { return false };
-        let ping = redis::cmd("PING");
-        match self.exchange(&session, &session.listening, &ping, &limit, false).await {
-            Ok(_) => true,
-            Err(fault) => {
-                self.judge(&session, fault);
-                false
-            }
-        }
-    }
-
     /// Ends it for good. Calls under way end with what the server answers.
     pub(crate) fn close(&self) {
         self.state.send_replace(State::Closed);
+    }
+
+    /// Whether it has ended for good.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Closed)
     }
 
     /// What is wrong now, if anything.
@@ -284,6 +305,10 @@ impl Node {
         let _ = states.wait_for(|state| !matches!(state, State::Down(_))).await;
     }
 
+    pub(super) fn session_at_once(&self) -> Option<Arc<Session>> {
+        self.state.borrow().session().ok()
+    }
+
     pub(super) async fn session(&self, limit: &Deadline) -> Result<Arc<Session>> {
         if let State::Up(session) = &*self.state.borrow() {
             return Ok(session.clone());
@@ -302,28 +327,12 @@ impl Node {
         limit: &Deadline,
         much: bool,
     ) -> Result<Reply, Fault> {
-        let mut connection = line.connection.clone();
-        let asked = line.progress.asked();
-        let _open = (!much).then(|| self.answers.begin(limit.what()));
-        let mut states = self.state.subscribe();
-        let lost = |state: &State| !matches!(state, State::Closed) && !state.is_up(session.generation);
-        tokio::select! {
-            biased;
-            answer = self.answers.heard(limit.what(), connection.send_packed_command(command)) => {
-                line.progress.answered(asked);
-                fault::read(answer)
-            }
-            never = self.answers.passed_over(limit.what(), &line.progress, asked), if much => match never {},
-            () = async {
-                let _ = states.wait_for(lost).await;
-                tokio::time::sleep(LAST_ANSWERS).await;
-            } => Err(Fault::Lost("the connection was lost".into())),
-            () = overdue(line, limit, asked, much.then_some(self.open_within)) => Err(late(line, limit, self.open_within)),
-        }
+        let wait = Wait { line, limit, much: much.then_some(self.open_within), longest: self.open_within };
+        wait.exchange(&self.answers, command, self.state.subscribe(), session.generation).await
     }
 
     /// Turns a fault into an error, and drops the connection where it cannot be trusted any more.
-    fn judge(self: &Arc<Self>, session: &Session, fault: Fault) -> Error {
+    pub(super) fn judge(self: &Arc<Self>, session: &Session, fault: Fault) -> Error {
         let drops = fault.drops_connection();
         let error = fault.into_error(&self.address);
         if drops {
@@ -357,7 +366,7 @@ async fn reconnect(node: Weak<Node>, generation: u64) {
         tokio::time::sleep(chance.backoff(FIRST_PAUSE, LONGEST_PAUSE, attempt)).await;
         wait_to_reconnect(CONNECTIONS).await;
         let Some(node) = node.upgrade() else { return };
-        if matches!(&*node.state.borrow(), State::Closed) {
+        if node.is_closed() {
             return;
         }
         let connected = node.connect(generation).await;

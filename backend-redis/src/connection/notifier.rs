@@ -11,7 +11,10 @@ use polyqueue::{Error, Event};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::connection::node::{Listener, Node};
+use crate::connection::blocked;
+use crate::connection::blocked::Blocked;
+use crate::connection::listener::Listener;
+use crate::connection::node::Node;
 use crate::wire::names::QueueKeys;
 
 /// Wakes one who waits, and remembers that it did.
@@ -97,12 +100,14 @@ pub(crate) struct Notifier {
     inboxes: Mutex<HashMap<String, Arc<dyn Sink>>>,
     orphans: UnboundedSender<Orphan>,
     events: EventSender,
+    pub(crate) blocked: Arc<Blocked>,
 }
 
 impl Notifier {
     pub(crate) fn new(orphans: UnboundedSender<Orphan>, events: EventSender) -> Self {
         let numbers = AtomicU64::new(1);
-        Self { numbers, signals: Mutex::default(), inboxes: Mutex::default(), orphans, events }
+        let blocked = Blocked::new(events.clone());
+        Self { numbers, signals: Mutex::default(), inboxes: Mutex::default(), orphans, events, blocked }
     }
 
     /// Numbers a consumer, or a publisher that waits for room.
@@ -130,7 +135,7 @@ impl Notifier {
     }
 }
 
-impl Listener for Notifier {
+impl Listener<Node> for Notifier {
     /// On the channel of an inbox a reply; else a number and `|` and the prefix of the queue, to wake one, or `>` and a message for
     /// it. What is for one who has gone is somebody else's.
     fn heard(&self, node: &Arc<Node>, channel: &str, text: Bytes) {
@@ -153,6 +158,10 @@ impl Listener for Notifier {
             (b'>', None) => self.orphaned(node, Orphaned::Message(what)),
             _ => {}
         }
+    }
+
+    fn write_refused(&self, node: &Arc<Node>) {
+        blocked::watch(&self.blocked, node);
     }
 
     fn lost(&self, node: &Node, error: &Error) {

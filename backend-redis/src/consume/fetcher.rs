@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::connection::clock::Clock;
 use crate::connection::listening::check_listening;
+use crate::connection::probe::await_notifications;
 use crate::consume::claim::Place;
 use crate::consume::orphans::pass_on;
 use crate::consume::pushed::Pushed;
@@ -339,7 +340,7 @@ impl Fetcher {
     }
 
     async fn await_notifications(&mut self, limit: Deadline) {
-        if !self.state.handle.node.await_notifications(limit).await {
+        if !await_notifications(&self.state.handle.node, limit).await {
             self.has_missed = true;
             check_listening(&self.state.handle.node);
         }

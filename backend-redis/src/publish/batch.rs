@@ -10,6 +10,7 @@ use polyqueue::{Certainty, Error, Message, QueueName, Result};
 
 use crate::address::NAME;
 use crate::connection::node::Node;
+use crate::connection::refused;
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
 use crate::topology::revival::Revival;
@@ -73,7 +74,11 @@ impl BatchCall for PublishCall {
         }
         let answers = match answer {
             Ok(Reply::Number(0)) => vec![Err(Error::not_found(self.queue.clone())); count],
-            Ok(reply) => self.judge(items, reply),
+            Ok(reply) => {
+                let mut answers = self.judge(items, reply);
+                refused::note(&self.node, &self.keys, &mut answers, limit).await;
+                answers
+            }
             Err(error) => vec![Err(error); count],
         };
         let published = |answer: &&Result<_>| matches!(answer, Ok(PublishOutcome::Published(_)));

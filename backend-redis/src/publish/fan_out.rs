@@ -8,6 +8,7 @@ use polyqueue::{Certainty, Destination, Error, QueueName, Result, RoutingKey};
 
 use crate::address::NAME;
 use crate::connection::node::Node;
+use crate::connection::refused;
 use crate::publish::batch::{Outgoing, strange};
 use crate::publish::outcome::{Outcomes, PublishOutcome};
 use crate::scripts;
@@ -159,7 +160,14 @@ impl TopicPublishCall {
                 if is_all_known { Ok(vec![Err(half_there()); load.posts.len()]) } else { Err(load.posts) }
             }
             Ok(Reply::Number(_)) => Err(load.posts),
-            Ok(reply) => Ok(self.judge(load, reply)),
+            Ok(reply) => {
+                let first = load.queues.first().map(|bound| bound.keys.clone());
+                let mut answers = self.judge(load, reply);
+                if let Some(keys) = first {
+                    refused::note(&self.node, &keys, &mut answers, limit).await;
+                }
+                Ok(answers)
+            }
             Err(error) => Ok(vec![Err(error); load.posts.len()]),
         }
     }

@@ -4,7 +4,7 @@ use polyqueue::backend::QueueMeter;
 use polyqueue::backend::no_dedup_keys;
 use polyqueue::{Certainty, Error, Message, MessageId, Published, QueueName, Result};
 
-use crate::address::NAME;
+use crate::connection::fault;
 use crate::wire::reply::Reply;
 
 /// What became of a message.
@@ -115,7 +115,7 @@ fn refusal<I>(
     detail: &str,
     meter: impl Fn(&QueueName) -> std::sync::Arc<QueueMeter>,
 ) -> Result<PublishOutcome<I>> {
-    let failed = |certainty| Error::backend(NAME, certainty, detail.to_owned());
+    let failed = |certainty| fault::of_item(detail.to_owned(), certainty);
     let Some(queue) = queue else { return Err(failed(Certainty::Unknown)) };
     match code {
         "D" => {

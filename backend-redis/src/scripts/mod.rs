@@ -23,6 +23,9 @@ script!(
     /// What the user may not do.
     RIGHTS, " flags=no-writes", "rights", 0);
 script!(
+    /// Does nothing. Refused by a server that takes no messages.
+    WRITABLE, "", "writable", 0);
+script!(
     /// Reads the catalogue, or what has changed in it.
     ROUTES, " flags=no-writes", "routes", 0);
 script!(
@@ -111,10 +114,11 @@ fn assembled(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn all() -> [&'static Script; 19] {
+    fn all() -> [&'static Script; 20] {
         [
             &DECLARE,
             &RIGHTS,
+            &WRITABLE,
             &ROUTES,
             &LOOK,
             &PUBLISH_PLAIN,

@@ -9,7 +9,9 @@ use polyqueue::{Certainty, DeadReason, Error, Refusal, Result, Settled, Verdict}
 use tokio::time::Instant;
 
 use crate::address::NAME;
+use crate::connection::fault;
 use crate::connection::node::Node;
+use crate::connection::refused;
 use crate::scripts;
 use crate::wire::names::QueueKeys;
 use crate::wire::reply::Reply;
@@ -64,7 +66,10 @@ impl BatchCall for SettleCall {
                 if !acks {
                     self.meter.dropped(codes.pop().map_or(0, |dropped| dropped.count()));
                 }
-                items.iter().zip(codes).map(|(item, code)| self.answer(item, code, time)).collect()
+                let answers = items.iter().zip(codes).map(|(item, code)| self.answer(item, code, time));
+                let mut answers: Vec<_> = answers.collect();
+                refused::note(&self.node, &self.keys, &mut answers, limit).await;
+                answers
             }
             Ok(_) => vec![Err(strange("an answer to a verdict that is none")); items.len()],
             Err(error) => vec![Err(error); items.len()],
@@ -105,7 +110,7 @@ impl SettleCall {
             Some(2) => Settled::Died,
             Some(3) if time < item.ends => Settled::AlreadySettled,
             Some(3 | 4) => Settled::LeaseLost,
-            _ => return Err(strange(code.into_text().unwrap_or_default())),
+            _ => return Err(fault::of_item(code.into_text().unwrap_or_default(), Certainty::Unknown)),
         };
         if let Some(handed) = item.handed {
             self.meter.settled(&item.verdict, settled, now.saturating_duration_since(handed));

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::NAME;
 use crate::connection::node::Node;
 use crate::connection::notifier::Sink;
+use crate::connection::probe::await_notifications;
 use crate::scripts;
 use crate::topology::known::{Finding, Found, Known, Repair, finding};
 use crate::topology::notice::{Notice, notice};
@@ -198,7 +199,7 @@ impl Revival {
             return Ok(mended);
         }
         // Should somebody have deleted one, that is said by now; who deletes one later finds none, or is found out.
-        if !self.node.await_notifications(limit).await {
+        if !await_notifications(&self.node, limit).await {
             let unheard = "whether a queue was deleted or lost is not known: what is told does not come";
             return Err(Error::unavailable(NAME, Certainty::Definite, unheard));
         }

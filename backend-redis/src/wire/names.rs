@@ -86,6 +86,11 @@ impl QueueKeys {
         &self.0[..count]
     }
 
+    /// What all of them begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        self.queue().strip_suffix(NAMES[10]).unwrap_or_default()
+    }
+
     /// Exists while the queue is declared.
     pub(crate) fn queue(&self) -> &str {
         &self.0[10]

@@ -63,6 +63,24 @@ impl Request {
         self
     }
 
+    /// What it is about: of a queue what its keys begin with, else its first key; nothing where it has none.
+    pub(crate) fn about(&self) -> String {
+        let simple = |argument| match argument {
+            Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        };
+        let mut arguments = self.command.args_iter().filter_map(simple);
+        let key = match self.script {
+            Some(_) => arguments.nth(2).filter(|count| count != "0").and_then(|_| arguments.next()),
+            None => arguments.nth(1),
+        };
+        let mut key = key.unwrap_or_default();
+        if let Some(end) = key.find('}') {
+            key.truncate(end + 1);
+        }
+        key
+    }
+
     #[cfg(test)]
     pub(crate) fn arguments(&self) -> Vec<bytes::Bytes> {
         let simple = |argument| match argument {
@@ -86,5 +104,21 @@ impl Request {
             }
         }
         Some(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripts;
+
+    #[test]
+    fn what_a_request_is_about() {
+        let keys = QueueKeys::with_prefix("ns:{mail}");
+        assert_eq!(Request::script(&scripts::CLAIM, &keys).about(), "ns:{mail}");
+        assert_eq!(Request::on_keys(&scripts::RIGHTS, &[], &["ns:catalogue"]).about(), "ns:catalogue");
+        assert_eq!(Request::on_keys(&scripts::WRITABLE, &[], &[]).about(), "");
+        assert_eq!(Request::plain("TIME").about(), "");
+        assert_eq!(Request::plain("ZREM").arg("ns:{mail}:w").about(), "ns:{mail}");
     }
 }

@@ -10,6 +10,7 @@
 //! | what was handed out, until a verdict or the end of its lease | [`LeaseTable`], [`Begin`] |
 //! | connections that need no thread of the application | [`background`] |
 //! | calls that nobody answers | [`OpenCalls`], [`OpenCall`] |
+//! | calls that the broker refuses, and publishes that it blocks | [`Refusals`], [`PublishBlock`] |
 //! | consumers that stand still | [`ProgressWatch`], [`Receiving`] |
 //! | items of many callers in few calls | [`Batcher`], [`BatchCall`] |
 //! | messages that name the time when they become ready | [`begin_delays`] |
@@ -35,9 +36,11 @@ mod lease_table;
 mod open_calls;
 mod pending_receives;
 mod progress_watch;
+mod publish_block;
 mod ready;
 mod receipt_times;
 mod receives;
+mod refusals;
 mod reply_buffer;
 mod socket_url;
 mod stored_spec;
@@ -57,8 +60,10 @@ pub use lease_table::{Begin, LeaseTable};
 pub use open_calls::{OpenCall, OpenCalls};
 pub use pending_receives::{PendingReceives, Receive};
 pub use progress_watch::{ProgressWatch, Receiving};
+pub use publish_block::PublishBlock;
 pub use ready::begin_delays;
 pub use receipt_times::ReceiptTimes;
+pub use refusals::Refusals;
 pub use reply_buffer::ReplyBuffer;
 pub use socket_url::SocketUrl;
 pub use stored_spec::stored_spec;

@@ -36,7 +36,7 @@ pub(crate) async fn run(url: Option<&str>, args: &Doctor, output: Output) -> Res
 /// A broker that cannot be reached is a finding; an address that makes no sense is not.
 async fn examine(options: ConnectOptions, args: &Doctor) -> Result<Vec<Finding>> {
     let examined = match options.url.split("://").next() {
-        Some("redis" | "rediss") => redis(&options).await,
+        Some("redis" | "rediss" | "redis+unix") => redis(&options).await,
         Some("amqp" | "amqps") => rabbitmq(&options, args).await,
         _ => {
             let address = redacted(&options.url);

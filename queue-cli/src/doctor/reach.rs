@@ -3,6 +3,7 @@
 use polyqueue::Error;
 
 use super::finding::Finding;
+use crate::exit::when_denied;
 
 const CHECK: &str = "reach";
 
@@ -12,9 +13,7 @@ pub(super) fn reached(broker: &str) -> Finding {
 
 pub(super) fn failed(error: &Error) -> Finding {
     let next = match error {
-        Error::Denied { .. } => {
-            "check the user and password in the URL and what that user may do, or the certificate that is named"
-        }
+        Error::Denied { what, .. } => when_denied(what),
         Error::Unsupported { .. } => "use another broker, or another version or setting of it",
         _ => {
             "check that the broker runs and can be reached there; --url, REDIS_URL or RABBITMQ_URL say where"

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::Provider;
+use polyqueue::{ConnectOptions, Provider};
 use polyqueue_conformance::Fail;
 use polyqueue_conformance::drill::{self, BrokerSite, Order, Report, Site, Watch};
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::args::{Backend, Drill, Only, Output};
 use crate::exit::{Exit, Result};
 use crate::progress::Progress;
-use crate::{stdout, stop};
+use crate::{show, stdout, stop};
 
 /// Where a client of a drill that is a process finds the broker: not on its command line, for it may hold a password.
 const URL_VAR: &str = "POLYQUEUE_DRILL_URL";
@@ -26,6 +26,25 @@ const CLIENT: &str = "drill-client";
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(url: Option<&str>, args: &Drill, output: Output) -> Result<()> {
+    match drilled(url, args).await {
+        Ok(report) => {
+            match output {
+                Output::Table => stdout::line(&report)?,
+                Output::Json => stdout::line(show::json(&report)?)?,
+            }
+            if report.passed() { Ok(()) } else { Err(Exit::Wrong) }
+        }
+        Err(exit) => {
+            if let (Output::Json, Some(error)) = (output, exit.failure()) {
+                stdout::line(serde_json::json!({ "error": error }))?;
+            }
+            Err(exit)
+        }
+    }
+}
+
+/// Does it; what is left to do is to print what came of it.
+async fn drilled(url: Option<&str>, args: &Drill) -> Result<Report> {
     let site = site(url, args.backend).await?;
     let seed = args.seed.unwrap_or_else(|| RandomState::new().hash_one("seed") >> 32);
     let only = args.only.map(|only| match only {
@@ -34,14 +53,7 @@ pub(crate) async fn run(url: Option<&str>, args: &Drill, output: Output) -> Resu
     });
     let (producers, consumers) = (args.producers.into(), args.consumers.into());
     let order = Order { producers, consumers, only, ..Order::new(seed, args.lasts) };
-    let report = watched(site, order).await?;
-    match output {
-        Output::Table => stdout::line(&report)?,
-        Output::Json => {
-            stdout::line(serde_json::to_string(&report).map_err(|error| Exit::Failed(error.to_string()))?)?;
-        }
-    }
-    if report.passed() { Ok(()) } else { Err(Exit::Wrong) }
+    watched(site, order).await
 }
 
 /// Does it on a thread of its own, and passes the wish to stop on.
@@ -94,6 +106,8 @@ async fn site(url: Option<&str>, backend: Option<Backend>) -> Result<Arc<dyn Sit
     if backend.is_some_and(|backend| backend != named) {
         return Err(Exit::Usage(format!("--backend {backend:?} and --url name two brokers").to_lowercase()));
     }
+    // A broker that is down is no broken promise, and says more when it is asked for alone.
+    provider.connect(ConnectOptions::new(url)).await?.close().await?;
     Ok(Arc::new(BrokerSite::given(provider, url).with_processes(client_process)))
 }
 

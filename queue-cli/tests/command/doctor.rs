@@ -48,6 +48,26 @@ fn a_server_that_loses_messages_is_wrong() {
 }
 
 #[test]
+fn a_server_that_evicts_only_what_has_a_time_to_live_is_good() {
+    let (_broker, on) = private(&["--maxmemory-policy", "volatile-lru"]);
+    let (code, states, ran) = examined(&on);
+    assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
+    assert!(ran.out.contains("volatile-lru"), "it says so: {ran:?}");
+    on.ok(&["publish", "mail", "is taken"]);
+}
+
+#[test]
+fn over_a_socket_of_this_machine_all_is_looked_at() {
+    // The server makes a relative path in the directory that it runs in.
+    let (broker, on) = private(&["--unixsocket", "r.sock", "--maxmemory-policy", "allkeys-lru"]);
+    let on = on.with("REDIS_URL", &format!("redis+unix://{}", broker.dir().join("r.sock").display()));
+    let (code, states, ran) = examined(&on);
+    let checks: Vec<&str> = states.iter().map(|(check, _)| check.as_str()).collect();
+    assert_eq!(checks, ["reach", "version", "persistence", "eviction", "clock", "undeliverable"], "{ran:?}");
+    assert_eq!((code, wrong(&states)), (4, vec!["eviction"]), "{ran:?}");
+}
+
+#[test]
 fn what_may_not_be_asked_is_unknown() {
     let (broker, on) = private(&[]);
     wait(broker.command("ACL SETUSER default -config")).expect("it obeys");

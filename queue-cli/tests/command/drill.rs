@@ -76,6 +76,26 @@ fn an_interrupt_ends_it_with_a_report() {
 }
 
 #[test]
+fn a_broker_that_is_down_is_no_broken_promise() {
+    let on = On::memory();
+    for url in ["redis://u:hunter2@127.0.0.1:1", "amqp://u:hunter2@127.0.0.1:1/%2f"] {
+        let args = ["drill", "--url", url, "--for", "3s"];
+        let ran = on.run(&args);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+        for says in ["127.0.0.1:1", "is unavailable", "next: check that the broker runs"] {
+            assert!(ran.err.contains(says), "{says}: {ran:?}");
+        }
+        let ran = on.run(&[args.as_slice(), &["-o", "json"]].concat());
+        let said: Value = serde_json::from_str(&ran.out).expect("one JSON document, alone");
+        assert!(
+            ran.code == 1 && said["error"].as_str().is_some_and(|it| it.contains("unavailable")),
+            "{ran:?}"
+        );
+        assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let on = On::memory();
     for args in [

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_not_remembered_for_long() {
-        let (mut delayed, budget) = (Delayed::default(), Budget::new(u64::MAX));
+        let (mut delayed, budget) =
+            (Delayed::default(), Budget::new(u64::MAX, polyqueue::backend::EventSender::new("")));
         for number in 1..=20_000 {
             let now = number / 5;
             let message = Message::new("x");

@@ -216,7 +216,7 @@ impl Bench {
 }
 
 fn item(message: Message) -> Box<Stored> {
-    let room = Budget::new(u64::MAX).reserve(&message).unwrap();
+    let room = Budget::new(u64::MAX, EventSender::new("")).reserve(&message).unwrap();
     Stored::new(message, room)
 }
 

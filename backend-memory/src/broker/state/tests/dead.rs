@@ -42,7 +42,7 @@ fn ids_that_fit_nothing_are_not_there() {
 #[test]
 fn bytes_that_are_no_message_die_alone_and_again_after_a_redrive() {
     let mut bench = Bench::new();
-    let room = Budget::new(u64::MAX).reserve(&Message::new("")).unwrap();
+    let room = Budget::new(u64::MAX, EventSender::new("")).reserve(&Message::new("")).unwrap();
     bench.call(|queue| publish::enter(queue, Stored::unreadable("\0junk".into(), room)));
     bench.put("good");
     assert_eq!(texts(&bench.take(A, 1)), ["good"]);
