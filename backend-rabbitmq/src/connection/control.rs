@@ -35,6 +35,11 @@ impl Control {
         self.link.session(by).await?.channel().await.map(drop)
     }
 
+    /// Ends the connection for good.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.link.close(within).await;
+    }
+
     /// A channel of the caller's own; it ends when it is dropped.
     pub(crate) async fn dedicated(&self) -> Result<ControlChannel> {
         let until = Instant::now() + self.limit;

@@ -23,11 +23,20 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
             AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) | AMQPErrorKind::Hard(_) => {
                 Error::unavailable(NAME, certainty, said)
             }
+            // A channel that ends by what another call did on it; not what a command itself met.
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if is_about_a_delivery(error) => {
+                Error::unavailable(NAME, certainty, said)
+            }
             AMQPErrorKind::Soft(_) => Error::backend(NAME, certainty, said),
         },
         ErrorKind::AuthProviderError(_) => Error::denied(NAME, said),
         _ => Error::unavailable(NAME, certainty, said),
     }
+}
+
+fn is_about_a_delivery(error: &lapin::Error) -> bool {
+    let said = error.to_string();
+    said.contains("delivery") && said.contains("tag") || said.contains("larger than configured max size")
 }
 
 /// What the broker answered.
@@ -84,6 +93,11 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
     matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+}
+
+/// The user may not do it.
+pub(crate) fn is_denied(error: &lapin::Error) -> bool {
+    matches!(soft(error), Some(AMQPSoftError::ACCESSREFUSED))
 }
 
 /// Whether it is an error that ends one channel only.

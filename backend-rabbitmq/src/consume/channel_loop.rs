@@ -48,7 +48,12 @@ impl ChannelLoop {
         epoch: u64,
     ) -> Self {
         Self {
-            source: Source::new(channel.clone(), session.answers.clone(), reader.object()),
+            source: Source::new(
+                channel.clone(),
+                session.answers.clone(),
+                reader.object(),
+                reader.subscription.consumer.clone(),
+            ),
             triage: Triage::new(
                 reader.topology().queue_type(reader.queue()),
                 reader.subscription.max_attempts,
