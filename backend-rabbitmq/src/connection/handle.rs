@@ -203,6 +203,15 @@ impl Handle {
         self.connections.answers.starved.clone()
     }
 
+    /// The error of who would publish, where the broker is known to block publishes.
+    pub(crate) fn blocked(&self) -> Option<Error> {
+        self.connections
+            .publishing
+            .live()
+            .filter(|session| session.is_blocked())
+            .map(|session| session.blocked())
+    }
+
     /// Whether calls can be expected to succeed now.
     pub(crate) async fn probe(&self, by: Instant) -> Result<()> {
         self.check_open()?;

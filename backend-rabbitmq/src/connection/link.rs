@@ -58,6 +58,15 @@ impl Session {
         self.connection.status().blocked()
     }
 
+    /// What is said of publishes that such a broker does not take.
+    pub(crate) fn blocked(&self) -> Error {
+        let said = format!(
+            "{}: the broker blocks publishes: a memory or disk alarm; nothing was sent",
+            self.address
+        );
+        Error::unavailable(NAME, Certainty::Definite, said)
+    }
+
     /// Waits until the broker takes publishes, or the connection is gone.
     pub(crate) async fn unblocked(&self) {
         let mut told = self.blocked.clone();

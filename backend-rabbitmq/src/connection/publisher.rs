@@ -129,14 +129,14 @@ impl Publisher {
             Ok(asked) => asked?,
             Err(_) => return Err(self.late(since)),
         }
-        if self.0.session.is_blocked() { Err(self.blocked()) } else { Ok(()) }
+        if self.0.session.is_blocked() { Err(self.0.session.blocked()) } else { Ok(()) }
     }
 
     async fn enter(&self, request: &PublishRequest, by: Instant) -> Result<Entry> {
         let since = Instant::now();
         let entered = match timeout_at(by, self.find_room(request.body.len())).await {
             Ok(entered) => entered?,
-            Err(_) if self.0.session.is_blocked() => return Err(self.blocked()),
+            Err(_) if self.0.session.is_blocked() => return Err(self.0.session.blocked()),
             Err(_) => return Err(self.late(since)),
         };
         if request.exchange.is_empty() && !self.0.may_write.load(Relaxed) {
@@ -244,14 +244,6 @@ impl Publisher {
         }
         // When nobody is there any more to see the confirm, the answer is dropped: nobody knows.
         let _ = self.0.requests.send(Command::Publish(pending, frames));
-    }
-
-    fn blocked(&self) -> Error {
-        let said = format!(
-            "{}: the broker blocks publishes: a memory or disk alarm; nothing was sent",
-            self.0.address
-        );
-        Error::unavailable(NAME, Certainty::Definite, said)
     }
 
     fn late(&self, since: Instant) -> Error {

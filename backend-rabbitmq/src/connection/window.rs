@@ -54,8 +54,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn there_is_room_for_so_many_messages_and_for_so_many_bytes() {
+    #[test]
+    fn there_is_room_for_so_many_messages_and_for_so_many_bytes() {
         let window = Window::default();
         let mut many: Vec<_> = Vec::new();
         for _ in 0..MESSAGES {
@@ -65,24 +65,24 @@ mod tests {
         many.pop();
         assert!(window.enter(0).now_or_never().is_some());
         many.clear();
-        let _large = window.enter(BYTES as usize - 1).await.unwrap();
+        let _large = window.enter(BYTES as usize - 1).now_or_never().unwrap();
         assert!(window.enter(2).now_or_never().is_none());
         assert!(window.enter(1).now_or_never().is_some());
     }
 
-    #[tokio::test]
-    async fn what_is_larger_than_the_window_goes_alone() {
+    #[test]
+    fn what_is_larger_than_the_window_goes_alone() {
         let window = Window::default();
-        let first = window.enter(1).await.unwrap();
+        let first = window.enter(1).now_or_never().unwrap();
         assert!(window.enter(usize::MAX).now_or_never().is_none());
         drop(first);
         assert!(window.enter(usize::MAX).now_or_never().is_some());
     }
 
-    #[tokio::test]
-    async fn alone_means_after_all_that_came_before_and_before_all_that_comes_after() {
+    #[test]
+    fn alone_means_after_all_that_came_before_and_before_all_that_comes_after() {
         let window = Window::default();
-        let before = window.enter(1).await.unwrap();
+        let before = window.enter(1).now_or_never().unwrap();
         let mut alone = Box::pin(window.enter_alone());
         assert!((&mut alone).now_or_never().is_none());
         let mut after = Box::pin(window.enter(1));
