@@ -17,6 +17,9 @@ const HEALTH: Duration = Duration::from_millis(900);
 pub(crate) async fn health(topology: &Topology) -> Health {
     let by = Instant::now() + HEALTH;
     let look = async {
+        if let Some(blocked) = topology.handle.blocked() {
+            return Err(blocked.to_string());
+        }
         if let Some(overdue) = topology.handle.overdue() {
             return Err(format!("{}: {overdue}", topology.handle.address));
         }

@@ -21,7 +21,9 @@ use tokio::task::yield_now;
 use crate::address::Address;
 use crate::address::NAME;
 use crate::connection::fault::fault;
+use crate::connection::heard::Heard;
 use crate::connection::request::Confirm;
+use crate::connection::window::Permit;
 
 /// How many requests are taken up at once.
 const ORDERS_AT_ONCE: usize = 256;
@@ -43,6 +45,7 @@ pub(crate) struct ConfirmTracker {
     address: Address,
     inbox: mpsc::UnboundedReceiver<Command>,
     gate: Arc<Mutex<()>>,
+    heard: Heard,
     drains: Vec<oneshot::Sender<()>>,
     requests: Requests,
     /// Messages that came back and whose confirm has not been looked at yet: key and id.
@@ -62,10 +65,13 @@ struct Requests {
 
 /// Whose request it is, and how to recognize its message should it come back.
 pub(crate) struct Pending {
+    pub(crate) exchange: String,
     pub(crate) key: ShortString,
     pub(crate) id: Option<ShortString>,
     pub(crate) answer: Answer,
     pub(crate) open: OpenCall,
+    /// Its room, until the broker has answered.
+    pub(crate) permit: Permit,
 }
 
 /// A request until its confirm.
@@ -136,6 +142,7 @@ impl ConfirmTracker {
         address: Address,
         inbox: mpsc::UnboundedReceiver<Command>,
         gate: Arc<Mutex<()>>,
+        heard: Heard,
     ) -> Self {
         let (drains, requests, returned) = Default::default();
         Self {
@@ -143,6 +150,7 @@ impl ConfirmTracker {
             address,
             inbox,
             gate,
+            heard,
             drains,
             requests,
             returned,
@@ -216,18 +224,16 @@ impl ConfirmTracker {
         for (pending, result) in done {
             answers.push((pending, result.map(|confirmation| self.note_return(confirmation))));
         }
+        self.heard.now();
         for (pending, result) in answers {
             let returned = self.was_returned(&pending);
             let answer = match result {
-                Err(error) => Err(self.unknown(&error)),
+                Err(error) => Err(unknown(&self.address, &pending.exchange, &error)),
                 Ok(_) if returned => Ok(Confirm::Unroutable),
                 Ok(true) => Ok(Confirm::Stored),
-                Ok(false) => {
-                    let said = format!("{}: the broker refused the message", self.address);
-                    Err(Error::unavailable(NAME, Certainty::Definite, said))
-                }
+                Ok(false) => Err(refused(&self.address)),
             };
-            drop(pending.open);
+            drop((pending.open, pending.permit));
             let _ = pending.answer.send(answer);
         }
     }
@@ -246,12 +252,23 @@ impl ConfirmTracker {
         let mine = self.returned.iter().position(|(key, id)| *key == pending.key && *id == pending.id);
         mine.map(|at| self.returned.swap_remove(at)).is_some()
     }
+}
 
-    /// Nobody knows whether the message was stored. The channel's end is one publisher's fault and everybody's loss.
-    fn unknown(&self, error: &lapin::Error) -> Error {
-        match fault(&self.address, Certainty::Unknown, error) {
-            Error::Backend { cause, .. } => Error::unavailable(NAME, Certainty::Unknown, cause.to_string()),
-            other => other,
+/// The broker says that it does not take a message.
+pub(crate) fn refused(address: &Address) -> Error {
+    let said = format!("{address}: the broker refused the message");
+    Error::unavailable(NAME, Certainty::Definite, said)
+}
+
+/// Nobody knows whether the message was stored. A channel's end is the fault of one who publishes there and the loss of all, so
+/// that only who publishes to the exchange that it is about is told more than that it passes.
+pub(crate) fn unknown(address: &Address, exchange: &str, error: &lapin::Error) -> Error {
+    let own = format!("exchange '{exchange}'");
+    match fault(address, Certainty::Unknown, error) {
+        Error::Denied { .. } | Error::Backend { .. } if !error.to_string().contains(&own) => {
+            Error::unavailable(NAME, Certainty::Unknown, format!("{address}: {error}"))
         }
+        Error::Backend { cause, .. } => Error::unavailable(NAME, Certainty::Unknown, cause.to_string()),
+        other => other,
     }
 }

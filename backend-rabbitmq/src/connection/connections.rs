@@ -13,40 +13,56 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::{Address, NAME};
 use crate::connection::answered::Answers;
 use crate::connection::control::Control;
-use crate::connection::link::{Attempts, Link, Session};
+use crate::connection::link::{Attempts, Link};
 use crate::connection::publisher::Publisher;
+use crate::connection::session::Session;
 
-/// Seconds between heartbeats, at most. A task of the client library outlives its connection by half of it.
+/// Seconds between heartbeats. A task of the client library outlives its connection by half of it.
 const HEARTBEAT: u16 = 5;
+/// The same of consumers, by their leases: a process that stands still keeps its connection for two of them, and its leases, unless
+/// these end before.
+const HEARTBEATS: [u16; 4] = [10, HEARTBEAT, 2, 1];
+/// A connection for commands is replaced after so many of its channels have ended by an error: the client library keeps each error
+/// for the channel's number.
+const WORN: u64 = 64;
 
-/// One for what is published, and for consumers one for each heartbeat that their leases ask for.
+/// One for what is published, one for commands, and for consumers one for each heartbeat that their leases ask for.
 pub(crate) struct Connections {
     pub(crate) publishing: Link,
     publisher: RwLock<Option<Publisher>>,
     /// One call at a time opens a publisher.
     opening: tokio::sync::Mutex<()>,
-    consuming: Mutex<BTreeMap<u16, Arc<Link>>>,
+    consuming: Mutex<BTreeMap<u16, Vec<Arc<Link>>>>,
     /// For everything that is not published and holds no lease.
     pub(crate) control: Control,
     address: Address,
+    /// The one that the first handle is in.
+    namespace: Arc<str>,
     attempts: Arc<tokio::sync::Mutex<Attempts>>,
     pub(crate) answers: Answers,
     events: EventSender,
 }
 
 impl Connections {
-    pub(crate) fn new(address: Address, deadline: Duration, events: &EventSender) -> Self {
+    pub(crate) fn new(address: Address, namespace: &str, deadline: Duration, events: &EventSender) -> Self {
+        let namespace: Arc<str> = namespace.into();
         let (attempts, answers) = (Arc::<tokio::sync::Mutex<Attempts>>::default(), Answers::default());
-        let link = |purpose| {
-            Link::new(address.clone(), purpose, HEARTBEAT, attempts.clone(), answers.clone(), events.clone())
+        let link = |purpose, heartbeat| {
+            Link::new(address.clone(), purpose, heartbeat, attempts.clone(), answers.clone(), events.clone())
+                .of(namespace.clone())
         };
-        let consuming = Arc::new(link("consumer"));
+        let lasting = Arc::new(link("consumer", HEARTBEATS[0]));
         Self {
-            publishing: link("publisher"),
+            publishing: link("publisher", HEARTBEAT),
             publisher: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
-            control: Control::new(consuming.clone(), deadline),
-            consuming: Mutex::new(BTreeMap::from([(HEARTBEAT, consuming)])),
+            control: Control::new(
+                Arc::new(link("control", HEARTBEAT).worn_after(WORN)),
+                lasting.clone(),
+                deadline,
+            ),
+            consuming: Mutex::new(BTreeMap::from([(HEARTBEATS[0], vec![lasting])])),
+            namespace: namespace.clone(),
             attempts,
             answers,
             events: events.clone(),
@@ -54,15 +70,24 @@ impl Connections {
         }
     }
 
-    /// The connection for consumers whose process must be missed within `lease`.
+    /// A connection for a consumer whose process must be missed within `lease`: one that has room for its channel.
     pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
         let wanted = (lease / 3).as_secs();
-        let steps = [HEARTBEAT, 2, 1];
-        let heartbeat = steps.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
+        let heartbeat = HEARTBEATS.into_iter().find(|step| u64::from(*step) <= wanted).unwrap_or(1);
+        let mut consuming = self.consuming.lock();
+        let links = consuming.entry(heartbeat).or_default();
+        // Each consumer holds its connection as long as it lives.
+        let has_room = |link: &&Arc<Link>| Arc::strong_count(link) <= link.consumers();
+        if let Some(link) = links.iter().find(has_room) {
+            return link.clone();
+        }
         let (address, events) = (self.address.clone(), self.events.clone());
         let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
-        let make = || Arc::new(Link::new(address, "consumer", heartbeat, attempts, answers, events));
-        self.consuming.lock().entry(heartbeat).or_insert_with(make).clone()
+        let link =
+            Link::new(address, "consumer", heartbeat, attempts, answers, events).of(self.namespace.clone());
+        let link = Arc::new(link);
+        links.push(link.clone());
+        link
     }
 
     /// Where to publish.
@@ -107,7 +132,9 @@ impl Connections {
         if let Some(publisher) = publisher {
             let _ = timeout_at(until, publisher.drain()).await;
         }
-        let links: Vec<Arc<Link>> = std::mem::take(&mut *self.consuming.lock()).into_values().collect();
-        tokio::join!(self.publishing.close(within), join_all(links.iter().map(|link| link.close(within))));
+        let links: Vec<Arc<Link>> =
+            std::mem::take(&mut *self.consuming.lock()).into_values().flatten().collect();
+        let consuming = join_all(links.iter().map(|link| link.close(within)));
+        tokio::join!(self.publishing.close(within), self.control.close(within), consuming);
     }
 }

@@ -18,6 +18,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands to the broker, over a connection that comes back.
 pub(crate) struct Control {
     link: Arc<Link>,
+    /// A connection that no command wears out.
+    lasting: Arc<Link>,
     limit: Duration,
     /// Questions do not wait for changes.
     questions: Mutex<Option<ControlChannel>>,
@@ -25,9 +27,9 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(link: Arc<Link>, deadline: Duration) -> Self {
+    pub(crate) fn new(link: Arc<Link>, lasting: Arc<Link>, deadline: Duration) -> Self {
         let limit = deadline.max(COMMAND_TIMEOUT);
-        Self { link, limit, questions: Mutex::default(), changes: Mutex::default() }
+        Self { link, lasting, limit, questions: Mutex::default(), changes: Mutex::default() }
     }
 
     /// Whether the connection is there and serves channels.
@@ -35,10 +37,21 @@ impl Control {
         self.link.session(by).await?.channel().await.map(drop)
     }
 
+    /// Ends the connection for good.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.link.close(within).await;
+    }
+
     /// A channel of the caller's own; it ends when it is dropped.
     pub(crate) async fn dedicated(&self) -> Result<ControlChannel> {
         let until = Instant::now() + self.limit;
         ControlChannel::open(self.link.session(until).await?, self.limit).await
+    }
+
+    /// The same for what goes on as long as the client, and would keep a connection that is worn out.
+    pub(crate) async fn lasting(&self) -> Result<ControlChannel> {
+        let until = Instant::now() + self.limit;
+        ControlChannel::open(self.lasting.session(until).await?, self.limit).await
     }
 
     /// How many messages are ready in a queue.
@@ -69,7 +82,11 @@ impl Control {
         let Ok(mut place) = timeout_at(until, place.lock()).await else {
             return Err(Error::timeout("a free channel", self.limit, Certainty::Definite));
         };
-        let channel = match place.take().filter(ControlChannel::is_fit) {
+        // One that stands on a connection that is worn out keeps that alive.
+        let live = self.link.live();
+        let is_fit =
+            |channel: &ControlChannel| channel.is_fit() && live.as_ref().is_some_and(|on| channel.is_on(on));
+        let channel = match place.take().filter(is_fit) {
             Some(channel) => channel,
             None => self.dedicated().await?,
         };

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use crate::connection::change::{Change, make};
 use crate::connection::fault::Answer;
-use crate::connection::link::Session;
 use crate::connection::queries::{fence, get};
+use crate::connection::session::Session;
 
 /// A channel that brings nothing for so long is asked whether it is alive.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -49,6 +49,11 @@ impl ControlChannel {
     /// Whether it can serve another call.
     pub(crate) fn is_fit(&self) -> bool {
         !self.unfinished.load(Relaxed) && self.session.is_alive() && self.channel.status().connected()
+    }
+
+    /// Whether it is a channel of this connection.
+    pub(crate) fn is_on(&self, session: &Session) -> bool {
+        self.session.generation == session.generation
     }
 
     /// How many messages are ready in a queue. It answers after it has dealt with all that was sent before on this channel.

@@ -17,15 +17,14 @@ const FRAME_MAX: u32 = 128 * 1024;
 pub(crate) async fn dial(
     address: Address,
     heartbeat: u16,
-    purpose: &'static str,
+    name: String,
     by: Instant,
 ) -> lapin::Result<(Connection, Option<ServerVersion>)> {
     let Address { mut uri, tls, .. } = address;
     uri.query.heartbeat = Some(heartbeat);
     // What the broker offers, too; said first, the client need not clear its buffers a second time.
     uri.query.frame_max = Some(FRAME_MAX);
-    let properties =
-        ConnectionProperties::default().with_connection_name(format!("polyqueue {purpose}").into());
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
     let reactor = StreamReactor::new(tls);
     let (runtime, streams) = (reactor.runtime(), reactor.clone());
     // The client's own dialling has no end: it runs in a thread that outlives a dropped future.

@@ -23,7 +23,8 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
             AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) | AMQPErrorKind::Hard(_) => {
                 Error::unavailable(NAME, certainty, said)
             }
-            AMQPErrorKind::Soft(_) if is_about_an_ack(error) => Error::unavailable(NAME, certainty, said),
+            // A channel that ends by what another call did on it; not what a command itself met.
+            AMQPErrorKind::Soft(_) if is_about_another(error) => Error::unavailable(NAME, certainty, said),
             AMQPErrorKind::Soft(_) => Error::backend(NAME, certainty, said),
         },
         ErrorKind::AuthProviderError(_) => Error::denied(NAME, said),
@@ -31,10 +32,13 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
     }
 }
 
-/// Whether a channel was closed for an ack, or for the want of one: no answer to anything else that was asked on it.
-fn is_about_an_ack(error: &lapin::Error) -> bool {
+/// Whether a channel was closed for an ack, for the want of one, or for what was too large: no answer to anything else that was asked
+/// on it.
+fn is_about_another(error: &lapin::Error) -> bool {
     let said = error.to_string();
-    ["unknown delivery tag", "delivery acknowledgement on channel"].iter().any(|text| said.contains(text))
+    ["unknown delivery tag", "delivery acknowledgement on channel", "larger than configured max size"]
+        .iter()
+        .any(|text| said.contains(text))
 }
 
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
@@ -64,7 +68,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
-        match soft(error).filter(|_| !is_about_an_ack(error)) {
+        match soft(error).filter(|_| !is_about_another(error)) {
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
@@ -99,6 +103,11 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
     matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+}
+
+/// The user may not do it.
+pub(crate) fn is_denied(error: &lapin::Error) -> bool {
+    matches!(soft(error), Some(AMQPSoftError::ACCESSREFUSED))
 }
 
 /// Whether it is an error that ends one channel only.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::address::{Address, NAME};
+use crate::address::Address;
 use crate::connection::connections::Connections;
 use crate::connection::control::Control;
 use crate::connection::link::Link;
@@ -44,7 +44,12 @@ impl Handle {
             meter: Meter::default(),
             deadline: options.deadline,
             clock_offset: options.clock_offset,
-            connections: Arc::new(Connections::new(address.clone(), options.deadline, &events)),
+            connections: Arc::new(Connections::new(
+                address.clone(),
+                &options.namespace,
+                options.deadline,
+                &events,
+            )),
             lifecycle: Lifecycle::default(),
             events,
             watch: ProgressWatch::default(),
@@ -150,16 +155,18 @@ impl Handle {
         timeout_at(by, call).await.unwrap_or_else(late)
     }
 
-    /// Sends requests and waits for all answers.
+    /// Sends requests, each made when there is room for it, and waits for all answers.
     pub(crate) async fn send(
         &self,
-        requests: Vec<PublishRequest>,
+        requests: impl ExactSizeIterator<Item = PublishRequest>,
         by: Instant,
     ) -> Result<Vec<Result<Confirm>>> {
         let publisher = self.in_time("publish", by, self.publisher()).await?;
         self.check_open()?;
-        let sent: Vec<oneshot::Receiver<Result<Confirm>>> =
-            requests.into_iter().map(|request| publisher.publish(request)).collect();
+        let mut sent: Vec<oneshot::Receiver<Result<Confirm>>> = Vec::with_capacity(requests.len());
+        for request in requests {
+            sent.push(publisher.publish(request, by).await);
+        }
         let mut answers = Vec::with_capacity(sent.len());
         for answer in sent {
             answers.push(self.answered(answer, by).await);
@@ -181,8 +188,8 @@ impl Handle {
 
     /// Publishes one message of our own making and waits for the confirm.
     pub(crate) async fn store(&self, request: PublishRequest) -> Result<Confirm> {
-        let publisher = self.publisher().await?;
-        self.answered(publisher.publish(request), self.until()).await
+        let (publisher, by) = (self.publisher().await?, self.until());
+        self.answered(publisher.publish(request, by).await, by).await
     }
 
     /// A call that is not answered though it should be, in words.
@@ -196,15 +203,19 @@ impl Handle {
         self.connections.answers.starved.clone()
     }
 
+    /// The error of who would publish, where the broker is known to block publishes.
+    pub(crate) fn blocked(&self) -> Option<Error> {
+        self.connections
+            .publishing
+            .live()
+            .filter(|session| session.is_blocked())
+            .map(|session| session.blocked())
+    }
+
     /// Whether calls can be expected to succeed now.
     pub(crate) async fn probe(&self, by: Instant) -> Result<()> {
         self.check_open()?;
-        let publishing = self.connections.publishing.session(by).await?;
-        if publishing.is_blocked() {
-            let said = format!("{}: the broker blocks publishes: a memory or disk alarm", self.address);
-            return Err(Error::unavailable(NAME, Certainty::Definite, said));
-        }
-        publishing.channel().await?;
+        self.connections.publisher(by).await?.probe(by).await?;
         self.control().probe(by).await
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::{Channel, Connection};
+use lapin::Connection;
 use parking_lot::RwLock;
 use polyqueue::backend::{EventSender, Jitter, background, wait_to_reconnect};
 use polyqueue::{Certainty, Error, Event, Result};
@@ -14,89 +14,27 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
-use crate::connection::answered::{Answers, is_late};
+use crate::connection::answered::Answers;
 use crate::connection::dial::dial;
-use crate::connection::fault::{Refusal, fault, is_of_a_channel};
+use crate::connection::fault::fault;
+use crate::connection::session::{CHANNELS, Session};
 use crate::queue_type::version::ServerVersion;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// As many channels as a connection has, by the broker's usual maximum.
-const CHANNELS: usize = 2047;
 /// A connection that lived so long was not lost by what is done with it.
 const STEADY: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// One living connection to the broker.
-pub(crate) struct Session {
-    connection: Connection,
-    pub(crate) answers: Answers,
-    /// Counts the connections of this process: objects are declared, and channels valid, within one.
-    pub(crate) generation: u64,
-    address: Address,
-    errors: watch::Receiver<u64>,
-    born: Instant,
-    /// It did not answer in time.
-    silent: AtomicBool,
-}
-
-impl Session {
-    pub(crate) fn is_alive(&self) -> bool {
-        self.connection.status().connected() && !self.silent.load(Relaxed)
-    }
-
-    /// A command failed: a connection that did not answer in time is not used any more.
-    pub(crate) fn note(&self, error: &lapin::Error) {
-        if is_late(error) {
-            self.silent.store(true, Relaxed);
-        }
-    }
-
-    /// Whether the broker refuses publishes for now: an alarm.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.connection.status().blocked()
-    }
-
-    /// Changes whenever the connection or one of its channels fails.
-    pub(crate) fn errors(&self) -> watch::Receiver<u64> {
-        self.errors.clone()
-    }
-
-    /// A fresh channel; it ends when it is dropped.
-    pub(crate) async fn channel(&self) -> Result<Channel> {
-        for _ in 0..CHANNELS {
-            match self.answers.answered("opening a channel", self.connection.create_channel()).await {
-                Ok(channel) => return Ok(channel),
-                // The client library gives a channel's number out again with the error that the last one of this number ended
-                // by. An opening has no such error of its own: the next number may be better.
-                Err(stale) if is_of_a_channel(&stale) => {}
-                Err(error) => {
-                    self.note(&error);
-                    return Err(self.fault(&error));
-                }
-            }
-        }
-        let said = format!("{}: each channel of this connection has ended by an error", self.address);
-        self.silent.store(true, Relaxed);
-        Err(Error::unavailable(NAME, Certainty::Definite, said))
-    }
-
-    /// An error before anything took effect.
-    pub(crate) fn fault(&self, error: &lapin::Error) -> Error {
-        fault(&self.address, Certainty::Definite, error)
-    }
-
-    /// Why a command was not carried out.
-    pub(crate) fn refusal(&self, certainty: Certainty, error: &lapin::Error) -> Refusal {
-        Refusal::new(error, fault(&self.address, certainty, error))
-    }
-}
 
 /// Connects when somebody needs it, and again after a loss, pausing longer and longer, with jitter.
 pub(crate) struct Link {
     address: Address,
     purpose: &'static str,
     heartbeat: u16,
+    /// Whose it is, for operators.
+    namespace: Arc<str>,
+    /// How many errors of its channels it serves for.
+    worn_after: u64,
     current: RwLock<Option<Arc<Session>>>,
     version: RwLock<Option<ServerVersion>>,
     attempts: Arc<Mutex<Attempts>>,
@@ -118,7 +56,8 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// One that dies as soon as it is made is a failure, too: it is not made again without a pause.
     fn succeeded(&mut self, before: Option<&Arc<Session>>) {
-        let steady = before.is_none_or(|session| session.born.elapsed() >= STEADY);
+        // One that lives was worn out, not lost.
+        let steady = before.is_none_or(|session| session.is_alive() || session.born.elapsed() >= STEADY);
         self.failures = if steady { 0 } else { self.failures.saturating_add(1) };
         self.not_before = (!steady).then(|| Instant::now() + pause(self.failures));
     }
@@ -142,6 +81,8 @@ impl Link {
             address,
             purpose,
             heartbeat,
+            namespace: "".into(),
+            worn_after: u64::MAX,
             current: RwLock::default(),
             version: RwLock::default(),
             attempts,
@@ -153,9 +94,28 @@ impl Link {
         }
     }
 
+    /// The same, called after a namespace.
+    pub(crate) fn of(self, namespace: Arc<str>) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// The same, replaced by another connection after so many errors of its channels. What goes on on the former one comes to its
+    /// end there.
+    pub(crate) fn worn_after(self, errors: u64) -> Self {
+        Self { worn_after: errors, ..self }
+    }
+
     /// The living connection, when there is one.
     pub(crate) fn live(&self) -> Option<Arc<Session>> {
-        self.current.read().clone().filter(|session| session.is_alive())
+        let is_fit =
+            |session: &Arc<Session>| session.is_alive() && *session.errors.borrow() < self.worn_after;
+        self.current.read().clone().filter(is_fit)
+    }
+
+    /// How many consumers it has room for, with some channels to spare for those that change theirs.
+    pub(crate) fn consumers(&self) -> usize {
+        let allowed = self.live().map_or(CHANNELS, |session| session.channel_max().into());
+        (allowed - allowed / 8).max(1)
     }
 
     /// The broker's version, by the latest connection.
@@ -237,7 +197,7 @@ impl Link {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
         let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
-        let dialled = background().spawn(dial(self.address.clone(), self.heartbeat, self.purpose, by));
+        let dialled = background().spawn(dial(self.address.clone(), self.heartbeat, self.called(), by));
         let (connection, version) = match timeout_at(by, self.answers.unbounded("connecting", dialled)).await
         {
             Ok(Ok(dialled)) => dialled.map_err(|e| fault(&self.address, Certainty::Definite, &e))?,
@@ -251,16 +211,25 @@ impl Link {
         tracing::debug!(
             name: "rabbitmq.connected", address = %self.address, purpose = self.purpose, generation,
             version = version.map(tracing::field::display), "connected");
-        let errors = self.watch(&connection);
+        let (errors, blocked) = self.watch(&connection);
         Ok(Arc::new(Session {
             connection,
             answers: self.answers.clone(),
             generation,
             address: self.address.clone(),
             errors,
+            blocked,
             born: Instant::now(),
             silent: AtomicBool::new(false),
         }))
+    }
+
+    /// What operators see of it.
+    fn called(&self) -> String {
+        let program = std::env::current_exe().ok();
+        let program =
+            program.as_deref().and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy();
+        format!("polyqueue {} of {}, {program} {}", self.purpose, self.namespace, std::process::id())
     }
 
     fn named(&self) -> String {
@@ -268,18 +237,23 @@ impl Link {
     }
 
     /// Tells what happens to a connection, and counts its errors, by a task that ends with it.
-    fn watch(&self, connection: &Connection) -> watch::Receiver<u64> {
+    fn watch(&self, connection: &Connection) -> (watch::Receiver<u64>, watch::Receiver<bool>) {
         let mut happened = connection.events_listener().boxed();
         let (status, named, events) = (connection.status().clone(), self.named(), self.events.clone());
         let (lost, closed) = (self.lost.clone(), self.closed.clone());
         let (count, errors) = watch::channel(0);
+        let (alarm, blocked) = watch::channel(false);
         background().spawn(async move {
             while let Some(event) = happened.next().await {
                 match event {
                     lapin::Event::ConnectionBlocked(reason) => {
+                        let _ = alarm.send(true);
                         events.send_to_all(Event::Blocked { detail: format!("{named}: {reason}") });
                     }
-                    lapin::Event::ConnectionUnblocked => events.send_to_all(Event::Unblocked),
+                    lapin::Event::ConnectionUnblocked => {
+                        let _ = alarm.send(false);
+                        events.send_to_all(Event::Unblocked);
+                    }
                     lapin::Event::Error(error) => {
                         count.send_modify(|errors| *errors += 1);
                         let gone = !status.connected() && !closed.load(Relaxed);
@@ -292,7 +266,7 @@ impl Link {
                 }
             }
         });
-        errors
+        (errors, blocked)
     }
 
     /// Ends the connection for good.
@@ -336,7 +310,7 @@ mod tests {
         let url = format!("amqp://[::1]:{}", listener.local_addr().unwrap().port());
         let by = Instant::now() + Duration::from_secs(10);
         let dialled =
-            tokio::spawn(dial(Address::parse(&url, &TlsOptions::default()).unwrap(), 0, "test", by));
+            tokio::spawn(dial(Address::parse(&url, &TlsOptions::default()).unwrap(), 0, "test".into(), by));
         let (mut stream, _) = timeout_at(by, listener.accept()).await.unwrap().unwrap();
         let mut greeting = [0; 4];
         timeout_at(by, stream.read_exact(&mut greeting)).await.unwrap().unwrap();

@@ -11,11 +11,16 @@ pub(crate) mod dial;
 pub(crate) mod fault;
 pub(crate) mod greeting;
 pub(crate) mod handle;
+pub(crate) mod heard;
 pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;
 pub(crate) mod request;
 pub(crate) mod screen;
+pub(crate) mod session;
+pub(crate) mod sizes;
 #[cfg(test)]
 pub(crate) mod starved;
 pub(crate) mod stream;
+pub(crate) mod trial;
+pub(crate) mod window;

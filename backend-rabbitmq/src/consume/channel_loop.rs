@@ -9,7 +9,7 @@ use polyqueue::Settled;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::connection::link::Session;
+use crate::connection::session::Session;
 use crate::consume::phase::Phase;
 use crate::consume::source::{Source, SourceEvent};
 use crate::consume::state::{ConsumerState, Job};
@@ -48,7 +48,12 @@ impl ChannelLoop {
         epoch: u64,
     ) -> Self {
         Self {
-            source: Source::new(channel.clone(), session.answers.clone(), reader.object()),
+            source: Source::new(
+                channel.clone(),
+                session.answers.clone(),
+                reader.object(),
+                reader.subscription.consumer.clone(),
+            ),
             triage: Triage::new(
                 reader.topology().queue_type(reader.queue()),
                 reader.subscription.max_attempts,

@@ -1,5 +1,7 @@
 //! How messages come from the broker to one channel: asked for (pull), or sent (push).
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt;
 use futures_util::{FutureExt, TryFutureExt};
@@ -19,6 +21,8 @@ pub(crate) struct Source {
     channel: Channel,
     answers: Answers,
     queue: String,
+    /// What operators see of its consumers.
+    name: String,
     state: State,
     /// A question whether anything is on its way, beside a standing consumer.
     asking: Option<Request>,
@@ -49,8 +53,8 @@ pub(crate) enum SourceEvent {
 }
 
 impl Source {
-    pub(crate) fn new(channel: Channel, answers: Answers, queue: String) -> Self {
-        Self { channel, answers, queue, state: State::Idle, asking: None }
+    pub(crate) fn new(channel: Channel, answers: Answers, queue: String, name: String) -> Self {
+        Self { channel, answers, queue, name, state: State::Idle, asking: None }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -76,12 +80,18 @@ impl Source {
 
     /// Begins a standing consumer.
     pub(crate) fn attach(&mut self) {
-        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        let (channel, queue, tag) = (self.channel.clone(), self.queue.clone(), self.tag());
         let consume = async move {
             let options = BasicConsumeOptions::default();
-            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+            channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default()).await
         };
         self.state = State::Attaching(self.answered("a consumer's begin", consume).boxed());
+    }
+
+    /// The name of a standing consumer, which none had before.
+    fn tag(&self) -> String {
+        static CONSUMERS: AtomicU64 = AtomicU64::new(1);
+        format!("{}-{}-{}", self.name, std::process::id(), CONSUMERS.fetch_add(1, Relaxed))
     }
 
     /// Ends the standing consumer. What comes before the broker's answer is kept: the client drops nothing until then. If
@@ -210,7 +220,7 @@ mod tests {
                 .unwrap();
         }
 
-        let mut source = Source::new(channel.clone(), Answers::default(), "q".into());
+        let mut source = Source::new(channel.clone(), Answers::default(), "q".into(), "reader".into());
         source.attach();
         assert!(matches!(source.next().await.unwrap(), SourceEvent::Attached));
         let SourceEvent::Sent(sent) = source.next().await.unwrap() else { panic!("nothing was sent") };

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::fault::{is_missing, of_a_closed_channel};
-use crate::connection::link::Session;
+use crate::connection::session::Session;
 use crate::consume::channel_loop::ChannelLoop;
 use crate::consume::state::{ConsumerState, Job};
 use crate::topology::revival::revive;

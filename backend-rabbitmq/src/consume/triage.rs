@@ -94,7 +94,16 @@ impl Triage {
         let max_attempts = message.max_attempts().map_or(readers, NonZeroU32::get);
         let stale_at = expiry.map(|expiry| expiry.stale_at(now));
         let attempt = self.queue_type.attempt(lives.attempt, came_back, raw.properties.headers().as_ref());
-        Arc::new(Fetched { raw, message, attempt, max_attempts, expiry, stale_at, address })
+        Arc::new(Fetched {
+            raw,
+            message,
+            attempt,
+            max_attempts,
+            expiry,
+            stale_at,
+            address,
+            replacement: Default::default(),
+        })
     }
 
     /// Whether a message that the broker counts has expired by our clock, although it was handed out. Some kinds of queue look

@@ -94,7 +94,7 @@ async fn make_ready(
         }
     });
     let (mut stored, mut failed) = (Vec::with_capacity(tags.len()), None);
-    for (answer, tag) in handle.send(requests.collect(), handle.until()).await?.into_iter().zip(tags) {
+    for (answer, tag) in handle.send(requests, handle.until()).await?.into_iter().zip(tags) {
         match answer {
             Ok(Confirm::Stored) => stored.push(tag),
             Ok(Confirm::Unroutable) => failed = Some(Error::not_found(entry.name().clone())),

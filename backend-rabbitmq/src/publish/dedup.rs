@@ -144,7 +144,10 @@ async fn mark(
         properties: BasicProperties::default().with_delivery_mode(2),
         body: object.clone().into(),
     };
-    let (noted, marked) = join(publisher.publish(note), publisher.publish(marker)).await;
+    let by = publishing.topology.handle.until();
+    let noted = publisher.publish(note, by).await;
+    let marked = publisher.publish(marker, by).await;
+    let (noted, marked) = join(noted, marked).await;
     for stored in [noted, marked] {
         if let Confirm::Unroutable = stored.unwrap_or_else(|_| Err(lost()))? {
             return Err(Error::not_found(entry.name().clone()));

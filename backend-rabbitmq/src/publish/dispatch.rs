@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use polyqueue::backend::begin_delays;
 use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::connection::publisher::lost;
@@ -16,6 +17,9 @@ use crate::publish::state::Publishing;
 use crate::publish::topic::publish_to_topic;
 use crate::topology::revival::{revive, revive_bound};
 use crate::topology::state::Topology;
+
+/// How many requests are made at a time: what waits for room needs no request yet.
+const PART: usize = 256;
 
 pub(crate) async fn dispatch(
     publishing: &Arc<Publishing>,
@@ -64,6 +68,13 @@ async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) ->
     timeout_at(by, back).await.unwrap_or(false)
 }
 
+/// The answer for a message of which nothing was sent.
+fn failed(error: &Error) -> oneshot::Receiver<Result<Confirm>> {
+    let (answer, answered) = oneshot::channel();
+    let _ = answer.send(Err(error.clone()));
+    answered
+}
+
 /// Publishes to a queue that was there when it was asked for on this connection.
 async fn publish_to(
     topology: &Arc<Topology>,
@@ -73,12 +84,20 @@ async fn publish_to(
 ) -> Result<Vec<Result<Published>>> {
     let handle = &topology.handle;
     let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
-    let prepare =
-        async { Ok::<_, Error>((requests(topology, queue, batch).await?, handle.publisher().await?)) };
-    let (requests, publisher) =
-        timeout_at(by, prepare).await.unwrap_or_else(|_| Err(late(Certainty::Definite)))?;
+    let publisher = handle.in_time("publish", by, handle.publisher()).await?;
     handle.check_open()?;
-    let answers: Vec<_> = requests.into_iter().map(|request| publisher.publish(request)).collect();
+    let mut answers = Vec::with_capacity(batch.len());
+    for part in batch.chunks(PART) {
+        match handle.in_time("publish", by, requests(topology, queue, part)).await {
+            Ok(requests) => {
+                for request in requests {
+                    answers.push(publisher.publish(request, by).await);
+                }
+            }
+            Err(error) if answers.is_empty() => return Err(error),
+            Err(error) => answers.extend(part.iter().map(|_| failed(&error))),
+        }
+    }
     let mut too_late = pin!(sleep_until(by));
     let mut results = Vec::with_capacity(batch.len());
     let mut stored = 0;

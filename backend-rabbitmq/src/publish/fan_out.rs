@@ -156,13 +156,16 @@ impl FanOut<'_> {
             self.requests(message, &claims).await
         };
         match ready.await {
-            Ok(requests) => Ok(requests
-                .into_iter()
-                .map(|request| match request {
-                    Ok(request) => Copy::Sent(self.publisher.publish(request)),
-                    Err(first) => Copy::Duplicate(first),
-                })
-                .collect()),
+            Ok(requests) => {
+                let mut copies = Vec::with_capacity(requests.len());
+                for request in requests {
+                    copies.push(match request {
+                        Ok(request) => Copy::Sent(self.publisher.publish(request, self.by).await),
+                        Err(first) => Copy::Duplicate(first),
+                    });
+                }
+                Ok(copies)
+            }
             Err(error) => {
                 if let Error::NotFound(_) = error {
                     self.entries.iter().for_each(|entry| self.forget(entry));

@@ -34,7 +34,7 @@ pub(crate) async fn publish_replies(
         properties: properties(message, now).with_delivery_mode(TRANSIENT),
         body: message.payload().clone(),
     };
-    let answers = handle.send(batch.iter().map(request).collect(), by).await?;
+    let answers = handle.send(batch.iter().map(request), by).await?;
     let result = |(answer, message): (Result<Confirm>, &Message)| match answer? {
         Confirm::Unroutable if !is_direct(to) => Err(Error::not_found(to)),
         Confirm::Stored | Confirm::Unroutable => Ok(Published::stored(message.id().clone())),

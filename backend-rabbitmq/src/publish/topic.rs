@@ -63,7 +63,7 @@ async fn publish_to_exchange(
         properties: properties(message, now),
         body: message.payload().clone(),
     };
-    let answers = publishing.topology.handle.send(batch.iter().map(request).collect(), by).await?;
+    let answers = publishing.topology.handle.send(batch.iter().map(request), by).await?;
     let results: Vec<Result<Published>> = answers
         .into_iter()
         .zip(batch)

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use polyqueue::Message;
 use tokio::time::Instant;
 
+use crate::settle::replacement::Replacement;
 use crate::wire::expiry::Expiry;
 use crate::wire::properties::Raw;
 
@@ -23,6 +24,8 @@ pub(crate) struct Fetched {
     pub(crate) stale_at: Option<Instant>,
     /// Its queue's address: tells a queue from a later one of its name.
     pub(crate) address: Option<Arc<str>>,
+    /// What takes its place, while the broker has not answered.
+    pub(crate) replacement: Replacement,
 }
 
 impl Fetched {

@@ -4,5 +4,6 @@ pub(crate) mod acks;
 pub(crate) mod fetched;
 pub(crate) mod job;
 pub(crate) mod receipt;
+pub(crate) mod replacement;
 pub(crate) mod republish;
 pub(crate) mod unacked;

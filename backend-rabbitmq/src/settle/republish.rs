@@ -12,6 +12,7 @@ use crate::dead::state::DeadLetters;
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
+use crate::settle::replacement::Replacement;
 use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
@@ -55,7 +56,9 @@ impl Republisher {
             Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
             Settlement::Undecodable(raw, death) => {
                 let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
-                self.dead_letter(raw, death.clone()).await.inspect(|()| self.tell(event))
+                self.dead_letter(raw, &Replacement::default(), death.clone())
+                    .await
+                    .inspect(|()| self.tell(event))
             }
         }
     }
@@ -109,7 +112,7 @@ impl Republisher {
 
     /// Publishes the dead letter of a message.
     async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<()> {
-        self.dead_letter(&item.raw, death).await?;
+        self.dead_letter(&item.raw, &item.replacement, death).await?;
         self.release_key(item).await;
         Ok(())
     }
@@ -153,7 +156,7 @@ impl Republisher {
             to = address(self.topology(), &self.queue).await?;
         }
         let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
-        self.store(request).await
+        self.store(&item.replacement, request).await
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
@@ -162,15 +165,15 @@ impl Republisher {
     }
 
     /// Publishes a dead letter.
-    async fn dead_letter(&self, raw: &Raw, death: Death) -> Result<()> {
+    async fn dead_letter(&self, raw: &Raw, replacement: &Replacement, death: Death) -> Result<()> {
         tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason, "wrote a dead letter");
-        self.store(PublishRequest {
+        let request = PublishRequest {
             exchange: String::new(),
             key: self.topology().names.dead(&self.queue),
             properties: dead::dead_letter(raw, death),
             body: raw.body.clone(),
-        })
-        .await?;
+        };
+        self.store(replacement, request).await?;
         retain_after_death(&self.dead, &self.queue).await;
         Ok(())
     }
@@ -181,14 +184,11 @@ impl Republisher {
         Death { reason, error: error.to_owned(), attempts, consumer, at: self.now() }
     }
 
-    async fn store(&self, request: PublishRequest) -> Result<()> {
+    async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<()> {
         let handle = &self.topology().handle;
-        let stored = tokio::time::timeout(handle.deadline, handle.store(request)).await;
-        match stored {
-            Ok(Ok(Confirm::Stored)) => Ok(()),
-            Ok(Ok(Confirm::Unroutable)) => Err(Error::not_found(self.queue.clone())),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::timeout("publish", handle.deadline, polyqueue::Certainty::Unknown)),
+        match replacement.store(handle, request, handle.until()).await? {
+            Confirm::Stored => Ok(()),
+            Confirm::Unroutable => Err(Error::not_found(self.queue.clone())),
         }
     }
 }

@@ -236,7 +236,7 @@ impl Catalogue {
     /// there, whatever follows it stands before the answer to the next command.
     async fn tail(&self, control: &Control) -> Answer<Vec<Delivery>> {
         let last = AMQPValue::LongString("last".into());
-        let mut reader = self.read_from(control, last).await?;
+        let mut reader = self.read_from(control.dedicated().await?, last).await?;
         let mut tail = Vec::new();
         let Some(first) = timeout(EMPTY, reader.next()).await.unwrap_or(Ok(None))? else { return Ok(tail) };
         tail.push(first);
@@ -249,7 +249,7 @@ impl Catalogue {
 
     /// The records from `next` to `end`.
     async fn catch_up(&self, control: &Control, next: i64, end: i64) -> Answer<()> {
-        let mut reader = self.read_from(control, starting(next)).await?;
+        let mut reader = self.read_from(control.dedicated().await?, starting(next)).await?;
         let stands_still = || Error::timeout("reading the catalogue", EMPTY, Certainty::Definite);
         while let Some(delivery) = timeout(EMPTY, reader.next()).await.map_err(|_| stands_still())?? {
             self.read(&reader.channel, &delivery).await?;
@@ -264,7 +264,7 @@ impl Catalogue {
     pub(crate) async fn begin_to_follow(&self, control: &Control) -> Result<Deliveries> {
         self.refresh(control).await?;
         let from = starting(self.known.lock().next);
-        Ok(self.read_from(control, from).await?)
+        Ok(self.read_from(control.lasting().await?, from).await?)
     }
 
     /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
@@ -286,8 +286,7 @@ impl Catalogue {
         Ok(())
     }
 
-    async fn read_from(&self, control: &Control, offset: AMQPValue) -> Answer<Deliveries> {
-        let channel = control.dedicated().await?;
+    async fn read_from(&self, channel: ControlChannel, offset: AMQPValue) -> Answer<Deliveries> {
         channel.prefetch(WINDOW).await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-stream-offset".into(), offset);

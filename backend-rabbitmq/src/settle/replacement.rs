@@ -1,0 +1,70 @@
+//! What takes one delivery's place, once: while nobody knows what became of it, no second one is published.
+
+use polyqueue::{Certainty, Error, Result};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::connection::handle::Handle;
+use crate::connection::publisher::lost;
+use crate::connection::request::{Confirm, PublishRequest};
+
+type Answer = oneshot::Receiver<Result<Confirm>>;
+
+/// The replacement of one delivery that the broker has not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Replacement(Mutex<Option<Answer>>);
+
+impl Replacement {
+    /// Publishes it, and waits for the broker's answer. Where an earlier one is under way its answer counts: what is stored already
+    /// is not stored again.
+    pub(crate) async fn store(
+        &self,
+        handle: &Handle,
+        request: PublishRequest,
+        by: Instant,
+    ) -> Result<Confirm> {
+        let late = || Error::timeout("a message's replacement", handle.deadline, Certainty::Unknown);
+        let mut under_way = timeout_at(by, self.0.lock()).await.map_err(|_| late())?;
+        if under_way.is_some()
+            && let Ok(Confirm::Stored) = answer(&mut under_way, by).await.ok_or_else(late)?
+        {
+            return Ok(Confirm::Stored);
+        }
+        let publisher = handle.in_time("publish", by, handle.publisher()).await?;
+        *under_way = Some(publisher.publish(request, by).await);
+        answer(&mut under_way, by).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+/// The answer, which is then none that is awaited any more; `None` where it does not come by then.
+async fn answer(under_way: &mut Option<Answer>, by: Instant) -> Option<Result<Confirm>> {
+    let answered = timeout_at(by, under_way.as_mut()?).await.ok()?;
+    *under_way = None;
+    Some(answered.unwrap_or_else(|_| Err(lost())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_is_still_awaited() {
+        let (sender, receiver) = oneshot::channel();
+        let mut under_way = Some(receiver);
+        let soon = || Instant::now() + Duration::from_secs(1);
+        assert!(answer(&mut under_way, soon()).await.is_none());
+        assert!(under_way.is_some());
+        sender.send(Ok(Confirm::Stored)).unwrap();
+        assert!(matches!(answer(&mut under_way, soon()).await, Some(Ok(Confirm::Stored))));
+        assert!(under_way.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_will_never_come_is_unknown() {
+        let mut under_way = Some(oneshot::channel().1);
+        let answered = answer(&mut under_way, Instant::now() + Duration::from_secs(1)).await;
+        assert_eq!(answered.unwrap().unwrap_err().certainty(), Certainty::Unknown);
+    }
+}
