@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use polyqueue::{ConnectOptions, Consumer, Message, Settled, Subscription, Verdict};
+use polyqueue::{ConnectOptions, Consumer, Inbox, Message, Queue, Settled, Subscription, Verdict};
 use polyqueue_conformance::broker::Broker;
 use polyqueue_redis::PROVIDER;
 use support::{Bench, QUEUE, receive, settle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,21 +104,38 @@ async fn what_was_given_into_the_void_comes_unharmed_and_long_before_its_lease_e
     assert!(queue.health().await.healthy);
 }
 
+/// An inbox that is told something all the time, over connections whose way to the server can be muted.
+struct Told {
+    muting: Muting,
+    queue: Arc<dyn Queue>,
+    inbox: Box<dyn Inbox>,
+    /// Tells until it is dropped.
+    _telling: JoinSet<()>,
+}
+
+impl Told {
+    async fn all_the_time(deadline: Duration) -> Self {
+        let bench = Bench::start().await;
+        let (port, mut telling) = (bench.broker.port(), JoinSet::new());
+        let muting = Muting::start(port, Way::ToServer).await;
+        let url = bench.broker.url().replace(&format!(":{port}"), &format!(":{}", muting.port));
+        let queue = PROVIDER.connect(ConnectOptions::new(url).deadline(deadline)).await.unwrap();
+        let inbox = queue.inbox().await.unwrap();
+        let address = inbox.address().clone();
+        telling.spawn(async move {
+            loop {
+                let _ = bench.send(address.clone(), Message::new("told")).await;
+                tokio::time::sleep(SECOND / 20).await;
+            }
+        });
+        Self { muting, queue, inbox, _telling: telling }
+    }
+}
+
 /// All the time something is told there: only the answers are missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_server_hears_nothing_and_tells_a_connection_is_made_anew() {
-    let bench = Bench::start().await;
-    let muting = Muting::start(bench.broker.port(), Way::ToServer).await;
-    let url = bench.broker.url().replace(&format!(":{}", bench.broker.port()), &format!(":{}", muting.port));
-    let queue = PROVIDER.connect(ConnectOptions::new(url).deadline(5 * SECOND)).await.unwrap();
-    let inbox = queue.inbox().await.unwrap();
-    let address = inbox.address().clone();
-    let telling = tokio::spawn(async move {
-        loop {
-            let _ = bench.send(address.clone(), Message::new("told")).await;
-            tokio::time::sleep(SECOND / 20).await;
-        }
-    });
+    let Told { muting, queue, inbox, _telling } = Told::all_the_time(5 * SECOND).await;
     assert!(queue.health().await.healthy);
     assert!(!inbox.receive(SECOND).await.unwrap().is_empty());
     muting.muted.store(true, Ordering::Relaxed);
@@ -130,28 +148,15 @@ async fn where_the_server_hears_nothing_and_tells_a_connection_is_made_anew() {
     }
     eprintln!("made anew after {:?}", began.elapsed());
     queue.inbox().await.unwrap();
-    telling.abort();
 }
 
 /// Nobody asks for the health: whoever opens an inbox finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_opens_an_inbox_on_a_connection_that_is_not_heard_gets_one_on_another() {
-    let bench = Bench::start().await;
-    let muting = Muting::start(bench.broker.port(), Way::ToServer).await;
-    let url = bench.broker.url().replace(&format!(":{}", bench.broker.port()), &format!(":{}", muting.port));
-    let queue = PROVIDER.connect(ConnectOptions::new(url).deadline(30 * SECOND)).await.unwrap();
-    let inbox = queue.inbox().await.unwrap();
-    let address = inbox.address().clone();
-    let telling = tokio::spawn(async move {
-        loop {
-            let _ = bench.send(address.clone(), Message::new("told")).await;
-            tokio::time::sleep(SECOND / 20).await;
-        }
-    });
+    let Told { muting, queue, inbox: _inbox, _telling } = Told::all_the_time(30 * SECOND).await;
     muting.muted.store(true, Ordering::Relaxed);
     let began = Instant::now();
     queue.inbox().await.unwrap();
     eprintln!("opened after {:?}", began.elapsed());
     assert!(began.elapsed() < 15 * SECOND, "{:?}", began.elapsed());
-    telling.abort();
 }
