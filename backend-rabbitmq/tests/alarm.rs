@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use polyqueue::{
-    Certainty, ConnectOptions, Consumer, Error, Message, Queue, QueueExt, QueueName, Subscription, Verdict,
+    Certainty, ConnectOptions, Consumer, Error, Message, Queue, QueueExt, QueueName, Settled, Subscription,
+    Verdict,
 };
 use polyqueue_conformance::Fault;
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
@@ -97,6 +98,27 @@ async fn verdicts_that_are_repeated_during_an_alarm_leave_one_copy() {
     let came = drained(&*consumer).await;
     assert_eq!(came.len(), 16);
     assert!(came.values().all(|times| *times == 1), "{came:?}");
+}
+
+/// What a retry has left stands: it is no dead letter because somebody says so afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verdict_after_one_that_took_effect_unseen_has_none_and_says_so() {
+    let broker = RabbitBroker::start().await.unwrap();
+    let queue = open(&broker, Duration::from_secs(1)).await;
+    queue.publish_one(Q, Message::new("once")).await.unwrap();
+    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
+    let delivery = consumer.receive(1, SOON).await.unwrap().remove(0);
+    let settled =
+        async |verdict| consumer.settle(&[(delivery.receipt.clone(), verdict)]).await.unwrap().remove(0);
+    // The broker's answer does not come in time.
+    let retry = Verdict::Retry { after: Duration::ZERO, error: "failed".into() };
+    broker.freeze().unwrap();
+    let unknown = settled(retry).await;
+    broker.thaw().unwrap();
+    assert_eq!(unknown.unwrap_err().certainty(), Certainty::Unknown);
+    assert_eq!(settled(Verdict::reject("no")).await.unwrap(), Settled::AlreadySettled);
+    assert_eq!(queue.stats(&Q).await.unwrap().dead, 0);
+    assert_eq!(drained(&*consumer).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

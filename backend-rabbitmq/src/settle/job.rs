@@ -44,6 +44,7 @@ impl SettleJob {
     /// What is answered when it is carried out; `over`: the message's time to live had ended.
     pub(crate) fn answer(&self, over: bool) -> Settled {
         match &self.verdict {
+            _ if self.item.replacement.is_earlier() => Settled::AlreadySettled,
             Verdict::DeadLetter { .. } => Settled::Died,
             Verdict::Retry { .. } if over || self.item.attempt >= self.item.max_attempts => Settled::Died,
             _ => Settled::Applied,

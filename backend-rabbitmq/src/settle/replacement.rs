@@ -1,5 +1,7 @@
 //! What takes one delivery's place, once: while nobody knows what became of it, no second one is published.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -10,29 +12,51 @@ use crate::connection::request::{Confirm, PublishRequest};
 
 type Answer = oneshot::Receiver<Result<Confirm>>;
 
-/// The replacement of one delivery that the broker has not answered yet.
+/// What stands in a delivery's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// This one.
+    Now,
+    /// An earlier one, of which nobody knew until now: this one was not published, and has no effect.
+    Before,
+}
+
+/// The replacement of one delivery, of which it may be unknown whether the broker has it.
 #[derive(Debug, Default)]
-pub(crate) struct Replacement(Mutex<Option<Answer>>);
+pub(crate) struct Replacement {
+    under_way: Mutex<Option<Answer>>,
+    /// An earlier one stands than the one that was asked for last.
+    is_earlier: AtomicBool,
+}
 
 impl Replacement {
     /// Publishes it, and waits for the broker's answer. Where an earlier one is under way its answer counts: what is stored already
-    /// is not stored again.
+    /// is not stored again. `None` where there is no such queue.
     pub(crate) async fn store(
         &self,
         handle: &Handle,
         request: PublishRequest,
         by: Instant,
-    ) -> Result<Confirm> {
+    ) -> Result<Option<Stored>> {
         let late = || Error::timeout("a message's replacement", handle.deadline, Certainty::Unknown);
-        let mut under_way = timeout_at(by, self.0.lock()).await.map_err(|_| late())?;
+        let mut under_way = timeout_at(by, self.under_way.lock()).await.map_err(|_| late())?;
         if under_way.is_some()
             && let Ok(Confirm::Stored) = answer(&mut under_way, by).await.ok_or_else(late)?
         {
-            return Ok(Confirm::Stored);
+            self.is_earlier.store(true, Relaxed);
+            return Ok(Some(Stored::Before));
         }
         let publisher = handle.in_time("publish", by, handle.publisher()).await?;
         *under_way = Some(publisher.publish(request, by).await);
-        answer(&mut under_way, by).await.unwrap_or_else(|| Err(late()))
+        Ok(match answer(&mut under_way, by).await.ok_or_else(late)?? {
+            Confirm::Stored => Some(Stored::Now),
+            Confirm::Unroutable => None,
+        })
+    }
+
+    /// Whether an earlier one stands than the one that was asked for last.
+    pub(crate) fn is_earlier(&self) -> bool {
+        self.is_earlier.load(Relaxed)
     }
 }
 

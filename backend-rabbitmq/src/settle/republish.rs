@@ -6,13 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
 
-use crate::connection::request::{Confirm, PublishRequest};
+use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
-use crate::settle::replacement::Replacement;
+use crate::settle::replacement::{Replacement, Stored};
 use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
@@ -56,9 +56,7 @@ impl Republisher {
             Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
             Settlement::Undecodable(raw, death) => {
                 let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
-                self.dead_letter(raw, &Replacement::default(), death.clone())
-                    .await
-                    .inspect(|()| self.tell(event))
+                self.dead_letter(raw, &Replacement::default(), death.clone()).await.map(|_| self.tell(event))
             }
         }
     }
@@ -67,7 +65,10 @@ impl Republisher {
     async fn died_by_itself(&self, item: &Fetched, death: Death) -> Result<()> {
         let id = item.message.id().clone();
         let event = Event::DeadLetter { queue: self.queue.clone(), id, reason: death.reason };
-        self.dead_letter_fetched(item, death).await.inspect(|()| self.tell(event))
+        if self.dead_letter_fetched(item, death).await? == Stored::Now {
+            self.tell(event);
+        }
+        Ok(())
     }
 
     fn tell(&self, event: Event) {
@@ -85,7 +86,8 @@ impl Republisher {
             Verdict::Release { .. } if over => self.dead_letter_expired(item, item.attempt - 1).await,
             Verdict::Release { after } => self.republish(item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
-                self.dead_letter_fetched(item, self.death((*reason).into(), error, item.attempt)).await
+                let death = self.death((*reason).into(), error, item.attempt);
+                self.dead_letter_fetched(item, death).await.map(drop)
             }
         }
     }
@@ -100,7 +102,7 @@ impl Republisher {
         }
         let death = |error| self.death(DeadReason::MaxAttempts, error, item.attempt);
         match error {
-            Some(error) => self.dead_letter_fetched(item, death(error)).await,
+            Some(error) => self.dead_letter_fetched(item, death(error)).await.map(drop),
             None => self.died_by_itself(item, death("the lease of the last attempt ended")).await,
         }
     }
@@ -111,10 +113,12 @@ impl Republisher {
     }
 
     /// Publishes the dead letter of a message.
-    async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<()> {
-        self.dead_letter(&item.raw, &item.replacement, death).await?;
-        self.release_key(item).await;
-        Ok(())
+    async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<Stored> {
+        let stored = self.dead_letter(&item.raw, &item.replacement, death).await?;
+        if stored == Stored::Now {
+            self.release_key(item).await;
+        }
+        Ok(stored)
     }
 
     /// Frees the message's dedup key, when it has one.
@@ -156,7 +160,7 @@ impl Republisher {
             to = address(self.topology(), &self.queue).await?;
         }
         let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
-        self.store(&item.replacement, request).await
+        self.store(&item.replacement, request).await.map(drop)
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
@@ -165,17 +169,20 @@ impl Republisher {
     }
 
     /// Publishes a dead letter.
-    async fn dead_letter(&self, raw: &Raw, replacement: &Replacement, death: Death) -> Result<()> {
-        tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, reason = %death.reason, "wrote a dead letter");
+    async fn dead_letter(&self, raw: &Raw, replacement: &Replacement, death: Death) -> Result<Stored> {
+        let reason = death.reason;
         let request = PublishRequest {
             exchange: String::new(),
             key: self.topology().names.dead(&self.queue),
             properties: dead::dead_letter(raw, death),
             body: raw.body.clone(),
         };
-        self.store(replacement, request).await?;
-        retain_after_death(&self.dead, &self.queue).await;
-        Ok(())
+        let stored = self.store(replacement, request).await?;
+        if stored == Stored::Now {
+            tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, %reason, "wrote a dead letter");
+            retain_after_death(&self.dead, &self.queue).await;
+        }
+        Ok(stored)
     }
 
     /// A death in this consumer's hands.
@@ -184,11 +191,9 @@ impl Republisher {
         Death { reason, error: error.to_owned(), attempts, consumer, at: self.now() }
     }
 
-    async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<()> {
+    async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<Stored> {
         let handle = &self.topology().handle;
-        match replacement.store(handle, request, handle.until()).await? {
-            Confirm::Stored => Ok(()),
-            Confirm::Unroutable => Err(Error::not_found(self.queue.clone())),
-        }
+        let stored = replacement.store(handle, request, handle.until()).await?;
+        stored.ok_or_else(|| Error::not_found(self.queue.clone()))
     }
 }
