@@ -42,7 +42,8 @@ async fn drained(consumer: &dyn Consumer) -> HashMap<String, usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_idle_when_an_alarm_came_is_refused_for_sure_and_leaves_nothing() {
     let broker = RabbitBroker::start().await.unwrap();
-    let queue = open(&broker, Duration::from_secs(1)).await;
+    // A node that is busy, too, must have answered the question whether it has an alarm by then.
+    let queue = open(&broker, Duration::from_secs(5)).await;
     queue.publish_one(Q, Message::new("before")).await.unwrap();
     sleep(Duration::from_millis(1_500)).await;
     suffer(&broker, Fault::Alarm).await;
