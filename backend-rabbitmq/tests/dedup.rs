@@ -28,9 +28,10 @@ async fn is_duplicate(queue: &Arc<dyn Queue>) -> bool {
     }
 }
 
-/// As on a busy node: what tells the database's log that the next transaction was committed is late.
+/// As on a busy node: what tells the database's log that the next transactions were committed is late, but not later than another
+/// transaction takes.
 const LATE_DECISIONS: &str = "sys:install(mnesia_recover, {fun(0, _, _) -> done; \
-     (N, {in, {'$gen_cast', {log_decision, _}}}, _) -> timer:sleep(5), N - 1; (N, _, _) -> N end, 2})";
+     (N, {in, {'$gen_cast', {log_decision, _}}}, _) -> timer:sleep(2), N - 1; (N, _, _) -> N end, 2})";
 
 /// What the broker's database did last, it takes back after a crash in the next two seconds. So the key must not be last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
