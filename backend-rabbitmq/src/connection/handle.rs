@@ -9,7 +9,7 @@ use polyqueue::backend::{EventSender, Lifecycle, Meter, ProgressWatch};
 use polyqueue::{Certainty, ConnectOptions, Error, Limits, Result};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::connection::connections::Connections;
@@ -221,12 +221,13 @@ impl Handle {
 
     /// Ends everything in order: consumers give back, publishes are answered, connections close unless others use them.
     pub(crate) async fn close(&self) {
+        let by = self.until();
         self.lifecycle.close();
-        let _ = timeout(CLOSE_TIMEOUT.min(self.deadline), self.lifecycle.idle()).await;
+        let _ = timeout_at(by, self.lifecycle.idle()).await;
         if self.is_child {
-            self.connections.drain(self.until()).await;
+            self.connections.drain(by).await;
         } else {
-            self.connections.close(self.until(), CLOSE_TIMEOUT).await;
+            self.connections.close(by, CLOSE_TIMEOUT).await;
         }
     }
 }

@@ -137,7 +137,8 @@ impl ChannelLoop {
 
     fn end(&mut self) {
         self.reader.hand_out.close();
-        self.phase = Phase::ending();
+        // What is being published in a message's place leaves two of it when it is cut off.
+        self.phase = Phase::Ending(self.reader.handle().until());
     }
 
     fn start(&mut self, job: Job) {

@@ -6,8 +6,6 @@ use tokio::time::Instant;
 
 /// How long to leave the queue alone when nothing can be published.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the orderly end of a consumer may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How far a consumer has come on one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +23,6 @@ impl Phase {
     /// What it is once nothing could be published.
     pub(crate) fn paused(self) -> Self {
         if self.is_open() { Self::Paused(Instant::now() + PAUSE) } else { self }
-    }
-
-    pub(crate) fn ending() -> Self {
-        Self::Ending(Instant::now() + CLOSE_TIMEOUT)
     }
 
     /// Whether somebody may receive.
@@ -56,11 +50,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_an_open_consumer_is_paused() {
         let paused = Phase::Paused(Instant::now() + PAUSE);
+        let ending = Phase::Ending(Instant::now());
         for (phase, expected) in [
             (Phase::Serving, paused),
             (Phase::Paused(Instant::now()), paused),
             (Phase::Closing, Phase::Closing),
-            (Phase::ending(), Phase::ending()),
+            (ending, ending),
         ] {
             assert_eq!(phase.paused(), expected);
         }
