@@ -11,8 +11,8 @@ use crate::broker::error::Result;
 use crate::{Fault, Part, Policy, Right};
 
 const DONE_WITHIN: Duration = Duration::from_secs(30);
-pub(super) const CLOSE_CONNECTIONS: &str =
-    "[rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]";
+/// One may end by itself just then.
+pub(super) const CLOSE_CONNECTIONS: &str = "[catch rabbit_networking:close_connection(C, \"closed by the test\") || C <- rabbit_networking:connections()]";
 const MEMORY: &str = "{resource_limit, memory, node()}";
 const DISK: &str = "{resource_limit, disk, node()}";
 /// As if each had acked what it was never sent, for which a channel is closed and the connection lives.
@@ -30,8 +30,8 @@ pub(super) fn own(console: Result<Arc<Console>>, fault: Fault) -> Option<BoxFutu
     let expressions = match fault {
         Fault::CloseConnections => vec![CLOSE_CONNECTIONS.to_owned()],
         Fault::CloseChannels => vec![CLOSE_CHANNELS.to_owned()],
-        Fault::Alarm => vec![format!("rabbit_alarm:set_alarm({{{MEMORY}, []}})")],
-        Fault::DiskFull => vec![format!("rabbit_alarm:set_alarm({{{DISK}, []}})")],
+        Fault::Alarm => vec![alarm(&format!("{{set_alarm, {{{MEMORY}, []}}}}"))],
+        Fault::DiskFull => vec![alarm(&format!("{{set_alarm, {{{DISK}, []}}}}"))],
         Fault::Wipe => vec![DELETE_QUEUES.into(), DELETE_EXCHANGES.into()],
         Fault::Delete(Part::Ready) => vec![delete_queues(".q.")],
         Fault::Delete(Part::Dead) => vec![delete_queues(".dead.")],
@@ -45,11 +45,16 @@ pub(super) fn own(console: Result<Arc<Console>>, fault: Fault) -> Option<BoxFutu
     Some(all(console, expressions).boxed())
 }
 
+/// As RabbitMQ does it itself, but done when it is answered: each connection has been told.
+fn alarm(event: &str) -> String {
+    format!("gen_event:sync_notify(rabbit_alarm, {event})")
+}
+
 /// Takes everything back, whatever was done.
 pub(super) async fn undo(console: Result<Arc<Console>>) -> Result<()> {
     let expressions = [
-        format!("rabbit_alarm:clear_alarm({MEMORY})"),
-        format!("rabbit_alarm:clear_alarm({DISK})"),
+        alarm(&format!("{{clear_alarm, {MEMORY}}}")),
+        alarm(&format!("{{clear_alarm, {DISK}}}")),
         permissions(None),
         "catch rabbit_policy:delete(<<\"/\">>, <<\"test\">>, <<\"test\">>)".into(),
         size_limit(UNLIMITED),
