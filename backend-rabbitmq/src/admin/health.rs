@@ -32,6 +32,11 @@ pub(crate) async fn health(topology: &Topology) -> Health {
     match timeout(HEALTH, look).await {
         Ok(Ok(())) => {
             let mut health = Health::good(NAME);
+            let unlisted = topology.catalogue.unlisted();
+            if unlisted > 0 {
+                health.detail =
+                    format!("{unlisted} queues that are used here are not listed: declare them again");
+            }
             let stranded = topology.stranded.load(Relaxed);
             if stranded > 0 {
                 health.detail = format!(

@@ -24,6 +24,11 @@ pub(crate) enum Change {
         kind: ExchangeKind,
         arguments: FieldTable,
     },
+    /// An exchange that goes with the last queue that is bound to it.
+    OwnedExchange {
+        name: String,
+        arguments: FieldTable,
+    },
     Bind {
         queue: String,
         exchange: String,
@@ -59,6 +64,10 @@ pub(crate) async fn make(channel: &Channel, change: Change) -> lapin::Result<()>
         Change::Exchange { name, kind, arguments } => {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             channel.exchange_declare(name.into(), kind, options, arguments).await
+        }
+        Change::OwnedExchange { name, arguments } => {
+            let options = ExchangeDeclareOptions { durable: true, auto_delete: true, ..Default::default() };
+            channel.exchange_declare(name.into(), ExchangeKind::Direct, options, arguments).await
         }
         Change::Bind { queue, exchange, pattern } => {
             let options = QueueBindOptions::default();

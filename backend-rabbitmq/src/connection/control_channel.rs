@@ -159,11 +159,17 @@ impl Deliveries {
         next.map_err(|e| self.channel.session.refusal(Definite, &e))
     }
 
-    /// The next. While nothing comes from this queue, the channel is asked whether it is alive and the queue there.
-    pub(crate) async fn next_while_alive(&mut self, queue: &str) -> Answer<Option<Delivery>> {
+    /// The next. While nothing comes from this queue, the channel is asked whether it is alive and the queue there; none where it is
+    /// not `wanted` any more.
+    pub(crate) async fn next_while_alive(
+        &mut self,
+        queue: &str,
+        wanted: impl Fn(&ControlChannel) -> bool,
+    ) -> Answer<Option<Delivery>> {
         loop {
             match timeout(ALIVE, self.next()).await {
                 Ok(next) => return next,
+                Err(_) if !wanted(&self.channel) => return Ok(None),
                 Err(_) => drop(self.channel.messages(queue).await?),
             }
         }

@@ -41,6 +41,12 @@ fn is_about_another(error: &lapin::Error) -> bool {
         .any(|text| said.contains(text))
 }
 
+/// Whether something is said to be missing that is there, and does not answer for now: its process ended, or its node did.
+fn is_down(error: &lapin::Error) -> bool {
+    let said = error.to_string();
+    ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
+}
+
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
 pub(crate) fn of_a_closed_channel(error: Error) -> Error {
     match error {
@@ -69,6 +75,9 @@ impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
         match soft(error).filter(|_| !is_about_another(error)) {
+            Some(AMQPSoftError::NOTFOUND) if is_down(error) => {
+                Self::NotYet(Error::unavailable(NAME, said.certainty(), said.to_string()))
+            }
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
@@ -102,7 +111,7 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_down(error)
 }
 
 /// The user may not do it.
@@ -123,5 +132,34 @@ fn soft(error: &lapin::Error) -> Option<&AMQPSoftError> {
             AMQPErrorKind::Hard(_) => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn refusal(said: &str) -> Refusal {
+        let error = lapin::Error::from(lapin::ErrorKind::ProtocolError(AMQPError::new(
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+            said.into(),
+        )));
+        Refusal::new(&error, Error::backend(NAME, Certainty::Definite, error.to_string()))
+    }
+
+    #[test]
+    fn what_does_not_answer_for_now_is_not_missing() {
+        assert!(matches!(refusal("NOT_FOUND - no queue 'q' in vhost '/'"), Refusal::Missing(_)));
+        for said in [
+            "NOT_FOUND - queue 'q' in vhost '/' has crashed and failed to restart",
+            "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible",
+            "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
+        ] {
+            let refusal = refusal(said);
+            assert!(matches!(&refusal, Refusal::NotYet(error) if error.is_transient()), "{refusal:?}");
+            assert!(if_there::<()>(Err(refusal)).is_err());
+        }
     }
 }

@@ -262,7 +262,7 @@ impl ChannelLoop {
             let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
             self.acks.received(key.tag);
             let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
-            let address = self.reader.topology().catalogue.address(self.reader.queue());
+            let address = self.reader.topology().address(self.reader.queue());
             match self.triage.sort(raw, delivery.redelivered, address, self.reader.handle().now()) {
                 Action::HandOut(item) => ready.push((key, item)),
                 Action::Replace(settlement) => {

@@ -5,7 +5,7 @@
 
 use crate::connection::browser::Browser;
 use crate::publish::state::Publishing;
-use crate::topology::lookup::address;
+use crate::topology::follow::read_catalogue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,7 +200,6 @@ pub(crate) async fn lies_unnoticed(
     queue: &QueueName,
     id: &MessageId,
 ) -> Result<bool> {
-    address(&publishing.topology, queue).await?;
     let mut walk =
         Browser::begin(publishing.topology.handle.control(), queue, publishing.topology.names.dead(queue))
             .await?;
@@ -257,14 +256,34 @@ pub(crate) async fn release_keys_of(
     futures_util::stream::iter(each).buffer_unordered(TOGETHER).collect::<()>().await;
 }
 
-/// What is to be freed when a message of this queue is acknowledged.
-pub(crate) fn is_freed_by_ack(publishing: &Arc<Publishing>, queue: &QueueName, message: &Message) -> bool {
+/// The queue of a message that has a key, where that key is to be freed: it is not known of every queue what it is declared to be.
+pub(crate) async fn keeper_of(
+    publishing: &Arc<Publishing>,
+    queue: &QueueName,
+    message: &Message,
+) -> Option<CatalogueEntry> {
+    message.dedup_key()?;
+    let catalogue = &publishing.topology.catalogue;
+    if catalogue.entry(queue).is_none() {
+        let read = read_catalogue(&publishing.topology, false);
+        let _ = tokio::time::timeout(publishing.topology.handle.deadline, read).await;
+    }
+    catalogue.entry(queue).filter(|entry| entry.spec.dedup.is_some())
+}
+
+/// Whether something may be to be freed when a message of this queue is acknowledged.
+pub(crate) fn may_be_freed_by_ack(
+    publishing: &Arc<Publishing>,
+    queue: &QueueName,
+    message: &Message,
+) -> bool {
     message.dedup_key().is_some()
-        && publishing
-            .topology
-            .catalogue
-            .entry(queue)
-            .is_some_and(|entry| entry.spec.dedup.is_some_and(|dedup| matches!(dedup.until, DedupUntil::Ack)))
+        && publishing.topology.catalogue.entry(queue).is_none_or(|entry| is_freed_by_ack(&entry))
+}
+
+/// Whether its keys are free when their messages are acknowledged.
+pub(crate) fn is_freed_by_ack(entry: &CatalogueEntry) -> bool {
+    entry.spec.dedup.is_some_and(|dedup| matches!(dedup.until, DedupUntil::Ack))
 }
 
 fn dedup_key(publishing: &Arc<Publishing>, queue: &QueueName, key: &str) -> DedupKey {

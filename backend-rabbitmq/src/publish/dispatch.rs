@@ -6,8 +6,9 @@ use std::sync::Arc;
 use polyqueue::backend::begin_delays;
 use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use crate::address::NAME;
 use crate::connection::publisher::lost;
 use crate::connection::request::Confirm;
 use crate::publish::fan_out::{careful, publish_copies};
@@ -30,7 +31,7 @@ pub(crate) async fn dispatch(
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
     let answer = send(publishing, to, &batch, by).await;
-    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await {
+    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await? {
         return send(publishing, to, &batch, by).await;
     }
     answer
@@ -55,17 +56,26 @@ async fn send(
     }
 }
 
-/// Whether what was not there is there now: declared again where the broker has lost everything.
-async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) -> bool {
+/// Whether what was not there by the way that was known is there by another, or again.
+///
+/// # Errors
+/// Nobody can say now.
+async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) -> Result<bool> {
     let topology = &publishing.topology;
     let back = async {
         match to {
             Destination::Queue(queue) => revive(topology, queue).await,
             Destination::Topic(_) => revive_bound(topology).await,
-            Destination::Reply(_) => false,
+            Destination::Reply(_) => Ok(false),
         }
     };
-    timeout_at(by, back).await.unwrap_or(false)
+    match topology.handle.in_time("publish", by, back).await {
+        // Of what was to be published nothing was sent.
+        Err(error) if error.certainty() == Certainty::Unknown => {
+            Err(Error::unavailable(NAME, Certainty::Definite, error))
+        }
+        back => back,
+    }
 }
 
 /// The answer for a message of which nothing was sent.
@@ -75,7 +85,7 @@ fn failed(error: &Error) -> oneshot::Receiver<Result<Confirm>> {
     answered
 }
 
-/// Publishes to a queue that was there when it was asked for on this connection.
+/// Publishes to a queue by its name.
 async fn publish_to(
     topology: &Arc<Topology>,
     queue: &QueueName,
@@ -117,9 +127,6 @@ async fn publish_to(
         });
     }
     handle.meter.of(queue).published(stored);
-    if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
-        publisher.forget(&topology.names.ready(queue));
-    }
     if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
         return Err(Error::not_found(queue.clone()));
     }

@@ -1,11 +1,12 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
-use crate::publish::backpressure::{enter, make_room};
+use crate::publish::backpressure::{check_lives, enter, make_room};
 use crate::publish::dedup::{claim, release_key_of};
 use crate::publish::state::Publishing;
-use crate::topology::delay_queues::{ensure_delay_queues, request};
+use crate::topology::delay_queues::ensure_delay_queues;
 use crate::topology::follow::read_catalogue;
-use crate::topology::lookup::check_exists;
+use crate::topology::routes::{can_enter, leads};
+use crate::topology::state::Topology;
 use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -15,8 +16,9 @@ use crate::address::NAME;
 use crate::connection::publisher::Publisher;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::publish::backpressure::EntryPermit;
-use crate::publish::requests::properties;
+use crate::publish::requests::{copy, properties};
 use crate::topology::records::CatalogueEntry;
+use crate::wire::names::lives;
 use polyqueue::backend::{no_dedup_keys, not_found_if_all};
 
 /// What the broker is still to answer.
@@ -31,12 +33,17 @@ pub(crate) async fn careful(
     queue: &QueueName,
     batch: &[Message],
 ) -> Result<Option<CatalogueEntry>> {
-    check_exists(&publishing.topology, queue).await?;
-    let has_key = batch.iter().any(|message| message.dedup_key().is_some());
-    if has_key {
-        read_catalogue(&publishing.topology, false).await?;
+    let topology = &publishing.topology;
+    if !can_enter(topology).await? {
+        return Err(Error::not_found(queue.clone()));
     }
-    Ok(publishing.topology.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
+    if batch.iter().all(|message| message.dedup_key().is_none()) {
+        return Ok(topology.catalogue.entry(queue).filter(CatalogueEntry::is_careful));
+    }
+    if topology.catalogue.entry(queue).is_none() {
+        read_catalogue(topology, false).await?;
+    }
+    topology.catalogue.entry(queue).map(Some).ok_or_else(|| Error::not_found(queue.clone()))
 }
 
 /// Publishes one copy of each message to each of these queues, with all that they are declared to do.
@@ -55,20 +62,41 @@ pub(crate) async fn publish_copies(
     }
     check_keys(to, entries, batch)?;
     let delays: Vec<_> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
+    let alive;
     let publisher = async {
+        let topology = &publishing.topology;
         if !delays.is_empty() {
-            ensure_delay_queues(&publishing.topology, &delays).await?;
+            ensure_delay_queues(topology, &delays).await?;
+        }
+        if !can_enter(topology).await? {
+            return Err(Error::not_found(to.clone()));
         }
         publishing.topology.handle.publisher().await
     };
     let publisher = publishing.topology.handle.in_time("publish", by, publisher).await?;
     publishing.topology.handle.check_open()?;
+    let mut entries = entries;
+    if !delays.is_empty() {
+        let living = living(&publishing.topology, entries);
+        alive = publishing.topology.handle.in_time("publish", by, living).await?;
+        entries = &alive;
+    }
+    if entries.is_empty() {
+        return Err(Error::not_found(to.clone()));
+    }
     let mut copier = FanOut { publishing, publisher, to, entries, by, rooms: Vec::new() };
     let results = match copier.enter(batch).await {
         Ok(()) => copier.publish(batch).await,
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     };
     not_found_if_all(results)
+}
+
+/// Those of the queues that are there: what waits for one that has ended comes to nobody.
+async fn living(topology: &Arc<Topology>, entries: &[CatalogueEntry]) -> Result<Vec<CatalogueEntry>> {
+    let asked = entries.iter().map(|entry| leads(topology, lives(&entry.address)));
+    let answers = futures_util::future::try_join_all(asked).await?;
+    Ok(entries.iter().zip(answers).filter(|(_, lives)| *lives).map(|(entry, _)| entry.clone()).collect())
 }
 
 /// A key means nothing to a queue that keeps none.
@@ -167,9 +195,6 @@ impl FanOut<'_> {
                 Ok(copies)
             }
             Err(error) => {
-                if let Error::NotFound(_) = error {
-                    self.entries.iter().for_each(|entry| self.forget(entry));
-                }
                 self.release(message, &claims).await;
                 Err(error)
             }
@@ -181,7 +206,11 @@ impl FanOut<'_> {
             let held = match (entry.spec.dedup, message.dedup_key()) {
                 (Some(dedup), Some(key)) => {
                     let claim = claim(self.publishing, entry, dedup, message, key);
-                    self.publishing.topology.handle.in_time("publish", self.by, claim).await?
+                    let held = self.publishing.topology.handle.in_time("publish", self.by, claim).await?;
+                    if held.is_some() {
+                        check_lives(self.publishing, entry).await?;
+                    }
+                    held
                 }
                 _ => None,
             };
@@ -224,14 +253,7 @@ impl FanOut<'_> {
                 continue;
             }
             let (properties, body) = (properties(message, now), message.payload().clone());
-            let request = request(
-                &self.publishing.topology,
-                entry.name(),
-                &entry.address,
-                message.delay(),
-                properties,
-                body,
-            );
+            let request = copy(&self.publishing.topology, entry, message.delay(), properties, body);
             requests.push(Ok(self.publishing.topology.handle.in_time("publish", self.by, request).await?));
         }
         Ok(requests)
@@ -254,11 +276,6 @@ impl FanOut<'_> {
         summed(self.to, message, outcomes)
     }
 
-    /// The next publish is to ask whether the queue is there.
-    fn forget(&self, entry: &CatalogueEntry) {
-        self.publisher.forget(&self.publishing.topology.names.ready(entry.name()));
-    }
-
     async fn outcome(&self, message: &Message, entry: &CatalogueEntry, copy: Copy) -> Outcome {
         let meter = self.publishing.topology.handle.meter.of(entry.name());
         let outcome = match copy {
@@ -276,7 +293,6 @@ impl FanOut<'_> {
                 Err(error) => Outcome::Failed(error),
             },
         };
-        self.forget(entry);
         let is_definite = match &outcome {
             Outcome::Failed(error) => error.certainty() == Certainty::Definite,
             _ => true,

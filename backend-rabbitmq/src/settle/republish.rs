@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use lapin::BasicProperties;
 use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
 
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
-use crate::publish::dedup::{is_freed_by_ack, release_key_of};
+use crate::publish::dedup::{is_freed_by_ack, keeper_of, may_be_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
 use crate::topology::delay_queues::request;
-use crate::topology::lookup::address;
+use crate::topology::records::CatalogueEntry;
+use crate::topology::routes::{address_now, can_enter, leads};
 use crate::topology::state::Topology;
 use crate::wire::dead;
 use crate::wire::dead::{Death, EXPIRED};
+use crate::wire::names::{by_address, lives};
 use crate::wire::properties::Raw;
 use crate::wire::republish;
 use crate::wire::terms;
@@ -79,7 +83,7 @@ impl Republisher {
     async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             Verdict::Ack => {
-                self.release_key(item).await;
+                self.release_key(item, is_freed_by_ack).await;
                 Ok(())
             }
             Verdict::Retry { after, error } => self.retry(item, *after, Some(error), over).await,
@@ -116,24 +120,24 @@ impl Republisher {
     async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<Stored> {
         let stored = self.dead_letter(&item.raw, &item.replacement, death).await?;
         if stored == Stored::Now {
-            self.release_key(item).await;
+            self.release_key(item, |_| true).await;
         }
         Ok(stored)
     }
 
-    /// Frees the message's dedup key, when it has one.
-    async fn release_key(&self, item: &Fetched) {
-        if item.message.dedup_key().is_some()
-            && let Some(entry) = self.topology().catalogue.entry(&self.queue)
-            && item.address.as_ref() == Some(&entry.address)
+    /// Frees the message's dedup key, when it has one, and its queue is so declared.
+    async fn release_key(&self, item: &Fetched, is_freed: impl Fn(&CatalogueEntry) -> bool) {
+        if let Some(entry) = keeper_of(&self.dead.publishing, &self.queue, &item.message).await
+            && is_freed(&entry)
+            && item.address.as_ref().is_none_or(|address| *address == entry.address)
         {
             release_key_of(&self.dead.publishing, &entry, &item.message).await;
         }
     }
 
-    /// Whether something is to be done before a message is acked.
+    /// Whether nothing is to be done before a message is acked.
     pub(crate) fn is_simple(&self, item: &Fetched) -> bool {
-        !is_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
+        !may_be_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
     }
 
     /// Publishes the message again, for `attempt`.
@@ -154,13 +158,32 @@ impl Republisher {
             let left = Some(expiry.left(now)).filter(|_| after.is_zero());
             properties = terms::expiring(properties, expiry.ttl, expiry.end(now), left);
         }
-        let body = item.raw.body.clone();
-        let mut to = item.address.clone().unwrap_or_default();
-        if !after.is_zero() {
-            to = address(self.topology(), &self.queue).await?;
-        }
-        let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
+        let request = self.request(item, after, properties, item.raw.body.clone()).await?;
         self.store(&item.replacement, request).await.map(drop)
+    }
+
+    /// The request for a copy, for the life that the message is of. What knows no address goes by name, as it came.
+    async fn request(
+        &self,
+        item: &Fetched,
+        after: Duration,
+        properties: BasicProperties,
+        body: Bytes,
+    ) -> Result<PublishRequest> {
+        let topology = self.topology();
+        if after.is_zero() {
+            let (exchange, key) = match &item.address {
+                Some(address) if can_enter(topology).await? => (topology.names.entry(), by_address(address)),
+                _ => (String::new(), topology.names.ready(&self.queue)),
+            };
+            return Ok(PublishRequest { exchange, key, properties, body });
+        }
+        let to = match &item.address {
+            None => address_now(topology, &self.queue).await?,
+            Some(address) if leads(topology, lives(address)).await? => address.clone(),
+            Some(_) => return Err(Error::not_found(self.queue.clone())),
+        };
+        request(topology, &self.queue, &to, after, properties, body).await
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.

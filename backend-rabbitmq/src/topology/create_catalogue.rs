@@ -22,17 +22,11 @@ use crate::topology::records::Record;
 /// How long to wait for another handle before looking again.
 const TAKEN: Duration = Duration::from_millis(20);
 
-/// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
-pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
+/// Sees to it that the catalogue can be read and written.
+pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>) -> Result<()> {
     let control = topology.handle.control();
-    if !anew && topology.catalogue.exists(control).await? {
-        return Ok(());
-    }
     let _one_at_a_time = topology.creating.lock().await;
     let lock = loop {
-        if !anew && topology.catalogue.exists(control).await? {
-            return Ok(());
-        }
         let channel = control.dedicated().await?;
         match lock(channel, &topology.names.birth()).await {
             Ok(lock) => break lock,
@@ -40,32 +34,39 @@ pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Re
             Err(refusal) => return Err(refusal.into()),
         }
     };
-    if anew || !topology.catalogue.exists(control).await? {
-        make_catalogue(topology).await?;
-    }
+    let made = make_catalogue(topology).await;
     lock.channel.end().await;
-    Ok(())
+    made
 }
 
+/// Whoever makes one that another has just made writes one record more, which changes nothing.
 async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
     let (control, name) = (topology.handle.control(), topology.catalogue.name().to_owned());
     let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
     control.change(vec![stream]).await?;
-    append(topology, &Record::Begin).await?;
+    let stream = Some(uuid::Uuid::new_v4().simple().to_string());
+    if let Confirm::Unroutable = store(topology, &Record::Begin { stream }).await? {
+        let said = "the catalogue's stream is gone again: declare a queue again";
+        return Err(Error::unavailable(NAME, Certainty::Definite, said));
+    }
     let said = Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
     Ok(control.change(vec![said]).await?)
 }
 
-/// Appends a record.
+async fn store(topology: &Topology, record: &Record) -> Result<Confirm> {
+    topology.handle.store(topology.catalogue.request(record)).await
+}
+
+/// Appends a record, to a new stream where there is none.
 pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<()> {
-    match topology.handle.store(topology.catalogue.request(record)).await? {
-        Confirm::Stored => Ok(()),
-        Confirm::Unroutable => Err(Error::unavailable(
-            NAME,
-            Certainty::Definite,
-            "the catalogue's stream is gone: declare a queue again",
-        )),
+    if let Confirm::Unroutable = store(topology, record).await? {
+        ensure_catalogue(topology).await?;
+        if let Confirm::Unroutable = store(topology, record).await? {
+            let said = "the catalogue's stream is gone again: declare a queue again";
+            return Err(Error::unavailable(NAME, Certainty::Definite, said));
+        }
     }
+    Ok(())
 }
 
 /// Holds the lock as long as the channel lives: the queue is this connection's alone and goes with its consumer.

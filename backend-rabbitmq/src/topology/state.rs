@@ -1,5 +1,6 @@
 //! What is known of the broker's objects, and the tasks that look after them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -36,6 +37,8 @@ pub(crate) struct Topology {
     losses_seen: AtomicU64,
     /// One call at a time makes again what was lost.
     pub(crate) reviving: tokio::sync::Mutex<()>,
+    /// Addresses that this client has given to queues that nobody has listed.
+    adopted: Mutex<HashMap<QueueName, Arc<str>>>,
     /// How many delayed messages of this namespace lie where nobody knows their queue.
     pub(crate) stranded: AtomicU64,
 }
@@ -74,9 +77,25 @@ impl Topology {
             follower: Mutex::default(),
             losses_seen: AtomicU64::new(0),
             reviving: tokio::sync::Mutex::default(),
+            adopted: Mutex::default(),
             stranded: AtomicU64::new(0),
             handle,
         }
+    }
+
+    /// The address that this client has given to a queue.
+    pub(crate) fn adopted(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.adopted.lock().get(queue).cloned()
+    }
+
+    /// Remembers that it has.
+    pub(crate) fn adopt(&self, queue: QueueName, address: Arc<str>) {
+        self.adopted.lock().insert(queue, address);
+    }
+
+    /// The address of a queue, as far as it was seen.
+    pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.catalogue.entry(queue).map(|entry| entry.address).or_else(|| self.adopted(queue))
     }
 
     /// The kind of broker queue behind a queue.

@@ -13,7 +13,8 @@ use lapin::message::Delivery;
 use polyqueue::Result;
 
 use crate::connection::request::{Confirm, PublishRequest};
-use crate::topology::records::AddressOwner;
+use crate::topology::follow::up_to_date;
+use crate::topology::known::AddressOwner;
 use crate::wire::delay::{UNROUTABLE, address_of};
 use crate::wire::republish;
 
@@ -47,7 +48,7 @@ async fn sweep_unroutable(topology: &Arc<Topology>) -> Result<()> {
         topology.stranded.store(0, Relaxed);
         return Ok(());
     }
-    topology.catalogue.refresh(control).await?;
+    up_to_date(topology).await?;
     let channel = control.dedicated().await?;
     let (mut sent, mut dropped, mut stranded) = (0_u64, 0_u64, 0_u64);
     for delivery in channel.get(UNROUTABLE, AT_ONCE).await? {

@@ -38,6 +38,29 @@ impl Names {
         format!("{}.topics", self.namespace)
     }
 
+    /// The exchange where everything enters that is published to a queue.
+    pub(crate) fn entry(&self) -> String {
+        format!("{}.in", self.namespace)
+    }
+
+    /// What is there as long as the life of a queue at this address.
+    pub(crate) fn gate(&self, address: &str) -> String {
+        format!("{}.at.{address}", self.namespace)
+    }
+
+    /// The queue, and the exchange before it, which keep nothing: what gets there has found a way.
+    pub(crate) fn sink(&self) -> String {
+        format!("{}.sink", self.namespace)
+    }
+
+    /// The address of a queue's first life, which nobody has to be told.
+    pub(crate) fn first_address(&self, queue: &QueueName) -> String {
+        let mut hash = Hash::new();
+        hash.add(self.namespace.as_bytes());
+        hash.add(queue.as_str().as_bytes());
+        format!("{:032x}", hash.0)
+    }
+
     /// A fresh inbox.
     pub(crate) fn inbox(&self) -> String {
         format!("{}.r.{}", self.namespace, uuid::Uuid::new_v4().simple())
@@ -90,6 +113,26 @@ impl Names {
     }
 }
 
+/// Leads to a queue that asks nothing of who publishes.
+pub(crate) fn by_name(queue: &QueueName) -> String {
+    format!("n.{queue}")
+}
+
+/// Leads to the queue at this address.
+pub(crate) fn by_address(address: &str) -> String {
+    format!("a.{address}")
+}
+
+/// Leads to the sink while the life at this address lasts.
+pub(crate) fn lives(address: &str) -> String {
+    format!("g.{address}")
+}
+
+/// Leads to the sink once the life at this address was ended in order.
+pub(crate) fn ended(address: &str) -> String {
+    format!("l.{address}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,9 +162,20 @@ mod tests {
             names.marker(&address, &"k".repeat(200)),
             names.keys(&address),
             names.birth(),
+            names.gate(&address),
+            by_name(&queue),
         ];
         let longest = objects.iter().max_by_key(|object| object.len()).unwrap();
         assert!(longest.len() <= LONGEST, "{longest} has {} bytes", longest.len());
+    }
+
+    #[test]
+    fn a_first_address_is_the_same_for_everybody_and_no_other_queues() {
+        let (names, other) = (Names::new("n".into()), Names::new("na".into()));
+        let [a, b] = ["b", "ab"].map(|name| QueueName::new(name).unwrap());
+        assert_eq!(names.first_address(&a), "618c2ea1e6f61d9e65243123d4af28ff");
+        assert_eq!(names.first_address(&a).len(), 32);
+        assert_ne!(names.first_address(&b), other.first_address(&a));
     }
 
     #[test]

@@ -1,0 +1,164 @@
+//! The ways to a queue, which the broker takes away with it: what leads nowhere comes back.
+
+use std::sync::Arc;
+
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, ExchangeKind};
+use polyqueue::{Error, QueueName, Result};
+
+use crate::connection::change::Change;
+use crate::connection::fault::if_there;
+use crate::connection::request::{Confirm, PublishRequest};
+use crate::topology::follow::{learn, up_to_date};
+use crate::topology::known::AddressOwner;
+use crate::topology::records::{CatalogueEntry, fresh_address};
+use crate::topology::state::Topology;
+use crate::wire::names::{by_address, by_name, ended, lives};
+
+/// Whether the life of a queue goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    GoesOn,
+    /// The queue was deleted in order: what is for it goes with it.
+    Ended,
+    /// Nobody knows: the broker has lost something.
+    Unknown,
+}
+
+/// What becomes of what is for the queue at this address.
+#[expect(dead_code, reason = "for who moves what was delayed")]
+pub(crate) async fn life_at(topology: &Arc<Topology>, address: &str) -> Result<Life> {
+    if leads(topology, lives(address)).await? {
+        return Ok(Life::GoesOn);
+    }
+    if leads(topology, ended(address)).await? {
+        return Ok(Life::Ended);
+    }
+    up_to_date(topology).await?;
+    Ok(match topology.catalogue.whose(address) {
+        AddressOwner::Deleted => Life::Ended,
+        AddressOwner::Queue(_) | AddressOwner::Nobody => Life::Unknown,
+    })
+}
+
+/// Whether the namespace has its entry: asked once a connection. Whoever publishes to an exchange that is missing ends the channel
+/// for all.
+pub(crate) async fn can_enter(topology: &Arc<Topology>) -> Result<bool> {
+    let (publisher, entry) = (topology.handle.publisher().await?, topology.names.entry());
+    if publisher.knows(&entry) {
+        return Ok(true);
+    }
+    let found = if_there(topology.handle.control().find_exchange(&entry).await)?.is_some();
+    if found {
+        publisher.remember(entry);
+        learn(topology);
+    }
+    Ok(found)
+}
+
+/// Whether this key leads anywhere. Only for keys that lead to what keeps nothing.
+pub(crate) async fn leads(topology: &Arc<Topology>, key: String) -> Result<bool> {
+    if !can_enter(topology).await? {
+        return Ok(false);
+    }
+    let (exchange, properties) = (topology.names.entry(), BasicProperties::default());
+    let asked = PublishRequest { exchange, key, properties, body: Default::default() };
+    Ok(matches!(topology.handle.store(asked).await?, Confirm::Stored))
+}
+
+/// Whether a queue of the broker is there.
+pub(crate) async fn exists(topology: &Topology, object: &str) -> Result<bool> {
+    Ok(if_there(topology.handle.control().messages(object).await)?.is_some())
+}
+
+/// The address of the life that goes on at this moment.
+///
+/// # Errors
+/// `NotFound` when there is none.
+pub(crate) async fn address_now(topology: &Arc<Topology>, queue: &QueueName) -> Result<Arc<str>> {
+    let listed = |topology: &Topology| topology.catalogue.entry(queue).map(|entry| entry.address);
+    let first: Arc<str> = topology.names.first_address(queue).into();
+    let mut tried: Vec<Arc<str>> = Vec::new();
+    for address in [listed(topology), topology.adopted(queue), Some(first.clone())].into_iter().flatten() {
+        if !tried.contains(&address) {
+            if leads(topology, lives(&address)).await? {
+                return Ok(address);
+            }
+            tried.push(address);
+        }
+    }
+    up_to_date(topology).await?;
+    if let Some(entry) = topology.catalogue.entry(queue) {
+        if !exists(topology, &topology.names.ready(queue)).await? {
+            return Err(Error::not_found(queue.clone()));
+        }
+        restore(topology, &entry).await?;
+        return Ok(entry.address);
+    }
+    if topology.catalogue.being_deleted(queue).is_some()
+        || !exists(topology, &topology.names.ready(queue)).await?
+    {
+        return Err(Error::not_found(queue.clone()));
+    }
+    adopt(topology, queue, first).await
+}
+
+/// Gives a queue that nobody has listed an address. It goes with the queue.
+async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> Result<Arc<str>> {
+    let address = if leads(topology, ended(&first)).await? { fresh_address() } else { first };
+    let mut changes = entries(topology);
+    changes.extend(of_address(topology, queue, &address));
+    topology.handle.control().change(changes).await?;
+    topology.catalogue.note_unlisted(queue);
+    topology.adopt(queue.clone(), address.clone());
+    Ok(address)
+}
+
+/// Makes the ways to a queue again, where they are not all there.
+pub(crate) async fn restore(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
+    let mut changes = Vec::new();
+    if !leads(topology, lives(&entry.address)).await? {
+        changes.extend(entries(topology));
+        changes.extend(of_address(topology, entry.name(), &entry.address));
+    }
+    changes.extend(of_name(topology, entry));
+    Ok(topology.handle.control().change(changes).await?)
+}
+
+/// What lies before all queues of the namespace.
+pub(crate) fn entries(topology: &Topology) -> Vec<Change> {
+    let (names, sink) = (&topology.names, topology.names.sink());
+    let mut keeps_nothing = FieldTable::default();
+    keeps_nothing.insert("x-max-length".into(), AMQPValue::LongLongInt(0));
+    let exchange = |name: String, kind| Change::Exchange { name, kind, arguments: FieldTable::default() };
+    vec![
+        exchange(names.entry(), ExchangeKind::Direct),
+        exchange(sink.clone(), ExchangeKind::Fanout),
+        Change::Queue { name: sink.clone(), arguments: keeps_nothing },
+        Change::Bind { queue: sink.clone(), exchange: sink, pattern: String::new() },
+    ]
+}
+
+/// The ways of who knows the address of a queue: to the queue, and to what says that it is there.
+pub(crate) fn of_address(topology: &Topology, queue: &QueueName, address: &str) -> Vec<Change> {
+    let (names, ready, gate) = (&topology.names, topology.names.ready(queue), topology.names.gate(address));
+    let mut arguments = FieldTable::default();
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString(names.sink().into()));
+    vec![
+        Change::OwnedExchange { name: gate.clone(), arguments },
+        Change::Bind { queue: ready.clone(), exchange: gate.clone(), pattern: "life".into() },
+        Change::BindExchange { exchange: gate, source: names.entry(), pattern: lives(address) },
+        Change::Bind { queue: ready, exchange: names.entry(), pattern: by_address(address) },
+    ]
+}
+
+/// The way by name, to a queue that asks nothing of who publishes, and the way by address.
+pub(crate) fn of_name(topology: &Topology, entry: &CatalogueEntry) -> Vec<Change> {
+    let bind = |pattern| Change::Bind {
+        queue: topology.names.ready(entry.name()),
+        exchange: topology.names.entry(),
+        pattern,
+    };
+    let name = (!entry.is_careful()).then(|| bind(by_name(entry.name())));
+    [Some(bind(by_address(&entry.address))), name].into_iter().flatten().collect()
+}
