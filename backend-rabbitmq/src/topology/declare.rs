@@ -91,7 +91,7 @@ impl Declaration<'_> {
         declare_keys(topology, &entry).await?;
         list_bindings(topology, &entry, self.spec).await?;
         topology.catalogue.forget_unlisted(name);
-        if is_new || !is_reached {
+        if !is_new && !self.spec.bindings.is_subset(&entry.spec.bindings) {
             channel.change(kept(topology, name)).await?;
         }
         Ok(())
@@ -120,8 +120,7 @@ impl Declaration<'_> {
             exchange: exchange.to_owned(),
             pattern: pattern.to_owned(),
         };
-        let mut changes = of_name(topology, entry);
-        changes.push(bind(DUE, &due_pattern(&entry.address)));
+        let mut changes = vec![bind(DUE, &due_pattern(&entry.address))];
         if !self.spec.bindings.is_empty()
             && if_there(topology.handle.control().find_exchange(&topics).await)?.is_none()
         {
@@ -129,11 +128,13 @@ impl Declaration<'_> {
             changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
         }
         changes.extend(self.spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
+        // Last: a crash of the broker may take back what its database did last, and whoever misses these makes them again.
+        changes.extend(of_name(topology, entry));
         Ok(changes)
     }
 }
 
-/// What is to be done last: a crash of the broker may take back what its database did last.
+/// What is done last where nothing else is that may be taken back by a crash of the broker.
 fn kept(topology: &Topology, queue: &QueueName) -> Vec<Change> {
     let last = || (topology.names.ready(queue), topology.names.entry(), "last".to_owned());
     let ((queue, exchange, pattern), (of, from, key)) = (last(), last());

@@ -1,15 +1,18 @@
 //! What is not there when it is used: looked for once more, and declared again where the broker has lost everything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polyqueue::{Certainty, Error, Event, QueueName, Result};
 
 use crate::address::NAME;
 use crate::topology::declare::{declare, declare_after};
-use crate::topology::follow::up_to_date;
-use crate::topology::routes::{exists, leads, restore};
+use crate::topology::routes::{exists, leads, listed_soon, restore};
 use crate::topology::state::Topology;
 use crate::wire::names::ended;
+
+/// How long a queue may be there that its declaration has not listed yet.
+const BEING_LISTED: Duration = Duration::from_secs(1);
 
 /// A queue is not there, by the way that was tried. Looks anew, and mends what can be. Answers whether it is there now.
 ///
@@ -34,10 +37,10 @@ pub(crate) async fn revive_bound(topology: &Arc<Topology>) -> Result<bool> {
 }
 
 async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
-    up_to_date(topology).await?;
+    let listed = listed_soon(topology, queue, BEING_LISTED).await?;
     let (catalogue, ready) = (&topology.catalogue, topology.names.ready(queue));
     let is_there = exists(topology, &ready).await?;
-    if let Some(entry) = catalogue.entry(queue) {
+    if let Some(entry) = listed {
         // Somebody has declared it meanwhile. One that was deleted behind our back is not brought back.
         catalogue.forget_lost(queue);
         if is_there {

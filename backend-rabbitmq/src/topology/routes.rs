@@ -1,19 +1,27 @@
 //! The ways to a queue, which the broker takes away with it: what leads nowhere comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, ExchangeKind};
 use polyqueue::{Error, QueueName, Result};
+use tokio::time::{Instant, sleep};
 
 use crate::connection::change::Change;
 use crate::connection::fault::if_there;
 use crate::connection::request::{Confirm, PublishRequest};
+use crate::topology::delay_queues::ensure_delay_queues;
 use crate::topology::follow::{learn, up_to_date};
 use crate::topology::known::AddressOwner;
 use crate::topology::records::{CatalogueEntry, fresh_address};
 use crate::topology::state::Topology;
+use crate::wire::delay::{DUE, due_pattern};
 use crate::wire::names::{by_address, by_name, ended, lives};
+
+/// How long a queue may be there that its declaration has not listed yet, and how often to look.
+const BEING_LISTED: Duration = Duration::from_millis(300);
+const AGAIN: Duration = Duration::from_millis(30);
 
 /// Whether the life of a queue goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,27 +95,50 @@ pub(crate) async fn address_now(topology: &Arc<Topology>, queue: &QueueName) -> 
             tried.push(address);
         }
     }
-    up_to_date(topology).await?;
-    if let Some(entry) = topology.catalogue.entry(queue) {
+    if let Some(entry) = listed_soon(topology, queue, BEING_LISTED).await? {
         if !exists(topology, &topology.names.ready(queue)).await? {
             return Err(Error::not_found(queue.clone()));
         }
         restore(topology, &entry).await?;
         return Ok(entry.address);
     }
-    if topology.catalogue.being_deleted(queue).is_some()
-        || !exists(topology, &topology.names.ready(queue)).await?
-    {
+    if !exists(topology, &topology.names.ready(queue)).await? {
         return Err(Error::not_found(queue.clone()));
     }
     adopt(topology, queue, first).await
 }
 
+/// The queue, as it is listed now or, where it is there and is not, soon: whoever declares it makes it first.
+pub(crate) async fn listed_soon(
+    topology: &Arc<Topology>,
+    queue: &QueueName,
+    within: Duration,
+) -> Result<Option<CatalogueEntry>> {
+    let until = Instant::now() + within;
+    loop {
+        up_to_date(topology).await?;
+        if let Some(entry) = topology.catalogue.entry(queue) {
+            return Ok(Some(entry));
+        }
+        if topology.catalogue.being_deleted(queue).is_some()
+            || topology.catalogue.lost(queue).is_some()
+            || Instant::now() >= until
+            || !exists(topology, &topology.names.ready(queue)).await?
+        {
+            return Ok(None);
+        }
+        sleep(AGAIN).await;
+    }
+}
+
 /// Gives a queue that nobody has listed an address. It goes with the queue.
 async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> Result<Arc<str>> {
     let address = if leads(topology, ended(&first)).await? { fresh_address() } else { first };
+    ensure_delay_queues(topology, &[]).await?;
     let mut changes = entries(topology);
     changes.extend(of_address(topology, queue, &address));
+    let (ready, exchange) = (topology.names.ready(queue), topology.names.entry());
+    changes.push(Change::Bind { queue: ready, exchange, pattern: by_address(&address) });
     topology.handle.control().change(changes).await?;
     topology.catalogue.note_unlisted(queue);
     topology.adopt(queue.clone(), address.clone());
@@ -118,6 +149,7 @@ async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> 
 pub(crate) async fn restore(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
     let mut changes = Vec::new();
     if !leads(topology, lives(&entry.address)).await? {
+        ensure_delay_queues(topology, &[]).await?;
         changes.extend(entries(topology));
         changes.extend(of_address(topology, entry.name(), &entry.address));
     }
@@ -139,16 +171,17 @@ pub(crate) fn entries(topology: &Topology) -> Vec<Change> {
     ]
 }
 
-/// The ways of who knows the address of a queue: to the queue, and to what says that it is there.
+/// The ways of what waits for the queue at this address, and of who asks whether it is there.
 pub(crate) fn of_address(topology: &Topology, queue: &QueueName, address: &str) -> Vec<Change> {
     let (names, ready, gate) = (&topology.names, topology.names.ready(queue), topology.names.gate(address));
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), AMQPValue::LongString(names.sink().into()));
+    let due = (ready.clone(), DUE.to_owned(), due_pattern(address));
     vec![
+        Change::Bind { queue: due.0, exchange: due.1, pattern: due.2 },
         Change::OwnedExchange { name: gate.clone(), arguments },
-        Change::Bind { queue: ready.clone(), exchange: gate.clone(), pattern: "life".into() },
+        Change::Bind { queue: ready, exchange: gate.clone(), pattern: "life".into() },
         Change::BindExchange { exchange: gate, source: names.entry(), pattern: lives(address) },
-        Change::Bind { queue: ready, exchange: names.entry(), pattern: by_address(address) },
     ]
 }
 
