@@ -169,10 +169,13 @@ impl Catalogue {
 
     /// A request that appends a record; it says where to begin to read, as far as it is known.
     pub(crate) fn request(&self, record: &Record) -> PublishRequest {
+        let from = match record {
+            Record::Snapshot { upto, .. } => Some(*upto),
+            _ => self.known.lock().from,
+        };
         let body = serde_json::to_vec(record).unwrap_or_default().into();
         let mut headers = FieldTable::default();
-        let known = self.known.lock();
-        if let Some(from) = known.from {
+        if let Some(from) = from {
             headers.insert(FROM.into(), AMQPValue::LongLongInt(from));
         }
         let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);

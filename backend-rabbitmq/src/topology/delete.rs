@@ -11,7 +11,7 @@ use crate::topology::records::{CatalogueEntry, Record};
 use crate::topology::routes::{entries, exists, leads};
 use crate::topology::state::Topology;
 use crate::wire::delay::{DUE, due_pattern};
-use crate::wire::names::{ended, lives};
+use crate::wire::names::{SINK, ended, lives};
 use polyqueue::backend::background;
 use polyqueue::{QueueName, Result};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) async fn finish(topology: &Arc<Topology>, entry: &CatalogueEntry) -> 
 /// What says for ever that the life at this address was ended: whoever declares the queue anew takes another one.
 fn mark(topology: &Topology, address: &str) -> Vec<Change> {
     let mut changes = entries(topology);
-    let (queue, exchange) = (topology.names.sink(), topology.names.entry());
+    let (queue, exchange) = (SINK.to_owned(), topology.names.entry());
     changes.push(Change::Bind { queue, exchange, pattern: ended(address) });
     changes
 }

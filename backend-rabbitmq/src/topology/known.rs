@@ -87,8 +87,8 @@ impl KnownQueues {
         }
     }
 
-    fn begin_with(&mut self, stream: String, queues: Vec<Listed>, deleting: Vec<Listed>) {
-        self.stream = Some(stream);
+    fn begin_with(&mut self, stream: Option<String>, queues: Vec<Listed>, deleting: Vec<Listed>) {
+        self.stream = stream;
         for entry in queues.into_iter().filter_map(Listed::entry) {
             self.queues.insert(entry.name().to_string(), entry);
         }
@@ -190,7 +190,7 @@ impl KnownQueues {
             return None;
         }
         Some(Record::Snapshot {
-            stream: self.stream.clone()?,
+            stream: self.stream.clone(),
             upto: self.next,
             queues: self.queues.values().map(Listed::from).collect(),
             deleting: self.deleting.values().map(Listed::from).collect(),

@@ -29,7 +29,8 @@ pub(crate) enum Record {
     Mark { by: String },
     /// All that the records before the offset `upto` say.
     Snapshot {
-        stream: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<String>,
         upto: i64,
         queues: Vec<Listed>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -17,7 +17,7 @@ use crate::topology::known::AddressOwner;
 use crate::topology::records::{CatalogueEntry, fresh_address};
 use crate::topology::state::Topology;
 use crate::wire::delay::{DUE, due_pattern};
-use crate::wire::names::{by_address, by_name, ended, lives};
+use crate::wire::names::{SINK, by_address, by_name, ended, lives};
 
 /// How long a queue may be there that its declaration has not listed yet, and how often to look.
 const BEING_LISTED: Duration = Duration::from_millis(300);
@@ -159,12 +159,12 @@ pub(crate) async fn restore(topology: &Arc<Topology>, entry: &CatalogueEntry) ->
 
 /// What lies before all queues of the namespace.
 pub(crate) fn entries(topology: &Topology) -> Vec<Change> {
-    let (names, sink) = (&topology.names, topology.names.sink());
+    let sink = SINK.to_owned();
     let mut keeps_nothing = FieldTable::default();
     keeps_nothing.insert("x-max-length".into(), AMQPValue::LongLongInt(0));
     let exchange = |name: String, kind| Change::Exchange { name, kind, arguments: FieldTable::default() };
     vec![
-        exchange(names.entry(), ExchangeKind::Direct),
+        exchange(topology.names.entry(), ExchangeKind::Direct),
         exchange(sink.clone(), ExchangeKind::Fanout),
         Change::Queue { name: sink.clone(), arguments: keeps_nothing },
         Change::Bind { queue: sink.clone(), exchange: sink, pattern: String::new() },
@@ -175,7 +175,7 @@ pub(crate) fn entries(topology: &Topology) -> Vec<Change> {
 pub(crate) fn of_address(topology: &Topology, queue: &QueueName, address: &str) -> Vec<Change> {
     let (names, ready, gate) = (&topology.names, topology.names.ready(queue), topology.names.gate(address));
     let mut arguments = FieldTable::default();
-    arguments.insert("alternate-exchange".into(), AMQPValue::LongString(names.sink().into()));
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString(SINK.into()));
     let due = (ready.clone(), DUE.to_owned(), due_pattern(address));
     vec![
         Change::Bind { queue: due.0, exchange: due.1, pattern: due.2 },

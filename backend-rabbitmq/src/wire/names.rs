@@ -7,6 +7,9 @@ use super::hash::Hash;
 /// The longest name of an object, in bytes.
 const LONGEST: usize = 255;
 
+/// The queue, and the exchange before it, which keep nothing, for all namespaces: what gets there has found a way.
+pub(crate) const SINK: &str = "polyqueue.sink";
+
 /// The names of one namespace. The middle word keeps users' names and ours apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -46,11 +49,6 @@ impl Names {
     /// What is there as long as the life of a queue at this address.
     pub(crate) fn gate(&self, address: &str) -> String {
         format!("{}.at.{address}", self.namespace)
-    }
-
-    /// The queue, and the exchange before it, which keep nothing: what gets there has found a way.
-    pub(crate) fn sink(&self) -> String {
-        format!("{}.sink", self.namespace)
     }
 
     /// The address of a queue's first life, which nobody has to be told.
