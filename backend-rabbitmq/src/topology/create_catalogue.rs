@@ -14,19 +14,23 @@ use polyqueue::{Certainty, Error, Result};
 use crate::address::NAME;
 use crate::connection::change::Change;
 use crate::connection::control_channel::{ControlChannel, Deliveries};
-use crate::connection::fault::{Answer, Refusal};
+use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
+use crate::topology::routes::exists;
 
 /// How long to wait for another handle before looking again.
 const TAKEN: Duration = Duration::from_millis(20);
 
-/// Sees to it that the catalogue can be read and written.
-pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>) -> Result<()> {
+/// Sees to it that the catalogue can be read and written; `anew`: although it is said to be there.
+async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
     let control = topology.handle.control();
     let _one_at_a_time = topology.creating.lock().await;
     let lock = loop {
+        if !anew && is_ready(topology).await? {
+            return Ok(());
+        }
         let channel = control.dedicated().await?;
         match lock(channel, &topology.names.birth()).await {
             Ok(lock) => break lock,
@@ -34,12 +38,19 @@ pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>) -> Result<()> {
             Err(refusal) => return Err(refusal.into()),
         }
     };
-    let made = make_catalogue(topology).await;
+    let made = match is_ready(topology).await? && exists(topology, topology.catalogue.name()).await? {
+        true => Ok(()), // by another, meanwhile
+        false => make_catalogue(topology).await,
+    };
     lock.channel.end().await;
     made
 }
 
-/// Whoever makes one that another has just made writes one record more, which changes nothing.
+/// Whether it is said that the stream can be read and written.
+async fn is_ready(topology: &Topology) -> Result<bool> {
+    Ok(if_there(topology.handle.control().find_exchange(topology.catalogue.name()).await)?.is_some())
+}
+
 async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
     let (control, name) = (topology.handle.control(), topology.catalogue.name().to_owned());
     let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
@@ -59,8 +70,11 @@ async fn store(topology: &Topology, record: &Record) -> Result<Confirm> {
 
 /// Appends a record, to a new stream where there is none.
 pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<()> {
+    if !topology.catalogue.is_live() {
+        ensure_catalogue(topology, false).await?;
+    }
     if let Confirm::Unroutable = store(topology, record).await? {
-        ensure_catalogue(topology).await?;
+        ensure_catalogue(topology, true).await?;
         if let Confirm::Unroutable = store(topology, record).await? {
             let said = "the catalogue's stream is gone again: declare a queue again";
             return Err(Error::unavailable(NAME, Certainty::Definite, said));
