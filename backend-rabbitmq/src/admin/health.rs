@@ -41,6 +41,10 @@ pub(crate) async fn health(topology: &Topology) -> Health {
             health
         }
         Ok(Err(detail)) => Health::bad(NAME, detail),
-        Err(_) => Health::bad(NAME, format!("{}: no answer within a second", topology.handle.address)),
+        Err(_) => {
+            let waited = topology.handle.oldest_call();
+            let said = waited.unwrap_or_else(|| "no answer within a second".to_owned());
+            Health::bad(NAME, format!("{}: {said}", topology.handle.address))
+        }
     }
 }

@@ -24,7 +24,9 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
                 Error::unavailable(NAME, certainty, said)
             }
             // A channel that ends by what another call did on it; not what a command itself met.
-            AMQPErrorKind::Soft(_) if is_about_another(error) => Error::unavailable(NAME, certainty, said),
+            AMQPErrorKind::Soft(_) if is_about_another(error) || is_out_of_order(error) => {
+                Error::unavailable(NAME, certainty, said)
+            }
             AMQPErrorKind::Soft(_) => Error::backend(NAME, certainty, said),
         },
         ErrorKind::AuthProviderError(_) => Error::denied(NAME, said),
@@ -39,6 +41,12 @@ fn is_about_another(error: &lapin::Error) -> bool {
     ["unknown delivery tag", "delivery acknowledgement on channel", "larger than configured max size"]
         .iter()
         .any(|text| said.contains(text))
+}
+
+/// Whether the broker has the object, and nobody who serves it now: that passes. It says "not found" all the same.
+fn is_out_of_order(error: &lapin::Error) -> bool {
+    let said = error.to_string();
+    ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
 }
 
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
@@ -68,7 +76,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
-        match soft(error).filter(|_| !is_about_another(error)) {
+        match soft(error).filter(|_| !is_about_another(error) && !is_out_of_order(error)) {
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
@@ -102,7 +110,7 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_out_of_order(error)
 }
 
 /// The user may not do it.

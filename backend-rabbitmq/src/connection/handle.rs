@@ -197,6 +197,11 @@ impl Handle {
         self.connections.answers.overdue()
     }
 
+    /// The call that has waited longest for an answer, in words.
+    pub(crate) fn oldest_call(&self) -> Option<String> {
+        self.connections.answers.oldest()
+    }
+
     /// For tests: whose calls get no answer.
     #[cfg(test)]
     pub(crate) fn starved(&self) -> crate::connection::starved::Starved {
