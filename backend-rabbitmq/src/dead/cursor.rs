@@ -1,5 +1,6 @@
 //! Where a listing goes on.
 
+use crate::wire::dead::is_unmarked;
 use polyqueue::{Cursor, DeadLetter, Error, Result};
 
 /// By how much times of death may run against the order in the queue: letters are written by many, each by its own clock, and a
@@ -35,8 +36,10 @@ impl ListingCursor {
         Cursor::new(format!("{before}:{behind}:{began_ms}:{died}:{}", letter.id))
     }
 
-    pub(crate) fn is(&self, letter: &DeadLetter) -> bool {
-        letter.id.as_str() == self.id
+    /// Whether it is this letter: `nth` of those that are there, from 0. Of letters that are not told apart it is the one in its
+    /// place.
+    pub(crate) fn is(&self, nth: u64, letter: &DeadLetter) -> bool {
+        letter.id.as_str() == self.id && (nth + 1 >= self.before || !is_unmarked(&letter.id))
     }
 
     /// Whether a letter is still to be shown though the cursor's own is gone: `nth` of those that are there, from 0. Letters before
@@ -67,13 +70,20 @@ mod tests {
             (place.before, place.behind, place.began_ms, place.died_ms, &*place.id),
             (3, 5, 9, 7, "a:b")
         );
-        assert!(place.is(&letter("a:b", 8)) && !place.is(&letter("a", 7)));
+        assert!(place.is(0, &letter("a:b", 8)) && !place.is(2, &letter("a", 7)));
         for foreign in ["", "7:a", "1:x:7:9:a", "1:-1:7:9:a"] {
             assert!(
                 matches!(ListingCursor::read(&Cursor::new(foreign)), Err(Error::Invalid { .. })),
                 "{foreign}"
             );
         }
+    }
+
+    #[test]
+    fn of_letters_that_are_not_told_apart_it_is_the_one_in_its_place() {
+        let place = ListingCursor::read(&ListingCursor::of(&letter("unmarked-1", 0), 3, 5, 9)).unwrap();
+        let is = |nth| place.is(nth, &letter("unmarked-1", 0));
+        assert!(!is(0) && !is(1) && is(2) && is(3));
     }
 
     #[test]

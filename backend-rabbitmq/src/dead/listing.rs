@@ -90,7 +90,7 @@ impl<'a> Listing<'a> {
         let (mut later, mut looked_at) = (0_u64, 0);
         while let Some(found) = walk.next(self.queue).await? {
             walk.browser.check_farthest()?;
-            if place.is(&found.letter) {
+            if place.is(walk.before() - 1, &found.letter) {
                 self.letters.clear();
                 walk.go_on(place.began_ms, place.behind);
                 return Ok(true);
