@@ -228,7 +228,8 @@ impl Handle {
     pub(crate) async fn close(&self) {
         let by = self.until();
         self.lifecycle.close();
-        let _ = timeout_at(by, self.lifecycle.idle()).await;
+        // A consumer that hangs takes no time away from those who publish.
+        let _ = tokio::join!(timeout_at(by, self.lifecycle.idle()), self.connections.drain(by));
         if self.is_child {
             self.connections.drain(by).await;
         } else {
