@@ -7,6 +7,7 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::hold_limit::is_of_a_held_message;
 
 /// An [`Error`] that names the address.
 pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Error) -> Error {
@@ -36,9 +37,8 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
 /// on it.
 fn is_about_another(error: &lapin::Error) -> bool {
     let said = error.to_string();
-    ["unknown delivery tag", "delivery acknowledgement on channel", "larger than configured max size"]
-        .iter()
-        .any(|text| said.contains(text))
+    is_of_a_held_message(&said)
+        || ["unknown delivery tag", "larger than configured max size"].iter().any(|text| said.contains(text))
 }
 
 /// The error of a channel that the broker has closed for whatever reason: another one may do.

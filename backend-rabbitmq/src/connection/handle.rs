@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::Address;
 use crate::connection::connections::Connections;
 use crate::connection::control::Control;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::link::Link;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
@@ -137,6 +138,11 @@ impl Handle {
     /// The connection for consumers whose process must be missed within `lease`.
     pub(crate) fn consuming(&self, lease: Duration) -> Arc<Link> {
         self.connections.consuming(lease)
+    }
+
+    /// How long the broker lets a message be held.
+    pub(crate) fn hold_limit(&self) -> &HoldLimit {
+        &self.connections.hold_limit
     }
 
     /// Where to publish.

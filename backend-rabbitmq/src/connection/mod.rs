@@ -12,6 +12,7 @@ pub(crate) mod fault;
 pub(crate) mod greeting;
 pub(crate) mod handle;
 pub(crate) mod heard;
+pub(crate) mod hold_limit;
 pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;

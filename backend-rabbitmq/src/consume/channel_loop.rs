@@ -38,6 +38,8 @@ pub(crate) struct ChannelLoop {
     phase: Phase,
     /// Told when all is settled that nobody waits for.
     closing: Vec<oneshot::Sender<()>>,
+    /// When the buffer was last looked through.
+    looked: Instant,
 }
 
 impl ChannelLoop {
@@ -68,6 +70,7 @@ impl ChannelLoop {
             empty_for: None,
             phase: if reader.hand_out.pending.is_closed() { Phase::Closing } else { Phase::Serving },
             closing: Vec::new(),
+            looked: Instant::now(),
             reader,
             session,
             channel,
@@ -96,6 +99,7 @@ impl ChannelLoop {
                     return Ok(());
                 }
             }
+            let next_look = self.next_look();
             let lease_end = hand_out.leases.next_end().filter(|_| self.acks.capacity() > 0);
             tokio::select! {
                 biased;
@@ -113,6 +117,7 @@ impl ChannelLoop {
                 },
                 event = self.source.next() => self.received(event?),
                 () = at(lease_end) => self.end_leases(),
+                () = at(next_look) => self.renew(),
                 () = at(self.phase.until()) => {
                     if self.phase.is_ending() {
                         return Ok(());
@@ -165,8 +170,23 @@ impl ChannelLoop {
         }
     }
 
+    /// When it is to be seen whether something has waited in the buffer too long.
+    fn next_look(&self) -> Option<Instant> {
+        let waiting = self.reader.handle().hold_limit().waiting();
+        (self.reader.subscription.prefetch > 0).then(|| self.looked + waiting / 4)
+    }
+
+    /// The broker takes a message that waits here for one that is held: a copy that it sends anew begins anew.
+    fn renew(&mut self) {
+        self.looked = Instant::now();
+        for (key, item) in self.reader.hand_out.drain_waiting(self.reader.handle().hold_limit().waiting()) {
+            self.acks.replace(key, Settlement::Release(item));
+        }
+    }
+
     /// Does what the pending receives call for.
     fn advance(&mut self) {
+        self.reader.heed_hold_limit();
         self.reader.hand_out.put_returned();
         for (key, item) in self.reader.hand_out.drain_stale() {
             self.acks.replace(key, expired(item, self.reader.handle().now()));

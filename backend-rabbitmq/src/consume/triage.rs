@@ -97,6 +97,7 @@ impl Triage {
         Arc::new(Fetched {
             raw,
             message,
+            came: Instant::now(),
             attempt,
             max_attempts,
             expiry,
