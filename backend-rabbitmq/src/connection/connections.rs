@@ -117,6 +117,12 @@ impl Connections {
         Ok(publisher)
     }
 
+    /// Which boot of the broker it is, where something is published and that may be known.
+    pub(crate) fn boot(&self) -> Option<String> {
+        let publisher = self.publishing.live().and_then(|session| self.publisher_on(&session))?;
+        publisher.boot().map(str::to_owned)
+    }
+
     fn publisher_on(&self, session: &Session) -> Option<Publisher> {
         self.publisher.read().clone().filter(|publisher| publisher.is_alive(session))
     }

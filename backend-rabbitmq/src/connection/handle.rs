@@ -150,6 +150,11 @@ impl Handle {
         self.connections.publisher(self.until()).await
     }
 
+    /// Which boot of the broker it is, as far as what publishes knows.
+    pub(crate) fn boot(&self) -> Option<String> {
+        self.connections.boot()
+    }
+
     /// A call that ends by then, and has done nothing when it ends so.
     pub(crate) async fn in_time<T>(
         &self,

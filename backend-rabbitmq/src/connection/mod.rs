@@ -1,6 +1,7 @@
 //! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and commands to the broker.
 
 pub(crate) mod answered;
+pub(crate) mod boot;
 pub(crate) mod browser;
 pub(crate) mod change;
 pub(crate) mod confirms;
