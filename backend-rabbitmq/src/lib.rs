@@ -42,8 +42,7 @@
 //! * Each dedup key is a queue of the broker; give many keys a [`DedupStore`](polyqueue::DedupStore). A key whose publish had
 //!   an unknown end is taken until its window ends.
 //! * A receipt dies with its connection: afterwards it is `LeaseLost`, and the message comes again.
-//! * Acks younger than 250 ms may be undone by a crash of the broker, which also counts as an attempt of every message
-//!   that was ready.
+//! * Acks younger than a second may be undone by a crash of the broker. It counts no attempt of anybody's.
 //! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured, which it tells only when it ends a consumer
 //!   for it: then [`LeaseLimited`](polyqueue::Event::LeaseLimited) says so, and `health`. [`hold_limit`] finds it out before.
 //! * Looking at dead letters hides them from others, and from `stats`, while it lasts.
