@@ -42,9 +42,9 @@
 //! * Each dedup key is a queue of the broker; give many keys a [`DedupStore`](polyqueue::DedupStore). A key whose publish had
 //!   an unknown end is taken until its window ends.
 //! * A receipt dies with its connection: afterwards it is `LeaseLost`, and the message comes again.
-//! * Acks younger than 250 ms may be undone by a crash of the broker, which also counts as an attempt of every message
-//!   that was ready.
-//! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured.
+//! * Acks younger than a second may be undone by a crash of the broker. It counts no attempt of anybody's.
+//! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured, which it tells only when it ends a consumer
+//!   for it: then [`LeaseLimited`](polyqueue::Event::LeaseLimited) says so, and `health`. [`hold_limit`] finds it out before.
 //! * Looking at dead letters hides them from others, and from `stats`, while it lasts.
 //!
 //! # Logs
@@ -82,6 +82,7 @@ use std::sync::Arc;
 
 use address::NAME;
 pub use admin::diagnosis::{Diagnosis, diagnose};
+pub use admin::hold::hold_limit;
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
 /// RabbitMQ, for URLs that begin with `amqp://`, or with `amqps://` where the feature `tls` is on; the URL stands in `RABBITMQ_URL`.

@@ -13,6 +13,19 @@ use crate::topology::state::Topology;
 /// Health answers within a second.
 const HEALTH: Duration = Duration::from_millis(900);
 
+fn stranded(topology: &Topology) -> Option<String> {
+    let stranded = topology.stranded.load(Relaxed);
+    let said = || format!("{stranded} delayed messages lie in polyqueue.unrouted: nobody knows their queue");
+    (stranded > 0).then(said)
+}
+
+fn held_too_long(topology: &Topology) -> Option<String> {
+    let limit = topology.handle.hold_limit().known()?;
+    Some(format!(
+        "the broker has ended a consumer for a message that was held longer than {limit:?} (consumer_timeout): leases must be shorter"
+    ))
+}
+
 /// Tries both connections, looks whether what reads makes progress, and says what lies where nobody finds it.
 pub(crate) async fn health(topology: &Topology) -> Health {
     let by = Instant::now() + HEALTH;
@@ -31,13 +44,10 @@ pub(crate) async fn health(topology: &Topology) -> Health {
     };
     match timeout(HEALTH, look).await {
         Ok(Ok(())) => {
+            let said: Vec<String> =
+                [stranded(topology), held_too_long(topology)].into_iter().flatten().collect();
             let mut health = Health::good(NAME);
-            let stranded = topology.stranded.load(Relaxed);
-            if stranded > 0 {
-                health.detail = format!(
-                    "{stranded} delayed messages lie in polyqueue.unrouted: nobody knows their queue"
-                );
-            }
+            health.detail = said.join("; ");
             health
         }
         Ok(Err(detail)) => Health::bad(NAME, detail),

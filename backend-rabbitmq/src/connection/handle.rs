@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::Address;
 use crate::connection::connections::Connections;
 use crate::connection::control::Control;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::link::Link;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
@@ -139,9 +140,19 @@ impl Handle {
         self.connections.consuming(lease)
     }
 
+    /// How long the broker lets a message be held.
+    pub(crate) fn hold_limit(&self) -> &HoldLimit {
+        &self.connections.hold_limit
+    }
+
     /// Where to publish.
     pub(crate) async fn publisher(&self) -> Result<Publisher> {
         self.connections.publisher(self.until()).await
+    }
+
+    /// Which boot of the broker it is, as far as what publishes knows.
+    pub(crate) fn boot(&self) -> Option<String> {
+        self.connections.boot()
     }
 
     /// A call that ends by then, and has done nothing when it ends so.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use lapin::BasicProperties;
 use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
+use tokio::time::Instant;
 
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
@@ -53,6 +55,7 @@ impl Republisher {
             Settlement::Recovery(item) | Settlement::Release(item) => {
                 self.republish(item, item.attempt, Duration::ZERO, None).await
             }
+            Settlement::Renewal(item) => self.renew(std::slice::from_ref(item)).await.pop().unwrap_or(Ok(())),
             Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
             Settlement::Undecodable(raw, death) => {
                 let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
@@ -136,6 +139,42 @@ impl Republisher {
         !is_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
     }
 
+    /// Publishes the same attempts again, before all others and in this order.
+    pub(crate) async fn renew(&self, items: &[Arc<Fetched>]) -> Vec<Result<()>> {
+        let handle = &self.topology().handle;
+        let by = handle.until();
+        let mut begun = Vec::with_capacity(items.len());
+        for item in items {
+            begun.push(self.begin_renewal(item, by).await);
+        }
+        let mut renewed = Vec::with_capacity(items.len());
+        for (item, begun) in items.iter().zip(begun) {
+            renewed.push(match begun {
+                Ok(()) => {
+                    item.replacement.begun(handle, by).await.and_then(|stored| self.there(stored).map(drop))
+                }
+                Err(error) => Err(error),
+            });
+        }
+        renewed
+    }
+
+    async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<()> {
+        let properties = republish::republished(&item.raw, &item.message, item.attempt, None, None);
+        let properties = republish::foremost(self.in_time(item, properties, true), item.message.priority());
+        let (to, body) = (item.address.clone().unwrap_or_default(), item.raw.body.clone());
+        let request = request(self.topology(), &self.queue, &to, Duration::ZERO, properties, body).await?;
+        item.replacement.begin(&self.topology().handle, request, by).await
+    }
+
+    /// The properties of a copy with what is left of the message's time to live, which the broker is to count where it is there at
+    /// `once`.
+    fn in_time(&self, item: &Fetched, properties: BasicProperties, once: bool) -> BasicProperties {
+        let Some(expiry) = &item.expiry else { return properties };
+        let now = self.now();
+        terms::expiring(properties, expiry.ttl, expiry.end(now), once.then(|| expiry.left_for_a_copy(now)))
+    }
+
     /// Publishes the message again, for `attempt`.
     async fn republish(
         &self,
@@ -147,13 +186,8 @@ impl Republisher {
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
-        let mut properties =
-            republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
-        if let Some(expiry) = &item.expiry {
-            let now = self.now();
-            let left = Some(expiry.left(now)).filter(|_| after.is_zero());
-            properties = terms::expiring(properties, expiry.ttl, expiry.end(now), left);
-        }
+        let copy = republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
+        let properties = self.in_time(item, copy, after.is_zero());
         let body = item.raw.body.clone();
         let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
@@ -194,6 +228,11 @@ impl Republisher {
     async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<Stored> {
         let handle = &self.topology().handle;
         let stored = replacement.store(handle, request, handle.until()).await?;
+        self.there(stored)
+    }
+
+    /// What stands in a delivery's place, where its queue is there.
+    fn there(&self, stored: Option<Stored>) -> Result<Stored> {
         stored.ok_or_else(|| Error::not_found(self.queue.clone()))
     }
 }

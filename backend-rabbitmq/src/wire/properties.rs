@@ -40,6 +40,10 @@ pub(crate) mod key {
     pub(crate) const PACKED: &str = "x-pq-headers";
     /// The broker's name of the queue that a delayed copy is for.
     pub(crate) const TARGET: &str = "x-pq-to";
+    /// In which boot of the broker this copy was published, where `app_id` is another application's.
+    pub(crate) const BOOT: &str = "x-pq-boot";
+    /// The message's own priority, while it stands before all others.
+    pub(crate) const PRIORITY: &str = "x-pq-priority";
     /// How often it was redriven.
     pub(crate) const REDRIVEN: &str = "x-pq-redriven";
     /// Attempts of its former lives.
