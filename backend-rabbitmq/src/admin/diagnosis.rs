@@ -11,7 +11,7 @@ use crate::connection::answered::Answers;
 use crate::connection::fault::is_missing;
 use crate::connection::link::Link;
 use crate::connection::queries::fence;
-use crate::wire::delay::UNROUTABLE;
+use crate::wire::delay::LOST;
 
 /// Seconds between heartbeats.
 const HEARTBEAT: u16 = 5;
@@ -24,7 +24,7 @@ pub struct Diagnosis {
     pub version: Result<String, String>,
     /// The virtual host that the URL names.
     pub virtual_host: String,
-    /// How many delayed messages came due and found no queue: they lie in `polyqueue.unrouted`.
+    /// How many delayed messages came due and found no queue: they lie in `polyqueue.lost`.
     pub undeliverable: Result<u64, String>,
 }
 
@@ -48,7 +48,7 @@ pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     let version = link.version().map(|version| version.to_string());
     let undeliverable = async {
         let channel = session.channel().await?;
-        match fence(channel, UNROUTABLE.into()).await {
+        match fence(channel, LOST.into()).await {
             Err(error) if is_missing(&error) => Ok(0),
             counted => counted.map_err(|error| session.fault(&error)),
         }

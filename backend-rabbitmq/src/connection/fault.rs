@@ -23,6 +23,9 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
             AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) | AMQPErrorKind::Hard(_) => {
                 Error::unavailable(NAME, certainty, said)
             }
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if is_down(error) => {
+                Error::unavailable(NAME, certainty, said)
+            }
             // A channel that ends by what another call did on it; not what a command itself met.
             AMQPErrorKind::Soft(_) if is_about_another(error) => Error::unavailable(NAME, certainty, said),
             AMQPErrorKind::Soft(_) => Error::backend(NAME, certainty, said),
@@ -49,6 +52,12 @@ pub(crate) fn of_a_closed_channel(error: Error) -> Error {
     }
 }
 
+/// Whether a queue is there that cannot be used for now: no answer to whether it exists.
+fn is_down(error: &lapin::Error) -> bool {
+    let said = error.to_string();
+    ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
+}
+
 /// What the broker answered.
 pub(crate) type Answer<T> = std::result::Result<T, Refusal>;
 
@@ -69,6 +78,7 @@ impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
         match soft(error).filter(|_| !is_about_another(error)) {
+            Some(AMQPSoftError::NOTFOUND) if is_down(error) => Self::NotYet(said),
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
@@ -102,7 +112,7 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_down(error)
 }
 
 /// The user may not do it.

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
+use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict};
+use tokio::time::Instant;
 
+use crate::address::NAME;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
+use crate::delay::request::{make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
-use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
 use crate::wire::dead;
@@ -144,6 +146,7 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
+        let then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
@@ -159,7 +162,9 @@ impl Republisher {
         if !after.is_zero() {
             to = address(self.topology(), &self.queue).await?;
         }
-        let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
+        let (wheel, handle) = (&self.dead.publishing.wheel, &self.topology().handle);
+        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body);
+        let request = handle.in_time("publish", handle.until(), request).await?;
         self.store(&item.replacement, request).await.map(drop)
     }
 
@@ -192,8 +197,20 @@ impl Republisher {
     }
 
     async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<Stored> {
-        let handle = &self.topology().handle;
-        let stored = replacement.store(handle, request, handle.until()).await?;
-        stored.ok_or_else(|| Error::not_found(self.queue.clone()))
+        let (wheel, handle) = (&self.dead.publishing.wheel, &self.topology().handle);
+        let Some(again) = waits(&request).then(|| request.clone()) else {
+            let stored = replacement.store(handle, request, handle.until()).await?;
+            return stored.ok_or_else(|| Error::not_found(self.queue.clone()));
+        };
+        let (began, slot) = (Instant::now(), again.key.clone());
+        let mut stored = replacement.store(handle, request, handle.until()).await?;
+        if stored.is_none() {
+            make_slot(wheel, &slot).await?;
+            stored = replacement.store(handle, again, handle.until()).await?;
+        }
+        if let Ok(publisher) = handle.publisher().await {
+            tell_if_slow(wheel, &publisher, began, [slot]).await;
+        }
+        stored.ok_or_else(|| Error::unavailable(NAME, Certainty::Definite, "a slot of the wheel is missing"))
     }
 }
