@@ -32,3 +32,39 @@ async fn short_waits_are_kept() {
     }
     queue.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mover_that_is_closed_leaves_no_copies() {
+    let broker = RabbitBroker::start().await.unwrap();
+    let queue = open(&broker).await;
+    queue.declare(&Q.into()).await.unwrap();
+    queue.close().await.unwrap();
+    for nth in 0..3 {
+        let mover = open(&broker).await;
+        let queue = open(&broker).await;
+        mover.publish_one(Q, Message::new("first").with_delay(Duration::from_millis(1))).await.unwrap();
+        let batch = (0..2_000).map(|_| Message::new("").with_delay(Duration::from_millis(700))).collect();
+        let began = Instant::now();
+        queue.publish(&Q.into(), batch).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(720 + 90 * nth).saturating_sub(began.elapsed())).await;
+        mover.close().await.unwrap();
+        let consumer = queue.subscribe(&Subscription::new(Q).prefetch(100)).await.unwrap();
+        let mut came = std::collections::HashMap::<String, usize>::new();
+        loop {
+            let deliveries = consumer.receive(100, Duration::from_millis(1_500)).await.unwrap();
+            if deliveries.is_empty() {
+                break;
+            }
+            let mut verdicts = Vec::new();
+            for delivery in deliveries {
+                *came.entry(delivery.message.id().to_string()).or_default() += 1;
+                verdicts.push((delivery.receipt, Verdict::Ack));
+            }
+            consumer.settle(&verdicts).await.unwrap();
+        }
+        queue.close().await.unwrap();
+        let twice = came.values().filter(|times| **times > 1).count();
+        println!("round {nth}: {} came, {twice} twice", came.len());
+        assert_eq!((came.len(), twice), (2_001, 0));
+    }
+}

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
-use lapin::Consumer;
+use lapin::{Channel, Consumer};
 use polyqueue::backend::background;
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::handle::Handle;
 use crate::connection::publisher::Publisher;
+use crate::connection::queries::fence;
 use crate::connection::request::Confirm;
 use crate::connection::session::Session;
+use crate::delay::ending::Ending;
 use crate::delay::errand::{Errand, Errands};
 use crate::delay::held::Held;
 use crate::delay::moves::{Move, Moved, Way, send};
@@ -55,7 +57,6 @@ const AT_ONCE: usize = 256;
 /// Who moves what is due.
 pub(crate) struct Active {
     shared: Arc<Shared>,
-    handle: Arc<Handle>,
     session: Arc<Session>,
     schedule: Schedule,
     readers: HashMap<Slot, oneshot::Sender<()>>,
@@ -70,6 +71,8 @@ pub(crate) struct Active {
     refiling: usize,
     returned: Returned,
     acks: FuturesUnordered<BoxFuture<'static, lapin::Result<()>>>,
+    /// Over which channels something was acked a moment ago.
+    acked: Vec<(Slot, Instant, Channel)>,
     errands: Errands,
     hints: Consumer,
     sender: Sender,
@@ -100,7 +103,6 @@ impl Active {
             errands: Errands::new(handle.clone(), publisher),
             returned: Returned::new(Owners::new(handle.clone())),
             shared,
-            handle,
             session,
             schedule: Schedule::new(),
             readers: HashMap::new(),
@@ -112,14 +114,14 @@ impl Active {
             under_way: 0,
             refiling: 0,
             acks: FuturesUnordered::new(),
+            acked: Vec::new(),
             hints,
             sender,
         })
     }
 
-    /// Ends without an error when the handle is closed.
-    pub(crate) async fn run(mut self, mut turn: Turn) -> Result<()> {
-        let handle = self.handle.clone();
+    /// Ends without an error when it is to end.
+    pub(crate) async fn run(mut self, mut turn: Turn, ending: &Ending) -> Result<()> {
         loop {
             let now = self.now()?;
             self.follow_schedule(now);
@@ -128,7 +130,7 @@ impl Active {
             let wake = wake.map_or(TICK, |wake| wake.min(TICK));
             tokio::select! {
                 biased;
-                () = handle.closed() => return self.finish().await,
+                () = ending.ended() => return self.finish().await,
                 error = turn.lost() => return Err(self.session.fault(&error)),
                 Some(moved) = self.moved.recv() => self.moved(moved)?,
                 Some(reading) = self.told.1.recv() => self.told(reading)?,
@@ -210,6 +212,16 @@ impl Active {
         let _ = self.moves.send(Move::new(held, way));
     }
 
+    fn ack(&mut self, held: Held) {
+        let (now, channel) = (Instant::now(), held.channel());
+        self.acked.retain(|(_, at, _)| now.duration_since(*at) < END);
+        match self.acked.iter_mut().find(|(_, _, known)| known.id() == channel.id()) {
+            Some((_, at, _)) => *at = now,
+            None => self.acked.push((held.slot, now, channel)),
+        }
+        self.acks.push(held.ack());
+    }
+
     fn count(&mut self, way: &Way) -> &mut usize {
         if let Way::Again(_) = way { &mut self.refiling } else { &mut self.under_way }
     }
@@ -263,7 +275,7 @@ impl Active {
                 if let Way::Again(cell) = way {
                     self.schedule.found([cell.slot()]);
                 }
-                self.acks.push(held.ack());
+                self.ack(held);
             }
             Ok(Confirm::Unroutable) => self.came_back(held, way),
             Err(error) if error.certainty() == Certainty::Definite => self.retry(held, AGAIN),
@@ -312,7 +324,7 @@ impl Active {
         for (held, owner) in found {
             match owner {
                 Some(Owner::Queue(queue)) => self.send(held, Way::Into(queue)),
-                Some(Owner::Deleted) => self.acks.push(held.ack()),
+                Some(Owner::Deleted) => self.ack(held),
                 Some(Owner::Nobody) => self.strand(held),
                 None => self.postpone(held, UNKNOWN),
             }
@@ -357,10 +369,13 @@ impl Active {
             {
                 *self.count(&one.way) -= 1;
                 if let Ok(Confirm::Stored) = answer {
-                    self.acks.push(one.held.ack());
+                    self.ack(one.held);
                 }
             }
             while let Some(Ok(())) = self.acks.next().await {}
+            // The end of the connection would overtake what the queues have not dealt with.
+            let fences = self.acked.iter().map(|(slot, _, channel)| fence(channel.clone(), slot.queue()));
+            join_all(fences).await;
         };
         let _ = timeout(END, ended).await;
         drop(self.sender);

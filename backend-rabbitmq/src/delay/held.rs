@@ -37,6 +37,11 @@ impl Held {
         })
     }
 
+    /// The channel that it came over.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Removes it from its slot. The frame is on its way when this returns; the rest is its writing.
     pub(crate) fn ack(self) -> BoxFuture<'static, lapin::Result<()>> {
         let Self { channel, tag, .. } = self;

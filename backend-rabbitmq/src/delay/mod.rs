@@ -3,6 +3,7 @@
 pub(crate) mod active;
 pub(crate) mod bounds;
 pub(crate) mod clock;
+pub(crate) mod ending;
 pub(crate) mod ensure;
 pub(crate) mod errand;
 pub(crate) mod held;

@@ -13,6 +13,7 @@ use crate::connection::publisher::Publisher;
 use crate::connection::request::PublishRequest;
 use crate::connection::session::Session;
 use crate::delay::active::Active;
+use crate::delay::ending::Ending;
 use crate::delay::ensure::{ensure, ensure_clock, has_clock};
 use crate::delay::probe::Prober;
 use crate::delay::shared::{Role, Shared};
@@ -30,15 +31,15 @@ const END: Duration = Duration::from_secs(2);
 
 /// Why it moves no more.
 enum End {
-    /// The handle was closed, while it was this client's turn or before.
+    /// It was to end, while it was this client's turn or before.
     Closed {
         moved: bool,
     },
     Failed(Error),
 }
 
-/// Goes on until the handle is closed.
-pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>) {
+/// Goes on until it is to end.
+pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending) {
     // A close waits for the end of what is under way here.
     let _entered = handle.lifecycle.enter();
     let link = handle.link("mover", HEARTBEAT);
@@ -46,7 +47,7 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>) {
     let mut failures = 0;
     loop {
         let (mut session, began) = (None, Instant::now());
-        let end = serve(&shared, &handle, &link, &mut session).await;
+        let end = serve(&shared, &handle, (&link, &ending), &mut session).await;
         shared.set_role(Role::Beginning);
         let error = match end {
             End::Closed { moved } => {
@@ -66,7 +67,7 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>) {
         let pause = jitter.backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
         tokio::select! {
             () = sleep(pause) => {}
-            () = handle.closed() => return,
+            () = ending.ended() => return,
         }
     }
 }
@@ -82,7 +83,7 @@ async fn leave_a_hint(handle: &Handle) {
 async fn serve(
     shared: &Arc<Shared>,
     handle: &Arc<Handle>,
-    link: &Link,
+    (link, ending): (&Link, &Ending),
     place: &mut Option<Arc<Session>>,
 ) -> End {
     let begun = async {
@@ -98,12 +99,12 @@ async fn serve(
             Ok(begun) => begun,
             Err(error) => return End::Failed(error),
         },
-        () = handle.closed() => return End::Closed { moved: false },
+        () = ending.ended() => return End::Closed { moved: false },
     };
     let keep = prober.keep(&shared.clock);
     tokio::select! {
         kept = keep => End::Failed(kept.map_or_else(|error| session.fault(&error), |()| Error::Closed)),
-        end = stand_by_and_move(shared, handle, &session, publisher) => end,
+        end = stand_by_and_move(shared, (handle, ending), &session, publisher) => end,
     }
 }
 
@@ -126,13 +127,13 @@ async fn tell_the_time(shared: &Shared, handle: &Handle, session: &Session) -> R
 
 async fn stand_by_and_move(
     shared: &Arc<Shared>,
-    handle: &Arc<Handle>,
+    (handle, ending): (&Arc<Handle>, &Ending),
     session: &Arc<Session>,
     publisher: Publisher,
 ) -> End {
     let turn = tokio::select! {
         turn = Turn::take(session, || shared.set_role(Role::StandingBy)) => turn,
-        () = handle.closed() => return End::Closed { moved: false },
+        () = ending.ended() => return End::Closed { moved: false },
     };
     let turn = match turn {
         Ok(turn) => turn,
@@ -141,7 +142,7 @@ async fn stand_by_and_move(
     shared.set_role(Role::Moving);
     let active = Active::begin(shared.clone(), handle.clone(), session.clone(), publisher).await;
     let moved = match active {
-        Ok(active) => active.run(turn).await,
+        Ok(active) => active.run(turn, ending).await,
         Err(error) => Err(error),
     };
     match moved {

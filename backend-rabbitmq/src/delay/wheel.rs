@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use polyqueue::backend::{Jitter, background};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::connection::handle::Handle;
+use crate::delay::ending::Ending;
 use crate::delay::ensure::missing;
 use crate::delay::mover::run;
 use crate::delay::shared::Shared;
@@ -27,11 +28,17 @@ pub(crate) struct Wheel {
     watch: Mutex<Option<Task>>,
 }
 
-struct Task(JoinHandle<()>);
+/// Tells a task to end when it is dropped: what is on its way comes to its end first.
+struct Task(#[expect(dead_code, reason = "held")] watch::Sender<()>);
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Task {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        handle: Arc<Handle>,
+        work: impl FnOnce(Ending) -> F,
+    ) -> Self {
+        let (ending, alive) = Ending::new(handle);
+        background().spawn(work(ending));
+        Self(alive)
     }
 }
 
@@ -44,7 +51,8 @@ impl Wheel {
     pub(crate) fn start(&self) {
         let mut task = self.task.lock();
         if task.is_none() {
-            *task = Some(Task(background().spawn(run(self.shared.clone(), self.handle.clone()))));
+            let (shared, handle) = (self.shared.clone(), self.handle.clone());
+            *task = Some(Task::spawn(self.handle.clone(), |ending| run(shared, handle, ending)));
         }
     }
 
@@ -52,7 +60,8 @@ impl Wheel {
     pub(crate) fn stand_by_if_used(self: &Arc<Self>) {
         let mut watch = self.watch.lock();
         if watch.is_none() && !self.is_started() {
-            *watch = Some(Task(background().spawn(watch_for_use(Arc::downgrade(self), self.handle.clone()))));
+            let (wheel, handle) = (Arc::downgrade(self), self.handle.clone());
+            *watch = Some(Task::spawn(self.handle.clone(), |ending| watch_for_use(wheel, handle, ending)));
         }
     }
 
@@ -62,7 +71,7 @@ impl Wheel {
     }
 }
 
-async fn watch_for_use(wheel: Weak<Wheel>, handle: Arc<Handle>) {
+async fn watch_for_use(wheel: Weak<Wheel>, handle: Arc<Handle>, ending: Ending) {
     let queue = [LOOK_QUEUE.to_owned()];
     let jitter = Jitter::default();
     loop {
@@ -72,7 +81,7 @@ async fn watch_for_use(wheel: Weak<Wheel>, handle: Arc<Handle>) {
         };
         let asked = tokio::select! {
             asked = asked => asked,
-            () = handle.closed() => return,
+            () = ending.ended() => return,
         };
         let Some(wheel) = wheel.upgrade() else { return };
         if wheel.is_started() {
@@ -84,7 +93,7 @@ async fn watch_for_use(wheel: Weak<Wheel>, handle: Arc<Handle>) {
         drop(wheel);
         tokio::select! {
             () = sleep(jitter.between(USED, USED)) => {}
-            () = handle.closed() => return,
+            () = ending.ended() => return,
         }
     }
 }
