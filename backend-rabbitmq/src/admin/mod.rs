@@ -3,4 +3,5 @@
 pub(crate) mod diagnosis;
 pub(crate) mod health;
 pub(crate) mod purge;
+pub(crate) mod remains;
 pub(crate) mod stats;

@@ -317,7 +317,12 @@ impl Active {
         let since = *held.ticket.stranded.get_or_insert(now);
         let id = held.properties.message_id().as_ref().map(|id| id.as_str()).unwrap_or_default();
         self.shared.strand(&held.ticket.namespace, id);
-        if now - since > DAY { self.send(held, Way::Lost) } else { self.postpone(held, STRANDED) }
+        if now - since > DAY {
+            self.send(held, Way::Lost);
+        } else {
+            // Just after a start of the broker what is known a moment later may not be.
+            self.postpone(held, (now - since).clamp(1_000, STRANDED));
+        }
     }
 
     fn found(&mut self, (_, found): Found) {

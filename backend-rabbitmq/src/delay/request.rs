@@ -23,8 +23,19 @@ const TRIES: usize = 3;
 /// What took so long may have come when its slot was over.
 const SLOW: Duration = Duration::from_millis(800);
 
-/// A request for a queue: at once, or after a delay that began `then`. It waits until the broker's time is known.
-pub(crate) async fn request(
+/// When delays begin of what is published now. The first of a client waits until the broker's time is known; they begin then.
+pub(crate) async fn begin(wheel: &Wheel) -> Instant {
+    let then = Instant::now();
+    wheel.start();
+    if wheel.shared.clock.is_sharp() {
+        return then;
+    }
+    wheel.shared.clock.sharp().await;
+    Instant::now()
+}
+
+/// A request for a queue: at once, or after a delay that began `then`.
+pub(crate) fn request(
     wheel: &Wheel,
     topology: &Topology,
     to: (&QueueName, &str),
@@ -36,9 +47,7 @@ pub(crate) async fn request(
     if delay.is_zero() {
         return Ok(PublishRequest { exchange, key: target, properties, body });
     }
-    wheel.start();
     let clock = &wheel.shared.clock;
-    clock.sharp().await;
     let (due, now) = clock.due(then, delay).zip(clock.latest()).ok_or_else(no_time)?;
     let namespace = topology.names.namespace().to_owned();
     let ticket = Ticket { due, address: to.1.to_owned(), namespace, target, stranded: None };

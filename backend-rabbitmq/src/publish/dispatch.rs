@@ -102,7 +102,7 @@ async fn make_slots(
     publishing: &Arc<Publishing>,
     publisher: &Publisher,
     queue: &QueueName,
-    (batch, then): (&[Message], std::time::Instant),
+    batch: &[Message],
     results: &mut [Result<Published>],
     by: Instant,
 ) -> u64 {
@@ -117,7 +117,7 @@ async fn make_slots(
     let messages: Vec<&Message> = back.iter().map(|at| &batch[*at]).collect();
     let handle = &publishing.topology.handle;
     let again = async {
-        let requests = requests(publishing, queue, &messages, then).await?;
+        let requests = requests(publishing, queue, &messages).await?;
         Ok(publish_again(&publishing.wheel, publisher, requests, by).await)
     };
     let again = match handle.in_time("publish", by, again).await {
@@ -139,7 +139,7 @@ async fn publish_to(
     batch: &[Message],
     by: Instant,
 ) -> Result<Vec<Result<Published>>> {
-    let (topology, then) = (&publishing.topology, std::time::Instant::now());
+    let topology = &publishing.topology;
     let handle = &topology.handle;
     let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
     let publisher = handle.in_time("publish", by, handle.publisher()).await?;
@@ -148,7 +148,7 @@ async fn publish_to(
     let mut slow = Slow::default();
     for part in batch.chunks(PART) {
         let part: Vec<&Message> = part.iter().collect();
-        match handle.in_time("publish", by, requests(publishing, queue, &part, then)).await {
+        match handle.in_time("publish", by, requests(publishing, queue, &part)).await {
             Ok(requests) => {
                 for request in requests {
                     slow.add(&request);
@@ -178,7 +178,7 @@ async fn publish_to(
         });
     }
     slow.tell(publishing, &publisher).await;
-    stored += make_slots(publishing, &publisher, queue, (batch, then), &mut results, by).await;
+    stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).await;
     handle.meter.of(queue).published(stored);
     if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
         publisher.forget(&topology.names.ready(queue));

@@ -1,6 +1,6 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
-use crate::delay::request::{publish_again, request, tell_if_slow, waits};
+use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
 use crate::publish::backpressure::{enter, make_room};
 use crate::publish::dedup::{claim, release_key_of};
 use crate::publish::state::Publishing;
@@ -54,8 +54,14 @@ pub(crate) async fn publish_copies(
         return Err(Error::not_found(to.clone()));
     }
     check_keys(to, entries, batch)?;
-    let then = std::time::Instant::now();
-    let publisher = publishing.topology.handle.publisher();
+    let mut then = std::time::Instant::now();
+    let waits = batch.iter().any(|message| !message.delay().is_zero());
+    let publisher = async {
+        if waits {
+            then = begin(&publishing.wheel).await;
+        }
+        publishing.topology.handle.publisher().await
+    };
     let publisher = publishing.topology.handle.in_time("publish", by, publisher).await?;
     publishing.topology.handle.check_open()?;
     let mut copier = FanOut { publishing, publisher, to, entries, then, by, rooms: Vec::new() };
@@ -157,7 +163,7 @@ impl FanOut<'_> {
         let ready = async {
             self.claim_all(message, &mut claims).await?;
             self.make_room(message, &claims).await?;
-            self.requests(message, &claims).await
+            self.requests(message, &claims)
         };
         match ready.await {
             Ok(requests) => {
@@ -219,7 +225,7 @@ impl FanOut<'_> {
         Ok(())
     }
 
-    async fn requests(
+    fn requests(
         &self,
         message: &Message,
         claims: &[Claimed],
@@ -230,22 +236,21 @@ impl FanOut<'_> {
                 requests.push(Err(first.clone()));
                 continue;
             }
-            requests.push(Ok(self.request(message, entry).await?));
+            requests.push(Ok(self.request(message, entry)?));
         }
         Ok(requests)
     }
 
-    async fn request(&self, message: &Message, entry: &CatalogueEntry) -> Result<PublishRequest> {
+    fn request(&self, message: &Message, entry: &CatalogueEntry) -> Result<PublishRequest> {
         let topology = &self.publishing.topology;
         let (properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
         let (to, wait) = ((entry.name(), &*entry.address), (self.then, message.delay()));
-        let request = request(&self.publishing.wheel, topology, to, wait, properties, body);
-        topology.handle.in_time("publish", self.by, request).await
+        request(&self.publishing.wheel, topology, to, wait, properties, body)
     }
 
     /// What is delayed and came back found no slot: it is published again when that is made.
     async fn again(&self, message: &Message, entry: &CatalogueEntry) -> Result<Confirm> {
-        let requests = vec![self.request(message, entry).await?];
+        let requests = vec![self.request(message, entry)?];
         let again = publish_again(&self.publishing.wheel, &self.publisher, requests, self.by);
         let again = async { Ok(again.await) };
         let answers = self.publishing.topology.handle.in_time("publish", self.by, again).await?;

@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use polyqueue::{Message, QueueName, Result};
 
 use crate::connection::request::PublishRequest;
-use crate::delay::request::request;
+use crate::delay::request::{begin, request};
 use crate::publish::state::Publishing;
 use crate::topology::lookup::address;
 use crate::wire::encode::encode;
@@ -20,17 +20,17 @@ pub(crate) fn properties(message: &Message, now: DateTime<Utc>) -> BasicProperti
     with_terms(encode(message, published), message, now)
 }
 
-/// The requests of a part of a batch, whose delays began `then`.
+/// The requests of a part of a batch.
 pub(crate) async fn requests(
     publishing: &Arc<Publishing>,
     queue: &QueueName,
     batch: &[&Message],
-    then: Instant,
 ) -> Result<Vec<PublishRequest>> {
     let topology = &publishing.topology;
-    let mut to = Arc::from("");
+    let (mut to, mut then) = (Arc::from(""), Instant::now());
     if batch.iter().any(|message| !message.delay().is_zero()) {
         to = address(topology, queue).await?;
+        then = begin(&publishing.wheel).await;
     }
     let now = topology.handle.now();
     let mut requests = Vec::with_capacity(batch.len());
@@ -38,7 +38,7 @@ pub(crate) async fn requests(
         let properties = properties(message, now);
         let body = message.payload().clone();
         let (to, wait) = ((queue, &*to), (then, message.delay()));
-        requests.push(request(&publishing.wheel, topology, to, wait, properties, body).await?);
+        requests.push(request(&publishing.wheel, topology, to, wait, properties, body)?);
     }
     Ok(requests)
 }

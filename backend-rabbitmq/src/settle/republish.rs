@@ -11,7 +11,7 @@ use crate::address::NAME;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
-use crate::delay::request::{make_slot, request, tell_if_slow, waits};
+use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
@@ -146,7 +146,7 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
-        let then = std::time::Instant::now();
+        let mut then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
@@ -161,10 +161,11 @@ impl Republisher {
         let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
             to = address(self.topology(), &self.queue).await?;
+            let (handle, begun) = (&self.topology().handle, begin(&self.dead.publishing.wheel));
+            then = handle.in_time("publish", handle.until(), async { Ok(begun.await) }).await?;
         }
-        let (wheel, handle) = (&self.dead.publishing.wheel, &self.topology().handle);
-        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body);
-        let request = handle.in_time("publish", handle.until(), request).await?;
+        let wheel = &self.dead.publishing.wheel;
+        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body)?;
         self.store(&item.replacement, request).await.map(drop)
     }
 
