@@ -10,8 +10,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
-//! delay queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
+//! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delayed
+//! messages wait in queues by when they are due, and a client that lives moves what is. Messages to topics go through one topic exchange. What is on the broker is described in
 //! the [wire format], so that programs in other languages can take part.
 //!
 //! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
@@ -33,7 +33,7 @@
 //! does not accept is [`Denied`](polyqueue::Error::Denied) and says why. The files are read anew for each connection.
 //!
 //! # What differs from the other backends
-//! * Delays are rounded up to 10 ms.
+//! * Delayed messages come only while a client of this library that delays or consumes is alive in the virtual host.
 //! * `delayed`, `in_flight` and `oldest` of [`QueueStats`](polyqueue::QueueStats) are `None`: AMQP cannot be asked. A purge
 //!   spares delayed messages.
 //! * `DropOldest` and `reschedule` are `Unsupported`.
@@ -57,7 +57,7 @@
 //! | it is | in |
 //! |---|---|
 //! | published | `queue` → `publish/dispatch` → `publish/topic` or `publish/fan_out` → `connection/publisher` → `connection/confirms` |
-//! | delayed | `topology/delay_queues` |
+//! | delayed | `delay/request` → `delay/active` → `delay/moves` |
 //! | handed out | `consume/source` → `consume/triage` → `consume/buffer` |
 //! | retried | `settle/republish` → `settle/acks` |
 //! | dead | `settle/republish` → `dead/retention` |
@@ -68,6 +68,7 @@ mod admin;
 mod connection;
 mod consume;
 mod dead;
+mod delay;
 mod inbox;
 mod publish;
 mod queue;

@@ -1,6 +1,5 @@
 //! Whether calls can be expected to succeed now.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use polyqueue::{Health, QueueName};
@@ -8,15 +7,16 @@ use tokio::time::{Instant, timeout};
 
 use crate::address::NAME;
 use crate::connection::fault::if_there;
+use crate::delay::standstill::standstill;
+use crate::publish::state::Publishing;
 use crate::topology::state::Topology;
 
 /// Health answers within a second.
 const HEALTH: Duration = Duration::from_millis(900);
 
-fn stranded(topology: &Topology) -> Option<String> {
-    let stranded = topology.stranded.load(Relaxed);
-    let said = || format!("{stranded} delayed messages lie in polyqueue.unrouted: nobody knows their queue");
-    (stranded > 0).then(said)
+fn stranded(publishing: &Publishing) -> Option<String> {
+    let stranded = publishing.wheel.shared.stranded(publishing.topology.names.namespace());
+    (stranded > 0).then(|| format!("{stranded} delayed messages are due, and nobody knows their queue"))
 }
 
 fn held_too_long(topology: &Topology) -> Option<String> {
@@ -27,7 +27,8 @@ fn held_too_long(topology: &Topology) -> Option<String> {
 }
 
 /// Tries both connections, looks whether what reads makes progress, and says what lies where nobody finds it.
-pub(crate) async fn health(topology: &Topology) -> Health {
+pub(crate) async fn health(publishing: &Publishing) -> Health {
+    let topology = &publishing.topology;
     let by = Instant::now() + HEALTH;
     let look = async {
         if let Some(blocked) = topology.handle.blocked() {
@@ -40,12 +41,14 @@ pub(crate) async fn health(topology: &Topology) -> Health {
         let ready = async |queue: QueueName| {
             if_there(topology.handle.control().messages(&topology.names.ready(&queue)).await).ok().flatten()
         };
-        topology.handle.watch.standing_still(ready).await.map_or(Ok(()), Err)
+        topology.handle.watch.standing_still(ready).await.map_or(Ok(()), Err)?;
+        // Who cannot be asked about delays has another trouble.
+        Ok(standstill(&publishing.wheel).await.unwrap_or_default())
     };
     match timeout(HEALTH, look).await {
-        Ok(Ok(())) => {
-            let said: Vec<String> =
-                [stranded(topology), held_too_long(topology)].into_iter().flatten().collect();
+        Ok(Ok(standstill)) => {
+            let said = [standstill, stranded(publishing), held_too_long(topology)];
+            let said: Vec<String> = said.into_iter().flatten().collect();
             let mut health = Health::good(NAME);
             health.detail = said.join("; ");
             health

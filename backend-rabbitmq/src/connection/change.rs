@@ -1,8 +1,6 @@
 //! What is to be on the broker, as data.
 
-use lapin::options::{
-    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
@@ -34,11 +32,6 @@ pub(crate) enum Change {
         exchange: String,
         pattern: String,
     },
-    BindExchange {
-        exchange: String,
-        source: String,
-        pattern: String,
-    },
 }
 
 /// Makes it.
@@ -66,10 +59,6 @@ pub(crate) async fn make(channel: &Channel, change: Change) -> lapin::Result<()>
         }
         Change::Unbind { queue, exchange, pattern } => {
             channel.queue_unbind(queue.into(), exchange.into(), pattern.into(), none).await
-        }
-        Change::BindExchange { exchange, source, pattern } => {
-            let options = ExchangeBindOptions::default();
-            channel.exchange_bind(exchange.into(), source.into(), pattern.into(), options, none).await
         }
     }
 }

@@ -85,14 +85,16 @@ impl Connections {
         if let Some(link) = links.iter().find(has_room) {
             return link.clone();
         }
-        let (address, events) = (self.address.clone(), self.events.clone());
-        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
-        let link = Link::new(address, "consumer", heartbeat, attempts, answers, events)
-            .of(self.namespace.clone())
-            .learning(self.hold_limit.clone());
-        let link = Arc::new(link);
+        let link = Arc::new(self.link("consumer", heartbeat).learning(self.hold_limit.clone()));
         links.push(link.clone());
         link
+    }
+
+    /// One more, which is whoever asks for it to close.
+    pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        let (address, events) = (self.address.clone(), self.events.clone());
+        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
+        Link::new(address, purpose, heartbeat, attempts, answers, events).of(self.namespace.clone())
     }
 
     /// Where to publish.

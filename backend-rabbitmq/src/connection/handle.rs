@@ -145,6 +145,11 @@ impl Handle {
         &self.connections.hold_limit
     }
 
+    /// A connection of its own for one purpose, with so many seconds between heartbeats.
+    pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        self.connections.link(purpose, heartbeat)
+    }
+
     /// Where to publish.
     pub(crate) async fn publisher(&self) -> Result<Publisher> {
         self.connections.publisher(self.until()).await

@@ -108,11 +108,6 @@ impl Publisher {
             && self.0.channel.status().connected()
     }
 
-    /// The number of its connection.
-    pub(crate) fn generation(&self) -> u64 {
-        self.0.session.generation
-    }
-
     /// Publishes once there is room, and the broker takes publishes: by then, or never. Requests of one caller keep their order.
     /// Dropping the answer changes nothing.
     pub(crate) async fn publish(

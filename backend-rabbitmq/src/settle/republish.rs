@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
-use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
+use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict};
 use tokio::time::Instant;
 
+use crate::address::NAME;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
+use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
-use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
 use crate::wire::dead;
@@ -162,8 +163,8 @@ impl Republisher {
     async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<()> {
         let properties = republish::republished(&item.raw, &item.message, item.attempt, None, None);
         let properties = republish::foremost(self.in_time(item, properties, true), item.message.priority());
-        let (to, body) = (item.address.clone().unwrap_or_default(), item.raw.body.clone());
-        let request = request(self.topology(), &self.queue, &to, Duration::ZERO, properties, body).await?;
+        let (key, body) = (self.topology().names.ready(&self.queue), item.raw.body.clone());
+        let request = PublishRequest { exchange: String::new(), key, properties, body };
         item.replacement.begin(&self.topology().handle, request, by).await
     }
 
@@ -183,6 +184,7 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
+        let mut then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
@@ -192,8 +194,11 @@ impl Republisher {
         let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
             to = address(self.topology(), &self.queue).await?;
+            let (handle, begun) = (&self.topology().handle, begin(&self.dead.publishing.wheel));
+            then = handle.in_time("publish", handle.until(), async { Ok(begun.await) }).await?;
         }
-        let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
+        let wheel = &self.dead.publishing.wheel;
+        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body)?;
         self.store(&item.replacement, request).await.map(drop)
     }
 
@@ -226,9 +231,21 @@ impl Republisher {
     }
 
     async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<Stored> {
-        let handle = &self.topology().handle;
-        let stored = replacement.store(handle, request, handle.until()).await?;
-        self.there(stored)
+        let (wheel, handle) = (&self.dead.publishing.wheel, &self.topology().handle);
+        let Some(again) = waits(&request).then(|| request.clone()) else {
+            let stored = replacement.store(handle, request, handle.until()).await?;
+            return self.there(stored);
+        };
+        let (began, slot) = (Instant::now(), again.key.clone());
+        let mut stored = replacement.store(handle, request, handle.until()).await?;
+        if stored.is_none() {
+            make_slot(wheel, &slot).await?;
+            stored = replacement.store(handle, again, handle.until()).await?;
+        }
+        if let Ok(publisher) = handle.publisher().await {
+            tell_if_slow(wheel, &publisher, began, [slot]).await;
+        }
+        stored.ok_or_else(|| Error::unavailable(NAME, Certainty::Definite, "a slot of the wheel is missing"))
     }
 
     /// What stands in a delivery's place, where its queue is there.

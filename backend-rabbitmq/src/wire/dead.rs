@@ -9,7 +9,7 @@ use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName};
 use super::decode::Decoded;
 use super::decode::{AttemptHistory, decode};
 use super::hash::Hash;
-use super::properties::{Raw, as_number, as_text, entry, key, number, text};
+use super::properties::{Raw, WAITING, as_number, as_text, entry, key, number, text};
 use super::republish::{base, headers};
 use super::terms::{buried, died_at};
 
@@ -41,7 +41,7 @@ pub(crate) fn dead_letter(raw: &Raw, death: Death) -> BasicProperties {
     if let Some(consumer) = death.consumer {
         record.insert("consumer".into(), text(consumer));
     }
-    let mut headers = headers(&raw.properties, &[key::DEAD, key::TARGET]);
+    let mut headers = headers(&raw.properties, &[&[key::DEAD][..], &WAITING].concat());
     headers.insert(key::DEAD.into(), AMQPValue::FieldTable(record));
     base(&raw.properties).with_headers(headers)
 }

@@ -10,7 +10,7 @@ use polyqueue::{Message, Priority};
 use super::decode::{AttemptHistory, decode};
 use crate::queue_type::classic::FOREMOST;
 
-use super::properties::{Raw, as_text, entry, is_brokers, key, number, table, text};
+use super::properties::{Raw, WAITING, is_brokers, key, number, table, text};
 use super::terms::expiring;
 
 /// The original's properties without what must not be published twice: what the broker added, an expiry that began at the
@@ -64,7 +64,8 @@ pub(crate) fn republished(
     allowed: Option<u32>,
     error: Option<&str>,
 ) -> BasicProperties {
-    let mut headers = headers(&raw.properties, &[key::TARGET, key::PRIORITY]);
+    let dropped = [&[key::PRIORITY][..], &WAITING].concat();
+    let mut headers = headers(&raw.properties, &dropped);
     headers.insert(key::ATTEMPT.into(), number(attempt.into()));
     if let Some(allowed) = allowed {
         headers.insert(key::ALLOWED.into(), number(allowed.into()));
@@ -86,24 +87,6 @@ pub(crate) fn foremost(properties: BasicProperties, own: Priority) -> BasicPrope
     properties.with_priority(FOREMOST).with_headers(headers)
 }
 
-/// The same copy, saying which queue it is for: for messages that are delayed, so that nobody has to guess when the queue
-/// is gone.
-pub(crate) fn with_target(properties: BasicProperties, queue: &str) -> BasicProperties {
-    let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(key::TARGET.into(), text(queue));
-    properties.with_headers(headers)
-}
-
-/// The broker's name of the queue that a delayed copy is for.
-pub(crate) fn target(properties: &BasicProperties) -> Option<&str> {
-    properties.headers().as_ref().and_then(|headers| entry(headers, key::TARGET)).and_then(as_text)
-}
-
-/// A delayed copy at the end of its way, unread.
-pub(crate) fn arrived(original: &BasicProperties) -> BasicProperties {
-    base(original).with_headers(headers(original, &[key::TARGET]))
-}
-
 /// A dead letter made ready again: attempts from 1, `attempts` more in its former lives, its time to live from now on.
 pub(crate) fn redriven(
     raw: &Raw,
@@ -113,8 +96,8 @@ pub(crate) fn redriven(
     now: DateTime<Utc>,
 ) -> BasicProperties {
     let own = decode(raw).map_or_else(|_| *raw.properties.priority(), |it| Some(it.message.priority().get()));
-    let gone = [key::DEAD, key::ATTEMPT, key::ALLOWED, key::TARGET, key::PRIORITY];
-    let mut headers = headers(&raw.properties, &gone);
+    let ended = [&[key::DEAD, key::ATTEMPT, key::ALLOWED, key::PRIORITY][..], &WAITING].concat();
+    let mut headers = headers(&raw.properties, &ended);
     headers.insert(key::REDRIVEN.into(), number(i64::from(lives.redriven) + 1));
     headers.insert(key::FORMER.into(), number(i64::from(lives.former) + i64::from(attempts)));
     let mut properties = base(&raw.properties).with_headers(headers);
@@ -132,6 +115,7 @@ pub(crate) fn redriven(
 #[cfg(test)]
 mod tests {
     use super::super::encode::encode;
+    use super::super::properties::entry;
     use super::*;
     use bytes::Bytes;
     use lapin::types::AMQPValue;

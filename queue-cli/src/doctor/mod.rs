@@ -10,6 +10,7 @@ mod management;
 mod persistence;
 mod policies;
 mod reach;
+mod remains;
 mod undeliverable;
 mod version;
 
@@ -68,7 +69,8 @@ async fn rabbitmq(options: &ConnectOptions, args: &Doctor) -> polyqueue::Result<
     let mut findings = vec![
         reach::reached(&redacted(&options.url)),
         version::rabbitmq(&broker.version),
-        undeliverable::unrouted(&broker.undeliverable),
+        undeliverable::lost(&broker.undeliverable),
+        remains::check(&broker.remains),
     ];
     match &args.management {
         None => findings.extend(["alarms", "policies"].map(Finding::not_asked)),

@@ -1,0 +1,262 @@
+//! Which slots are to be read: those of the cells that are open, and for a moment those in which something may be overdue.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use crate::delay::slots::{LEVELS, Slot, open, width};
+
+/// How long a slot is read in which nothing overdue is found.
+const LOOK: i64 = 300;
+/// How many slots are looked at at a time.
+const LOOKS: usize = 12;
+/// How often one slot of a higher level is looked at, in turn.
+const ROUND: i64 = 1_000;
+/// How long a slot that could not be read is left alone.
+const PAUSE: i64 = 500;
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Read it; narrowly where something is only looked for.
+    Read {
+        slot: Slot,
+        narrow: bool,
+    },
+    Stop(Slot),
+    /// Ask whether these are there.
+    Ask(Vec<Slot>),
+}
+
+/// What is read.
+pub(crate) struct Schedule {
+    /// The slots that are there.
+    there: BTreeSet<Slot>,
+    reading: HashMap<Slot, Reader>,
+    looks: VecDeque<Slot>,
+    /// When the open slots of a level were asked for that were not there.
+    asked: [i64; LEVELS],
+    /// Slots that could not be read, until when.
+    paused: HashMap<Slot, i64>,
+    /// Which slot is looked at next in turn, and when.
+    round: (Option<Slot>, i64),
+}
+
+struct Reader {
+    narrow: bool,
+    /// When something overdue came last, or it was begun.
+    busy: i64,
+    is_stopping: bool,
+}
+
+impl Schedule {
+    /// One that looks everywhere first.
+    pub(crate) fn new() -> Self {
+        let (reading, paused) = Default::default();
+        let mut new = Self {
+            there: Slot::all(0..1).collect(),
+            reading,
+            looks: VecDeque::new(),
+            asked: [i64::MIN; LEVELS],
+            paused,
+            round: (None, 0),
+        };
+        new.looks.extend(new.there.iter().copied());
+        new
+    }
+
+    /// What is to be done now.
+    pub(crate) fn step(&mut self, now: i64) -> Vec<Order> {
+        let mut orders = Vec::new();
+        self.paused.retain(|_, until| *until > now);
+        let open: BTreeSet<Slot> = open(now).into_iter().map(|cell| cell.slot()).collect();
+        for slot in &open {
+            self.read(*slot, false, now, &mut orders);
+        }
+        self.ask(&open, now, &mut orders);
+        self.go_round(now);
+        let mut looking = 0;
+        for (slot, reader) in &mut self.reading {
+            let is_open = open.contains(slot);
+            if reader.is_stopping || is_open && !reader.narrow {
+                continue;
+            }
+            if is_open || now - reader.busy >= LOOK {
+                reader.is_stopping = true;
+                orders.push(Order::Stop(*slot));
+            } else {
+                looking += 1;
+            }
+        }
+        while looking < LOOKS
+            && let Some(slot) = self.looks.pop_front()
+        {
+            looking += 1;
+            self.read(slot, true, now, &mut orders);
+        }
+        orders
+    }
+
+    fn read(&mut self, slot: Slot, narrow: bool, now: i64, orders: &mut Vec<Order>) {
+        if self.there.contains(&slot) && !self.reading.contains_key(&slot) && !self.paused.contains_key(&slot)
+        {
+            self.reading.insert(slot, Reader { narrow, busy: now, is_stopping: false });
+            orders.push(Order::Read { slot, narrow });
+        }
+    }
+
+    /// Asks for open slots that were not there: all higher ones at first.
+    fn ask(&mut self, open: &BTreeSet<Slot>, now: i64, orders: &mut Vec<Order>) {
+        if self.asked[0] == i64::MIN {
+            self.asked = [now; LEVELS];
+            orders.push(Order::Ask(Slot::all(1..LEVELS).collect()));
+            return;
+        }
+        let mut asked = Vec::new();
+        for level in 1..LEVELS {
+            if now - self.asked[level] >= width(level - 1).min(60_000) {
+                self.asked[level] = now;
+                let absent = |slot: &&Slot| slot.level == level && !self.there.contains(slot);
+                asked.extend(open.iter().filter(absent));
+            }
+        }
+        if !asked.is_empty() {
+            orders.push(Order::Ask(asked));
+        }
+    }
+
+    /// Looks at the slots of the higher levels in turn: what came there long after it was stamped is not to wait for the next round.
+    fn go_round(&mut self, now: i64) {
+        let (last, at) = self.round;
+        if now < at {
+            return;
+        }
+        let after = |slot: &&Slot| slot.level > 0 && last.is_none_or(|last| **slot > last);
+        let next = self.there.iter().find(after).copied();
+        self.round = (next, now + ROUND);
+        if let Some(next) = next {
+            self.look(next);
+        }
+    }
+
+    /// Something may be overdue there.
+    pub(crate) fn look(&mut self, slot: Slot) {
+        if !self.looks.contains(&slot) {
+            self.looks.push_back(slot);
+        }
+    }
+
+    /// These are there: what lies in them may be overdue.
+    pub(crate) fn found(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        for slot in slots {
+            if self.there.insert(slot) {
+                self.look(slot);
+            }
+        }
+    }
+
+    /// Something came that is due soon, or was due.
+    pub(crate) fn busy(&mut self, slot: Slot, now: i64) {
+        if let Some(reader) = self.reading.get_mut(&slot) {
+            reader.busy = now;
+        }
+    }
+
+    /// Whether this slot is read.
+    pub(crate) fn is_read(&self, slot: Slot) -> bool {
+        self.reading.get(&slot).is_some_and(|reader| !reader.is_stopping)
+    }
+
+    /// A reader has ended; one that failed is not begun again at once.
+    pub(crate) fn ended(&mut self, slot: Slot, failed: bool, now: i64) {
+        self.reading.remove(&slot);
+        if failed {
+            self.paused.insert(slot, now + PAUSE);
+            if slot.level > 0 {
+                self.there.remove(&slot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_500;
+
+    fn reads(orders: &[Order]) -> BTreeSet<Slot> {
+        orders
+            .iter()
+            .filter_map(|order| if let Order::Read { slot, .. } = order { Some(*slot) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn at_first_everything_is_looked_at_and_all_higher_slots_are_asked_for() {
+        let mut schedule = Schedule::new();
+        let mut read = BTreeSet::new();
+        let first = schedule.step(NOW);
+        assert!(first.contains(&Order::Ask(Slot::all(1..LEVELS).collect())));
+        read.extend(reads(&first));
+        let far = Slot { level: 3, index: 9 };
+        schedule.found([far]);
+        for nth in 1..10 {
+            let orders = schedule.step(NOW + nth * 100);
+            read.extend(reads(&orders));
+            for order in orders {
+                if let Order::Stop(slot) = order {
+                    schedule.ended(slot, false, NOW);
+                }
+            }
+        }
+        assert!(Slot::all(0..1).chain([far]).all(|slot| read.contains(&slot)), "{read:?}");
+    }
+
+    #[test]
+    fn an_open_slot_is_read_and_then_left() {
+        let mut schedule = Schedule::new();
+        let now = open(NOW).iter().map(|cell| cell.slot()).find(|slot| slot.level == 0).unwrap();
+        assert!(reads(&schedule.step(NOW)).contains(&now));
+        schedule.looks.clear();
+        schedule.busy(now, NOW + 900);
+        assert!(!schedule.step(NOW + 1_000).contains(&Order::Stop(now)), "something came");
+        assert!(schedule.step(NOW + 2_500).contains(&Order::Stop(now)));
+        schedule.ended(now, false, NOW + 2_500);
+        assert!(!schedule.is_read(now));
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_is_asked_for_again() {
+        let mut schedule = Schedule::new();
+        drop(schedule.step(NOW));
+        let slot = open(NOW).iter().map(|cell| cell.slot()).filter(|slot| slot.level == 1).last().unwrap();
+        schedule.found([slot]);
+        assert!(reads(&schedule.step(NOW + 10)).contains(&slot));
+        schedule.ended(slot, true, NOW + 20);
+        let asks = |orders: Vec<Order>| {
+            orders.iter().any(|order| matches!(order, Order::Ask(all) if all.contains(&slot)))
+        };
+        assert!(!asks(schedule.step(NOW + 30)));
+        assert!(asks(schedule.step(NOW + 1_100)));
+    }
+
+    #[test]
+    fn a_hint_is_followed_once() {
+        let mut schedule = Schedule::new();
+        schedule.looks.clear();
+        drop(schedule.step(NOW));
+        let slot = Cell15::slot(NOW);
+        schedule.look(slot);
+        schedule.look(slot);
+        assert_eq!(reads(&schedule.step(NOW + 1)), BTreeSet::from([slot]));
+        assert!(schedule.step(NOW + 2 + LOOK).contains(&Order::Stop(slot)));
+    }
+
+    struct Cell15;
+
+    impl Cell15 {
+        /// A slot that is not open.
+        fn slot(now: i64) -> Slot {
+            crate::delay::slots::Cell::of(now + 8_000, now, 15).slot()
+        }
+    }
+}
