@@ -244,7 +244,7 @@ impl Active {
         match reading {
             Reading::Came(held) => {
                 let slot = held.slot;
-                if self.place(held, now) {
+                if self.place(*held, now) {
                     self.schedule.busy(slot, now);
                 }
             }
@@ -351,8 +351,8 @@ impl Active {
                 }
             }
             Errand::MadeLost(made, held) => match made {
-                Ok(()) => self.send(held, Way::Lost),
-                Err(_) => self.retry(held, UNKNOWN),
+                Ok(()) => self.send(*held, Way::Lost),
+                Err(_) => self.retry(*held, UNKNOWN),
             },
         }
         Ok(())

@@ -27,7 +27,7 @@ pub(crate) enum Errand {
     /// This slot was made, for these messages.
     Made(Slot, Result<()>, Vec<(Held, Cell)>),
     /// Where lost messages go was made, for this one.
-    MadeLost(Result<()>, Held),
+    MadeLost(Result<()>, Box<Held>),
 }
 
 /// What is under way.
@@ -74,7 +74,7 @@ impl Errands {
     /// Makes where lost messages go.
     pub(crate) fn make_lost(&mut self, held: Held) {
         let handle = self.handle.clone();
-        let made = async move { Errand::MadeLost(ensure_lost(handle.control()).await, held) };
+        let made = async move { Errand::MadeLost(ensure_lost(handle.control()).await, Box::new(held)) };
         self.under_way.push(made.boxed());
     }
 

@@ -21,7 +21,7 @@ const BYTES: usize = 32 * 1024 * 1024;
 
 /// What a reader tells.
 pub(crate) enum Reading {
-    Came(Held),
+    Came(Box<Held>),
     /// It reads no more; an error where it was not told to stop.
     Ended(Slot, Option<lapin::Error>),
 }
@@ -123,7 +123,7 @@ impl SlotReader {
         let tag = delivery.delivery_tag;
         match Held::of(self.slot, &self.channel, delivery) {
             Some(held) => {
-                let _ = self.out.send(Reading::Came(held));
+                let _ = self.out.send(Reading::Came(Box::new(held)));
                 Ok(())
             }
             None => self.channel.basic_ack(tag, BasicAckOptions::default()).await,

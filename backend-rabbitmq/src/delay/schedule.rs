@@ -228,7 +228,7 @@ mod tests {
     fn a_slot_that_is_gone_is_asked_for_again() {
         let mut schedule = Schedule::new();
         drop(schedule.step(NOW));
-        let slot = open(NOW).iter().map(|cell| cell.slot()).filter(|slot| slot.level == 1).last().unwrap();
+        let slot = open(NOW).iter().map(|cell| cell.slot()).rfind(|slot| slot.level == 1).unwrap();
         schedule.found([slot]);
         assert!(reads(&schedule.step(NOW + 10)).contains(&slot));
         schedule.ended(slot, true, NOW + 20);
