@@ -9,6 +9,8 @@ use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict}
 use tokio::time::Instant;
 
 use crate::address::NAME;
+use crate::connection::change::Change;
+use crate::connection::fault::if_there;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
@@ -216,12 +218,32 @@ impl Republisher {
             properties: dead::dead_letter(raw, death),
             body: raw.body.clone(),
         };
-        let stored = self.store(replacement, request).await?;
+        let stored = match self.store(replacement, request.clone()).await {
+            Err(Error::NotFound(_)) if self.has_dead_letters_again().await => {
+                self.store(replacement, request).await?
+            }
+            stored => stored?,
+        };
         if stored == Stored::Now {
             tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, %reason, "wrote a dead letter");
             retain_after_death(&self.dead, &self.queue).await;
         }
         Ok(stored)
+    }
+
+    /// Declares the queue of dead letters again that somebody has deleted beside its queue. Answers whether it is there.
+    async fn has_dead_letters_again(&self) -> bool {
+        let (topology, queue) = (self.topology(), &self.queue);
+        let control = topology.handle.control();
+        let declared = async {
+            let ready = if_there(control.messages(&topology.names.ready(queue)).await)?;
+            let (name, arguments) = (topology.names.dead(queue), topology.queue_type(queue).dead_arguments());
+            if ready.is_some() {
+                control.change(vec![Change::Queue { name, arguments }]).await?;
+            }
+            Ok::<bool, Error>(ready.is_some())
+        };
+        declared.await.unwrap_or(false)
     }
 
     /// A death in this consumer's hands.
