@@ -118,11 +118,13 @@ async fn lateness(broker: &RabbitBroker) -> bool {
         let mut came = HashMap::new();
         drop(reader.receive(1, SECOND).await);
         while !published.load(SeqCst) || came.len() < due.lock().unwrap().len() {
+            let mut verdicts = Vec::new();
             for delivery in reader.receive(500, SECOND).await.unwrap() {
                 let nth: usize = std::str::from_utf8(delivery.message.payload()).unwrap().parse().unwrap();
                 came.insert(nth, Instant::now());
-                let _ = reader.settle(&[(delivery.receipt, Verdict::Ack)]).await;
+                verdicts.push((delivery.receipt, Verdict::Ack));
             }
+            let _ = reader.settle(&verdicts).await;
         }
         came
     };

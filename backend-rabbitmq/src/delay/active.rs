@@ -50,7 +50,9 @@ const DAY: i64 = 24 * 60 * 60 * 1_000;
 /// A message that took so long into its slot may have come when that was over.
 const SLOW: Duration = Duration::from_millis(800);
 /// How long what is on its way may take when the handle is closed.
-const END: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_millis(500);
+/// How long it may take to give the turn back, and to say so.
+const HINT: Duration = Duration::from_millis(300);
 /// How many events are taken up at once.
 const AT_ONCE: usize = 256;
 
@@ -130,7 +132,7 @@ impl Active {
             let wake = wake.map_or(TICK, |wake| wake.min(TICK));
             tokio::select! {
                 biased;
-                () = ending.ended() => return self.finish().await,
+                () = ending.ended() => return self.finish(turn).await,
                 error = turn.lost() => return Err(self.session.fault(&error)),
                 Some(moved) = self.moved.recv() => self.moved(moved)?,
                 Some(reading) = self.told.1.recv() => self.told(reading)?,
@@ -367,7 +369,7 @@ impl Active {
     }
 
     /// Lets what is on its way come to its end, so that there are no copies of it.
-    async fn finish(mut self) -> Result<()> {
+    async fn finish(mut self, turn: Turn) -> Result<()> {
         let ended = async {
             while self.under_way + self.refiling > 0
                 && let Some((one, answer)) = self.moved.recv().await
@@ -382,7 +384,9 @@ impl Active {
             let fences = self.acked.iter().map(|(slot, _, channel)| fence(channel.clone(), slot.queue()));
             join_all(fences).await;
         };
-        let _ = timeout(END, ended).await;
+        if timeout(END, ended).await.is_ok() {
+            let _ = timeout(HINT, self.errands.leave(turn)).await;
+        }
         drop(self.sender);
         Ok(())
     }

@@ -13,9 +13,12 @@ use tokio::time::Instant;
 
 use crate::connection::handle::Handle;
 use crate::connection::publisher::Publisher;
+use crate::connection::request::PublishRequest;
 use crate::delay::ensure::{ensure_lost, missing, queue};
 use crate::delay::held::Held;
 use crate::delay::slots::{Cell, Slot};
+use crate::delay::turn::Turn;
+use crate::wire::delay::NEXT;
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -86,6 +89,15 @@ impl Errands {
             }
             other => other,
         })
+    }
+
+    /// Gives the turn back, and leaves a hint, so that whoever stands by need not wait until he looks again.
+    pub(crate) async fn leave(&mut self, turn: Turn) {
+        turn.release().await;
+        let (key, body) = (NEXT.to_owned(), bytes::Bytes::from_static(b"next"));
+        let (exchange, properties) = (String::new(), lapin::BasicProperties::default());
+        let hint = PublishRequest { exchange, key, properties, body };
+        let _ = self.publisher.publish(hint, Instant::now() + LIMIT).await.await;
     }
 
     /// Whether nothing is under way.

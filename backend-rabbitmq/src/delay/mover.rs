@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use polyqueue::backend::Jitter;
 use polyqueue::{Error, Result};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::connection::handle::Handle;
 use crate::connection::link::Link;
 use crate::connection::publisher::Publisher;
-use crate::connection::request::PublishRequest;
 use crate::connection::session::Session;
 use crate::delay::active::Active;
 use crate::delay::ending::Ending;
@@ -18,7 +17,6 @@ use crate::delay::ensure::{ensure, ensure_clock, has_clock};
 use crate::delay::probe::Prober;
 use crate::delay::shared::{Role, Shared};
 use crate::delay::turn::Turn;
-use crate::wire::delay::NEXT;
 
 /// Seconds between heartbeats: a client that stands still is missed after two.
 const HEARTBEAT: u16 = 2;
@@ -31,17 +29,15 @@ const END: Duration = Duration::from_secs(2);
 
 /// Why it moves no more.
 enum End {
-    /// It was to end, while it was this client's turn or before.
-    Closed {
-        moved: bool,
-    },
+    /// It was to end.
+    Closed,
     Failed(Error),
 }
 
 /// Goes on until it is to end.
 pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending) {
     // A close waits for the end of what is under way here.
-    let _entered = handle.lifecycle.enter();
+    let entered = handle.lifecycle.enter();
     let link = handle.link("mover", HEARTBEAT);
     let jitter = Jitter::default();
     let mut failures = 0;
@@ -50,12 +46,9 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
         let end = serve(&shared, &handle, (&link, &ending), &mut session).await;
         shared.set_role(Role::Beginning);
         let error = match end {
-            End::Closed { moved } => {
-                link.close(END).await;
-                if moved {
-                    leave_a_hint(&handle).await;
-                }
-                return;
+            End::Closed => {
+                drop(entered);
+                return link.close(END).await;
             }
             End::Failed(error) => error,
         };
@@ -70,14 +63,6 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
             () = ending.ended() => return,
         }
     }
-}
-
-/// Whoever stands by need not wait until he looks again.
-async fn leave_a_hint(handle: &Handle) {
-    let (key, body) = (NEXT.to_owned(), bytes::Bytes::from_static(b"next"));
-    let hint =
-        PublishRequest { exchange: String::new(), key, properties: lapin::BasicProperties::default(), body };
-    let _ = timeout(END, handle.store(hint)).await;
 }
 
 async fn serve(
@@ -99,7 +84,7 @@ async fn serve(
             Ok(begun) => begun,
             Err(error) => return End::Failed(error),
         },
-        () = ending.ended() => return End::Closed { moved: false },
+        () = ending.ended() => return End::Closed,
     };
     let keep = prober.keep(&shared.clock);
     tokio::select! {
@@ -133,7 +118,7 @@ async fn stand_by_and_move(
 ) -> End {
     let turn = tokio::select! {
         turn = Turn::take(session, || shared.set_role(Role::StandingBy)) => turn,
-        () = ending.ended() => return End::Closed { moved: false },
+        () = ending.ended() => return End::Closed,
     };
     let turn = match turn {
         Ok(turn) => turn,
@@ -146,7 +131,7 @@ async fn stand_by_and_move(
         Err(error) => Err(error),
     };
     match moved {
-        Ok(()) => End::Closed { moved: true },
+        Ok(()) => End::Closed,
         Err(error) => End::Failed(error),
     }
 }

@@ -10,6 +10,8 @@ const LOOK: i64 = 300;
 const LOOKS: usize = 12;
 /// How often one slot of a higher level is looked at, in turn.
 const ROUND: i64 = 1_000;
+/// How long a slot that could not be read is looked for.
+const MISSED: i64 = 30_000;
 /// How long a slot that could not be read is left alone.
 const PAUSE: i64 = 500;
 
@@ -34,8 +36,10 @@ pub(crate) struct Schedule {
     looks: VecDeque<Slot>,
     /// When the open slots of a level were asked for that were not there.
     asked: [i64; LEVELS],
-    /// Slots that could not be read, until when.
+    /// Slots that could not be read, until when they are left alone.
     paused: HashMap<Slot, i64>,
+    /// The same, until when they are looked for: just after a start of the broker a queue may not be there yet.
+    missed: HashMap<Slot, i64>,
     /// Which slot is looked at next in turn, and when.
     round: (Option<Slot>, i64),
 }
@@ -50,13 +54,14 @@ struct Reader {
 impl Schedule {
     /// One that looks everywhere first.
     pub(crate) fn new() -> Self {
-        let (reading, paused) = Default::default();
+        let (reading, paused, missed) = Default::default();
         let mut new = Self {
             there: Slot::all(0..1).collect(),
             reading,
             looks: VecDeque::new(),
             asked: [i64::MIN; LEVELS],
             paused,
+            missed,
             round: (None, 0),
         };
         new.looks.extend(new.there.iter().copied());
@@ -67,6 +72,7 @@ impl Schedule {
     pub(crate) fn step(&mut self, now: i64) -> Vec<Order> {
         let mut orders = Vec::new();
         self.paused.retain(|_, until| *until > now);
+        self.look_for_missed(now);
         let open: BTreeSet<Slot> = open(now).into_iter().map(|cell| cell.slot()).collect();
         for slot in &open {
             self.read(*slot, false, now, &mut orders);
@@ -118,8 +124,25 @@ impl Schedule {
                 asked.extend(open.iter().filter(absent));
             }
         }
+        if now - self.asked[0] >= ROUND {
+            self.asked[0] = now;
+            asked.extend(self.missed.keys().filter(|slot| !self.there.contains(slot)));
+        }
         if !asked.is_empty() {
             orders.push(Order::Ask(asked));
+        }
+    }
+
+    /// Looks once more at those that could not be read, when they can be.
+    fn look_for_missed(&mut self, now: i64) {
+        self.missed.retain(|_, until| *until > now);
+        let can_be_read = |slot: &&Slot| {
+            self.there.contains(slot) && !self.paused.contains_key(slot) && !self.reading.contains_key(slot)
+        };
+        let back: Vec<Slot> = self.missed.keys().filter(can_be_read).copied().collect();
+        for slot in back {
+            self.missed.remove(&slot);
+            self.look(slot);
         }
     }
 
@@ -170,6 +193,7 @@ impl Schedule {
         self.reading.remove(&slot);
         if failed {
             self.paused.insert(slot, now + PAUSE);
+            self.missed.insert(slot, now + MISSED);
             if slot.level > 0 {
                 self.there.remove(&slot);
             }
@@ -237,6 +261,19 @@ mod tests {
         };
         assert!(!asks(schedule.step(NOW + 30)));
         assert!(asks(schedule.step(NOW + 1_100)));
+    }
+
+    #[test]
+    fn a_slot_that_could_not_be_read_is_looked_at_again() {
+        let mut schedule = Schedule::new();
+        schedule.looks.clear();
+        drop(schedule.step(NOW));
+        let slot = Cell15::slot(NOW);
+        schedule.look(slot);
+        assert!(reads(&schedule.step(NOW + 1)).contains(&slot));
+        schedule.ended(slot, true, NOW + 2);
+        assert!(!reads(&schedule.step(NOW + 3)).contains(&slot));
+        assert!(reads(&schedule.step(NOW + 3 + PAUSE)).contains(&slot));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MORE: Duration = Duration::from_millis(600);
 /// Held by whoever moves, as long as its channel lives.
 pub(crate) struct Turn {
     consumer: Consumer,
-    _channel: Channel,
+    channel: Channel,
 }
 
 impl Turn {
@@ -55,10 +55,15 @@ impl Turn {
         let options = BasicConsumeOptions { exclusive: true, no_ack: true, ..Default::default() };
         let consumer = channel.basic_consume(LOCK.into(), "".into(), options, FieldTable::default());
         match session.answers.answered("take the turn", consumer).await {
-            Ok(consumer) => Ok(Some(Self { consumer, _channel: channel })),
+            Ok(consumer) => Ok(Some(Self { consumer, channel })),
             Err(error) if is_denied(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the turn back.
+    pub(crate) async fn release(self) {
+        let _ = self.channel.close(200, "done".into()).await;
     }
 
     /// Ends when the turn is lost. What comes here is a question whether the queue is there.
