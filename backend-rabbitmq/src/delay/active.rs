@@ -216,6 +216,7 @@ impl Active {
 
     fn ack(&mut self, held: Held) {
         let (now, channel) = (Instant::now(), held.channel());
+        self.schedule.left(held.slot, self.shared.clock.earliest().unwrap_or_default());
         self.acked.retain(|(_, at, _)| now.duration_since(*at) < END);
         match self.acked.iter_mut().find(|(_, _, known)| known.id() == channel.id()) {
             Some((_, at, _)) => *at = now,

@@ -49,6 +49,8 @@ struct Reader {
     /// When something overdue came last, or it was begun.
     busy: i64,
     is_stopping: bool,
+    /// How many messages that it was right to take are in hand: more may lie behind them.
+    in_hand: usize,
 }
 
 impl Schedule {
@@ -85,7 +87,7 @@ impl Schedule {
             if reader.is_stopping || is_open && !reader.narrow {
                 continue;
             }
-            if is_open || now - reader.busy >= LOOK {
+            if is_open || reader.in_hand == 0 && now - reader.busy >= LOOK {
                 reader.is_stopping = true;
                 orders.push(Order::Stop(*slot));
             } else {
@@ -104,7 +106,7 @@ impl Schedule {
     fn read(&mut self, slot: Slot, narrow: bool, now: i64, orders: &mut Vec<Order>) {
         if self.there.contains(&slot) && !self.reading.contains_key(&slot) && !self.paused.contains_key(&slot)
         {
-            self.reading.insert(slot, Reader { narrow, busy: now, is_stopping: false });
+            self.reading.insert(slot, Reader { narrow, busy: now, is_stopping: false, in_hand: 0 });
             orders.push(Order::Read { slot, narrow });
         }
     }
@@ -180,6 +182,15 @@ impl Schedule {
     pub(crate) fn busy(&mut self, slot: Slot, now: i64) {
         if let Some(reader) = self.reading.get_mut(&slot) {
             reader.busy = now;
+            reader.in_hand += 1;
+        }
+    }
+
+    /// One of these has left.
+    pub(crate) fn left(&mut self, slot: Slot, now: i64) {
+        if let Some(reader) = self.reading.get_mut(&slot) {
+            reader.busy = now;
+            reader.in_hand = reader.in_hand.saturating_sub(1);
         }
     }
 
@@ -241,9 +252,11 @@ mod tests {
         let now = open(NOW).iter().map(|cell| cell.slot()).find(|slot| slot.level == 0).unwrap();
         assert!(reads(&schedule.step(NOW)).contains(&now));
         schedule.looks.clear();
-        schedule.busy(now, NOW + 900);
-        assert!(!schedule.step(NOW + 1_000).contains(&Order::Stop(now)), "something came");
-        assert!(schedule.step(NOW + 2_500).contains(&Order::Stop(now)));
+        schedule.busy(now, NOW + 800);
+        assert!(!schedule.step(NOW + 2_400).contains(&Order::Stop(now)), "it is in hand");
+        schedule.left(now, NOW + 2_450);
+        assert!(!schedule.step(NOW + 2_500).contains(&Order::Stop(now)), "more may come");
+        assert!(schedule.step(NOW + 2_800).contains(&Order::Stop(now)));
         schedule.ended(now, false, NOW + 2_500);
         assert!(!schedule.is_read(now));
     }
