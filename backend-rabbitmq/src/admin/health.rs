@@ -43,11 +43,11 @@ pub(crate) async fn health(publishing: &Publishing) -> Health {
         };
         topology.handle.watch.standing_still(ready).await.map_or(Ok(()), Err)?;
         // Who cannot be asked about delays has another trouble.
-        Ok(standstill(&publishing.wheel).await.unwrap_or_default())
+        standstill(&publishing.wheel).await.unwrap_or_default().map_or(Ok(()), Err)
     };
     match timeout(HEALTH, look).await {
-        Ok(Ok(standstill)) => {
-            let said = [standstill, stranded(publishing), held_too_long(topology)];
+        Ok(Ok(())) => {
+            let said = [stranded(publishing), held_too_long(topology)];
             let said: Vec<String> = said.into_iter().flatten().collect();
             let mut health = Health::good(NAME);
             health.detail = said.join("; ");

@@ -251,6 +251,7 @@ impl Active {
                     self.schedule.busy(slot, now);
                 }
             }
+            Reading::Begun(slot) => self.schedule.begun(slot, now),
             Reading::Ended(slot, error) => {
                 self.readers.remove(&slot);
                 self.schedule.ended(slot, error.is_some(), now);

@@ -5,11 +5,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::delay::bounds::{Bounds, Seen};
 
 /// Bounds that are so far apart are good enough to delay by, in microseconds.
 const SHARP: i64 = 20_000;
+
+/// How long it takes to know them so well, at most, where the broker answers at once.
+pub(crate) const ENOUGH: Duration = Duration::from_millis(2_500);
+/// How often it is looked whether anything is known.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Where our clock begins.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -53,10 +59,18 @@ impl BrokerClock {
         *self.is_sharp.borrow()
     }
 
-    /// Waits until it is.
-    pub(crate) async fn sharp(&self) {
-        // The sender lives as long as this does.
-        let _ = self.is_sharp.subscribe().wait_for(|sharp| *sharp).await;
+    /// Waits until it is, or for as long as that takes where the broker answers at once. What is known by then has to do: a time that is
+    /// too late by what is not known.
+    pub(crate) async fn known(&self) {
+        let sharp = async {
+            // The sender lives as long as this does.
+            let _ = self.is_sharp.subscribe().wait_for(|sharp| *sharp).await;
+        };
+        if timeout(ENOUGH, sharp).await.is_err() {
+            while self.bounds().is_none() {
+                sleep(AGAIN).await;
+            }
+        }
     }
 
     /// The broker's time is at least this.

@@ -22,6 +22,8 @@ use crate::delay::turn::Turn;
 const HEARTBEAT: u16 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The same while nobody delays, and the time is not needed yet.
+const UNUSED_PAUSE: Duration = Duration::from_secs(30);
 /// How long a connection may take, and what is declared over it.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long an orderly end may take.
@@ -57,9 +59,10 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
             session.end(END).await;
         }
         failures = if began.elapsed() > LIMIT { 0 } else { failures + 1 };
-        let pause = jitter.backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
+        let longest = if shared.is_used() { LONGEST_PAUSE } else { UNUSED_PAUSE };
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(jitter.backoff(FIRST_PAUSE, longest, failures)) => {}
+            () = shared.used(), if !shared.is_used() => {}
             () = ending.ended() => return,
         }
     }
@@ -76,7 +79,6 @@ async fn serve(
         *place = Some(session.clone());
         let publisher = Publisher::open(&session, &handle.address).await?;
         let prober = tell_the_time(shared, handle, &session).await?;
-        ensure(handle.control(), &publisher, Instant::now() + LIMIT).await?;
         Ok((session, publisher, prober))
     };
     let (session, publisher, mut prober) = tokio::select! {
@@ -87,9 +89,19 @@ async fn serve(
         () = ending.ended() => return End::Closed,
     };
     let keep = prober.keep(&shared.clock);
+    let work = async {
+        tokio::select! {
+            () = shared.used() => {}
+            () = ending.ended() => return End::Closed,
+        }
+        match ensure(handle.control(), &publisher, Instant::now() + LIMIT).await {
+            Ok(()) => stand_by_and_move(shared, (handle, ending), &session, publisher).await,
+            Err(error) => End::Failed(error),
+        }
+    };
     tokio::select! {
         kept = keep => End::Failed(kept.map_or_else(|error| session.fault(&error), |()| Error::Closed)),
-        end = stand_by_and_move(shared, (handle, ending), &session, publisher) => end,
+        end = work => end,
     }
 }
 

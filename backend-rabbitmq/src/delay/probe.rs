@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::session::Session;
 use crate::delay::bounds::Seen;
-use crate::delay::clock::{BrokerClock, local};
+use crate::delay::clock::{BrokerClock, ENOUGH, local};
 use crate::wire::delay::CLOCK;
 
 /// RabbitMQ's own address for answers without a queue.
@@ -60,11 +60,12 @@ impl Prober {
         Ok(Self { channel, replies, address })
     }
 
-    /// Asks until the clock is known well enough. An error where nothing comes back, as without what sends probes back.
+    /// Asks until the clock is known well enough, or for as long as that takes where the broker answers at once. An error where nothing comes back, as without what sends probes back.
     pub(crate) async fn sharpen(&mut self, clock: &BrokerClock) -> lapin::Result<()> {
         // What was known of another broker, or of one whose clock was set, falls with the first that comes back.
+        let until = Instant::now() + ENOUGH;
         self.ask(clock, APART).await?;
-        while !clock.is_sharp() {
+        while !clock.is_sharp() && Instant::now() < until {
             self.ask(clock, APART).await?;
         }
         Ok(())
@@ -73,7 +74,7 @@ impl Prober {
     /// Looks at the clock again and again.
     pub(crate) async fn keep(&mut self, clock: &BrokerClock) -> lapin::Result<()> {
         for nth in 0_u32.. {
-            if nth >= EDGES {
+            if nth >= EDGES && clock.is_sharp() {
                 sleep(AGAIN).await;
             }
             self.look_at_edge(clock).await?;

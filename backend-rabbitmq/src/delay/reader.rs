@@ -10,6 +10,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::connection::queries::fence;
 use crate::connection::session::Session;
 use crate::delay::held::Held;
 use crate::delay::slots::Slot;
@@ -21,6 +22,8 @@ const BYTES: usize = 32 * 1024 * 1024;
 
 /// What a reader tells.
 pub(crate) enum Reading {
+    /// What the broker had to send at first, it has sent.
+    Begun(Slot),
     Came(Box<Held>),
     /// It reads no more; an error where it was not told to stop.
     Ended(Slot, Option<lapin::Error>),
@@ -66,6 +69,9 @@ impl SlotReader {
         let (consumers, tags) = (SelectAll::new(), Vec::new());
         let mut reader = Self { session, slot, steps, channel, consumers, tags, out, came: 0, bytes: 0 };
         reader.consume(STEPS[0]).await?;
+        let sent = fence(reader.channel.clone(), slot.queue());
+        reader.session.answers.answered("read what is delayed", sent).await?;
+        let _ = reader.out.send(Reading::Begun(slot));
         Ok(reader)
     }
 

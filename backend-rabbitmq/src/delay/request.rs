@@ -30,7 +30,7 @@ pub(crate) async fn begin(wheel: &Wheel) -> Instant {
     if wheel.shared.clock.is_sharp() {
         return then;
     }
-    wheel.shared.clock.sharp().await;
+    wheel.shared.clock.known().await;
     Instant::now()
 }
 

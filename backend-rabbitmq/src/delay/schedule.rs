@@ -46,8 +46,10 @@ pub(crate) struct Schedule {
 
 struct Reader {
     narrow: bool,
-    /// When something overdue came last, or it was begun.
+    /// When something overdue came last, or all that lay there for it had come.
     busy: i64,
+    /// A little of what lay there has come, or nothing lay there.
+    has_begun: bool,
     is_stopping: bool,
     /// How many messages that it was right to take are in hand: more may lie behind them.
     in_hand: usize,
@@ -87,7 +89,7 @@ impl Schedule {
             if reader.is_stopping || is_open && !reader.narrow {
                 continue;
             }
-            if is_open || reader.in_hand == 0 && now - reader.busy >= LOOK {
+            if is_open || reader.has_begun && reader.in_hand == 0 && now - reader.busy >= LOOK {
                 reader.is_stopping = true;
                 orders.push(Order::Stop(*slot));
             } else {
@@ -106,7 +108,8 @@ impl Schedule {
     fn read(&mut self, slot: Slot, narrow: bool, now: i64, orders: &mut Vec<Order>) {
         if self.there.contains(&slot) && !self.reading.contains_key(&slot) && !self.paused.contains_key(&slot)
         {
-            self.reading.insert(slot, Reader { narrow, busy: now, is_stopping: false, in_hand: 0 });
+            self.reading
+                .insert(slot, Reader { narrow, busy: now, has_begun: false, is_stopping: false, in_hand: 0 });
             orders.push(Order::Read { slot, narrow });
         }
     }
@@ -178,6 +181,14 @@ impl Schedule {
         }
     }
 
+    /// The broker has answered for this slot: what it had to send at first, it has sent. A broker that has just started takes a while.
+    pub(crate) fn begun(&mut self, slot: Slot, now: i64) {
+        if let Some(reader) = self.reading.get_mut(&slot) {
+            reader.has_begun = true;
+            reader.busy = now;
+        }
+    }
+
     /// Something came that is due soon, or was due.
     pub(crate) fn busy(&mut self, slot: Slot, now: i64) {
         if let Some(reader) = self.reading.get_mut(&slot) {
@@ -232,14 +243,17 @@ mod tests {
         let first = schedule.step(NOW);
         assert!(first.contains(&Order::Ask(Slot::all(1..LEVELS).collect())));
         read.extend(reads(&first));
+        reads(&first).into_iter().for_each(|slot| schedule.begun(slot, NOW));
         let far = Slot { level: 3, index: 9 };
         schedule.found([far]);
         for nth in 1..10 {
             let orders = schedule.step(NOW + nth * 100);
             read.extend(reads(&orders));
             for order in orders {
-                if let Order::Stop(slot) = order {
-                    schedule.ended(slot, false, NOW);
+                match order {
+                    Order::Read { slot, .. } => schedule.begun(slot, NOW),
+                    Order::Stop(slot) => schedule.ended(slot, false, NOW),
+                    Order::Ask(_) => {}
                 }
             }
         }
@@ -251,6 +265,7 @@ mod tests {
         let mut schedule = Schedule::new();
         let now = open(NOW).iter().map(|cell| cell.slot()).find(|slot| slot.level == 0).unwrap();
         assert!(reads(&schedule.step(NOW)).contains(&now));
+        schedule.begun(now, NOW + 10);
         schedule.looks.clear();
         schedule.busy(now, NOW + 800);
         assert!(!schedule.step(NOW + 2_400).contains(&Order::Stop(now)), "it is in hand");
@@ -298,7 +313,10 @@ mod tests {
         schedule.look(slot);
         schedule.look(slot);
         assert_eq!(reads(&schedule.step(NOW + 1)), BTreeSet::from([slot]));
-        assert!(schedule.step(NOW + 2 + LOOK).contains(&Order::Stop(slot)));
+        assert!(!schedule.step(NOW + 2 + LOOK).contains(&Order::Stop(slot)), "the broker has not answered");
+        schedule.begun(slot, NOW + 3 + LOOK);
+        assert!(!schedule.step(NOW + 4 + LOOK).contains(&Order::Stop(slot)));
+        assert!(schedule.step(NOW + 4 + 2 * LOOK).contains(&Order::Stop(slot)));
     }
 
     struct Cell15;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::delay::clock::BrokerClock;
 
@@ -39,6 +40,10 @@ impl fmt::Display for Role {
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) clock: BrokerClock,
+    /// Somebody delays: what is due is to be moved.
+    is_used: watch::Sender<bool>,
+    /// Since when something was due and not moved, whenever it was looked.
+    pub(crate) overdue: Mutex<Option<Instant>>,
     role: Mutex<Role>,
     /// By namespace and message, when it was met last for which nobody knows a queue.
     stranded: Mutex<HashMap<(String, String), Instant>>,
@@ -47,6 +52,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Somebody delays.
+    pub(crate) fn use_it(&self) {
+        self.is_used.send_replace(true);
+    }
+
+    /// Whether anybody does.
+    pub(crate) fn is_used(&self) -> bool {
+        *self.is_used.borrow()
+    }
+
+    /// Waits until somebody does.
+    pub(crate) async fn used(&self) {
+        // The sender lives as long as this does.
+        let _ = self.is_used.subscribe().wait_for(|used| *used).await;
+    }
+
     /// What it does now.
     pub(crate) fn role(&self) -> Role {
         *self.role.lock()

@@ -49,6 +49,12 @@ impl Wheel {
 
     /// Begins to know the broker's time, and to stand by for moving what is due, unless it has.
     pub(crate) fn start(&self) {
+        self.shared.use_it();
+        self.know_the_time();
+    }
+
+    /// Begins to know the broker's time, unless it has.
+    fn know_the_time(&self) {
         let mut task = self.task.lock();
         if task.is_none() {
             let (shared, handle) = (self.shared.clone(), self.handle.clone());
@@ -56,8 +62,10 @@ impl Wheel {
         }
     }
 
-    /// Begins once anybody delays in this virtual host, for who consumes and may be the only one that is alive then.
+    /// For who consumes: knows the broker's time, which the first retry needs at once, and begins once anybody delays in this virtual
+    /// host, for it may be the only one that is alive then.
     pub(crate) fn stand_by_if_used(self: &Arc<Self>) {
+        self.know_the_time();
         let mut watch = self.watch.lock();
         if watch.is_none() && !self.is_started() {
             let (wheel, handle) = (Arc::downgrade(self), self.handle.clone());
@@ -65,9 +73,9 @@ impl Wheel {
         }
     }
 
-    /// Whether it was begun.
+    /// Whether it stands by for moving what is due.
     pub(crate) fn is_started(&self) -> bool {
-        self.task.lock().is_some()
+        self.shared.is_used()
     }
 }
 
