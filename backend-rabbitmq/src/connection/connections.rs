@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::{Address, NAME};
 use crate::connection::answered::Answers;
 use crate::connection::control::Control;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::link::{Attempts, Link};
 use crate::connection::publisher::Publisher;
 use crate::connection::session::Session;
@@ -40,6 +41,7 @@ pub(crate) struct Connections {
     namespace: Arc<str>,
     attempts: Arc<tokio::sync::Mutex<Attempts>>,
     pub(crate) answers: Answers,
+    pub(crate) hold_limit: HoldLimit,
     events: EventSender,
 }
 
@@ -47,6 +49,7 @@ impl Connections {
     pub(crate) fn new(address: Address, namespace: &str, deadline: Duration, events: &EventSender) -> Self {
         let namespace: Arc<str> = namespace.into();
         let (attempts, answers) = (Arc::<tokio::sync::Mutex<Attempts>>::default(), Answers::default());
+        let hold_limit = HoldLimit::default();
         let link = |purpose, heartbeat| {
             Link::new(address.clone(), purpose, heartbeat, attempts.clone(), answers.clone(), events.clone())
                 .of(namespace.clone())
@@ -63,6 +66,7 @@ impl Connections {
             namespace: namespace.clone(),
             attempts,
             answers,
+            hold_limit,
             events: events.clone(),
             address,
         }
@@ -79,13 +83,16 @@ impl Connections {
         if let Some(link) = links.iter().find(has_room) {
             return link.clone();
         }
-        let (address, events) = (self.address.clone(), self.events.clone());
-        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
-        let link =
-            Link::new(address, "consumer", heartbeat, attempts, answers, events).of(self.namespace.clone());
-        let link = Arc::new(link);
+        let link = Arc::new(self.link("consumer", heartbeat).learning(self.hold_limit.clone()));
         links.push(link.clone());
         link
+    }
+
+    /// One more, which is whoever asks for it to close.
+    pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        let (address, events) = (self.address.clone(), self.events.clone());
+        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
+        Link::new(address, purpose, heartbeat, attempts, answers, events).of(self.namespace.clone())
     }
 
     /// Where to publish.
@@ -108,6 +115,12 @@ impl Connections {
         let publisher = Publisher::open(&session, &self.address).await?;
         *self.publisher.write() = Some(publisher.clone());
         Ok(publisher)
+    }
+
+    /// Which boot of the broker it is, where something is published and that may be known.
+    pub(crate) fn boot(&self) -> Option<String> {
+        let publisher = self.publishing.live().and_then(|session| self.publisher_on(&session))?;
+        publisher.boot().map(str::to_owned)
     }
 
     fn publisher_on(&self, session: &Session) -> Option<Publisher> {

@@ -7,6 +7,7 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::hold_limit::is_of_a_held_message;
 
 /// An [`Error`] that names the address.
 pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Error) -> Error {
@@ -32,18 +33,18 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
     }
 }
 
-/// Whether a channel was closed for an ack, for the want of one, or for what was too large: no answer to anything else that was asked
-/// on it.
+/// Whether a channel was closed for an ack, for the want of one, for what was too large, or for a queue that is not back yet: no answer
+/// to anything else that was asked on it.
 fn is_about_another(error: &lapin::Error) -> bool {
     let said = error.to_string();
-    ["unknown delivery tag", "delivery acknowledgement on channel", "larger than configured max size"]
-        .iter()
-        .any(|text| said.contains(text))
+    is_of_a_held_message(&said)
+        || is_recovering(&said)
+        || ["unknown delivery tag", "larger than configured max size"].iter().any(|text| said.contains(text))
 }
 
-/// Whether something is said to be missing that is there, and does not answer for now: its process ended, or its node did.
-fn is_down(error: &lapin::Error) -> bool {
-    let said = error.to_string();
+/// Whether a queue that is there cannot be used at the moment: its node starts, or it is being restarted there. The broker calls that
+/// "not found", too.
+fn is_recovering(said: &str) -> bool {
     ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
 }
 
@@ -75,9 +76,6 @@ impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
         match soft(error).filter(|_| !is_about_another(error)) {
-            Some(AMQPSoftError::NOTFOUND) if is_down(error) => {
-                Self::NotYet(Error::unavailable(NAME, said.certainty(), said.to_string()))
-            }
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
@@ -111,7 +109,7 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_down(error)
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_recovering(&error.to_string())
 }
 
 /// The user may not do it.

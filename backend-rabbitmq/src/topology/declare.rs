@@ -11,14 +11,13 @@ use crate::connection::change::Change;
 use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::topology::create_catalogue::append;
 use crate::topology::dedup_queues::declare_keys;
-use crate::topology::delay_queues::ensure_delay_queues;
 use crate::topology::delete::{end_life, finish};
 use crate::topology::follow::up_to_date;
 use crate::topology::lookup::entry;
 use crate::topology::records::{CatalogueEntry, Record, fresh_address};
-use crate::topology::routes::{entries, exists, leads, of_address, of_name};
+use crate::topology::routes::{due_exchange, entries, exists, leads, of_address, of_name};
 use crate::topology::state::Topology;
-use crate::wire::delay::{DUE, due_pattern};
+use crate::wire::delay::DUE;
 use crate::wire::names::{ended, lives};
 
 /// How often a declaration begins anew that another's deletion has got into.
@@ -71,7 +70,6 @@ impl Declaration<'_> {
         if let Some(entry) = &listed {
             self.spec.check_redeclared(&entry.spec)?;
         }
-        ensure_delay_queues(topology, &[]).await?;
         // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
         let channel = topology.handle.control().dedicated().await?;
         let is_new = !self.is_there || !exists(topology, &topology.names.dead(name)).await?;
@@ -120,7 +118,7 @@ impl Declaration<'_> {
             exchange: exchange.to_owned(),
             pattern: pattern.to_owned(),
         };
-        let mut changes = vec![bind(DUE, &due_pattern(&entry.address))];
+        let mut changes = vec![due_exchange(), bind(DUE, &entry.address)];
         if !self.spec.bindings.is_empty()
             && if_there(topology.handle.control().find_exchange(&topics).await)?.is_none()
         {

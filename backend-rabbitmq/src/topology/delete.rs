@@ -1,7 +1,6 @@
 //! Deleting a queue with all that is in it or on its way to it: in steps, each of which may be done again.
 
 use crate::connection::change::Change;
-use crate::connection::fault::{Answer, if_there};
 use crate::connection::publisher::lost;
 use crate::topology::create_catalogue::append;
 use crate::topology::dedup_queues::delete_keys;
@@ -10,7 +9,6 @@ use crate::topology::lookup::entry;
 use crate::topology::records::{CatalogueEntry, Record};
 use crate::topology::routes::{entries, exists, leads};
 use crate::topology::state::Topology;
-use crate::wire::delay::{DUE, due_pattern};
 use crate::wire::names::{SINK, ended, lives};
 use polyqueue::backend::background;
 use polyqueue::{QueueName, Result};
@@ -54,7 +52,6 @@ pub(crate) async fn finish(topology: &Arc<Topology>, entry: &CatalogueEntry) -> 
         control.change(mark(topology, &entry.address)).await?;
     }
     if is_its_own(topology, entry).await? {
-        if_there(detach(topology, queue, entry).await)?;
         let objects = [names.ready(queue), names.dead(queue)];
         control.change(objects.map(|name| Change::NoQueue { name }).into()).await?;
     }
@@ -84,14 +81,4 @@ async fn is_its_own(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<
     }
     up_to_date(topology).await?;
     Ok(topology.catalogue.entry(entry.name()).is_none())
-}
-
-/// Sees to it that nothing delayed comes to a queue any more, and that all that has come is confirmed. What comes while the
-/// queue ends would hold one of the few places of its delay for three minutes.
-async fn detach(topology: &Topology, queue: &QueueName, entry: &CatalogueEntry) -> Answer<()> {
-    let (control, ready) = (topology.handle.control(), topology.names.ready(queue));
-    let (exchange, pattern) = (DUE.to_owned(), due_pattern(&entry.address));
-    control.change(vec![Change::Unbind { queue: ready.clone(), exchange, pattern }]).await?;
-    control.purge(&ready).await?;
-    control.messages(&ready).await.map(drop)
 }

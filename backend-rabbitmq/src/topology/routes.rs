@@ -11,43 +11,15 @@ use tokio::time::{Instant, sleep};
 use crate::connection::change::Change;
 use crate::connection::fault::if_there;
 use crate::connection::request::{Confirm, PublishRequest};
-use crate::topology::delay_queues::ensure_delay_queues;
 use crate::topology::follow::{learn, up_to_date};
-use crate::topology::known::AddressOwner;
 use crate::topology::records::{CatalogueEntry, fresh_address};
 use crate::topology::state::Topology;
-use crate::wire::delay::{DUE, due_pattern};
+use crate::wire::delay::DUE;
 use crate::wire::names::{SINK, by_address, by_name, ended, lives};
 
 /// How long a queue may be there that its declaration has not listed yet, and how often to look.
 const BEING_LISTED: Duration = Duration::from_millis(300);
 const AGAIN: Duration = Duration::from_millis(30);
-
-/// Whether the life of a queue goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    GoesOn,
-    /// The queue was deleted in order: what is for it goes with it.
-    Ended,
-    /// Nobody knows: the broker has lost something.
-    Unknown,
-}
-
-/// What becomes of what is for the queue at this address.
-#[expect(dead_code, reason = "for who moves what was delayed")]
-pub(crate) async fn life_at(topology: &Arc<Topology>, address: &str) -> Result<Life> {
-    if leads(topology, lives(address)).await? {
-        return Ok(Life::GoesOn);
-    }
-    if leads(topology, ended(address)).await? {
-        return Ok(Life::Ended);
-    }
-    up_to_date(topology).await?;
-    Ok(match topology.catalogue.whose(address) {
-        AddressOwner::Deleted => Life::Ended,
-        AddressOwner::Queue(_) | AddressOwner::Nobody => Life::Unknown,
-    })
-}
 
 /// Whether the namespace has its entry: asked once a connection. Whoever publishes to an exchange that is missing ends the channel
 /// for all.
@@ -134,7 +106,6 @@ pub(crate) async fn listed_soon(
 /// Gives a queue that nobody has listed an address. It goes with the queue.
 async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> Result<Arc<str>> {
     let address = if leads(topology, ended(&first)).await? { fresh_address() } else { first };
-    ensure_delay_queues(topology, &[]).await?;
     let mut changes = entries(topology);
     changes.extend(of_address(topology, queue, &address));
     let (ready, exchange) = (topology.names.ready(queue), topology.names.entry());
@@ -149,7 +120,6 @@ async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> 
 pub(crate) async fn restore(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
     let mut changes = Vec::new();
     if !leads(topology, lives(&entry.address)).await? {
-        ensure_delay_queues(topology, &[]).await?;
         changes.extend(entries(topology));
         changes.extend(of_address(topology, entry.name(), &entry.address));
     }
@@ -171,14 +141,21 @@ pub(crate) fn entries(topology: &Topology) -> Vec<Change> {
     ]
 }
 
+/// The exchange that leads what is due to its queue.
+pub(crate) fn due_exchange() -> Change {
+    let arguments = FieldTable::default();
+    Change::Exchange { name: DUE.to_owned(), kind: ExchangeKind::Direct, arguments }
+}
+
 /// The ways of what waits for the queue at this address, and of who asks whether it is there.
 pub(crate) fn of_address(topology: &Topology, queue: &QueueName, address: &str) -> Vec<Change> {
     let (names, ready, gate) = (&topology.names, topology.names.ready(queue), topology.names.gate(address));
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), AMQPValue::LongString(SINK.into()));
-    let due = (ready.clone(), DUE.to_owned(), due_pattern(address));
+    let due = Change::Bind { queue: ready.clone(), exchange: DUE.to_owned(), pattern: address.to_owned() };
     vec![
-        Change::Bind { queue: due.0, exchange: due.1, pattern: due.2 },
+        due_exchange(),
+        due,
         Change::OwnedExchange { name: gate.clone(), arguments },
         Change::Bind { queue: ready, exchange: gate.clone(), pattern: "life".into() },
         Change::BindExchange { exchange: gate, source: names.entry(), pattern: lives(address) },
