@@ -48,6 +48,11 @@ fn is_recovering(said: &str) -> bool {
     ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
 }
 
+/// Whether a right is missing: "refused" is also what somebody else has for himself.
+fn is_a_right(error: &lapin::Error) -> bool {
+    error.to_string().contains("refused for user")
+}
+
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
 pub(crate) fn of_a_closed_channel(error: Error) -> Error {
     match error {
@@ -77,6 +82,7 @@ impl Refusal {
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
         match soft(error).filter(|_| !is_about_another(error)) {
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
+            Some(AMQPSoftError::ACCESSREFUSED) if is_a_right(error) => Self::Failed(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
             _ => Self::Failed(said),

@@ -5,7 +5,6 @@
 
 use crate::topology::state::Topology;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lapin::ExchangeKind;
 use lapin::types::FieldTable;
@@ -13,36 +12,29 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::NAME;
 use crate::connection::change::Change;
-use crate::connection::control_channel::{ControlChannel, Deliveries};
-use crate::connection::fault::{Answer, Refusal, if_there};
+use crate::connection::fault::if_there;
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
 use crate::topology::routes::exists;
-
-/// How long to wait for another handle before looking again.
-const TAKEN: Duration = Duration::from_millis(20);
+use crate::topology::turn::Turn;
 
 /// Sees to it that the catalogue can be read and written; `anew`: although it is said to be there.
 async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
-    let control = topology.handle.control();
     let _one_at_a_time = topology.creating.lock().await;
-    let lock = loop {
+    let turn = loop {
         if !anew && is_ready(topology).await? {
             return Ok(());
         }
-        let channel = control.dedicated().await?;
-        match lock(channel, &topology.names.birth()).await {
-            Ok(lock) => break lock,
-            Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
-            Err(refusal) => return Err(refusal.into()),
+        if let Some(turn) = Turn::try_take(topology, &topology.names.birth()).await? {
+            break turn;
         }
     };
     let made = match is_ready(topology).await? && exists(topology, topology.catalogue.name()).await? {
         true => Ok(()), // by another, meanwhile
         false => make_catalogue(topology).await,
     };
-    lock.channel.end().await;
+    turn.end().await;
     made
 }
 
@@ -81,10 +73,4 @@ pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<
         }
     }
     Ok(())
-}
-
-/// Holds the lock as long as the channel lives: the queue is this connection's alone and goes with its consumer.
-async fn lock(channel: ControlChannel, name: &str) -> Answer<Deliveries> {
-    channel.change(vec![Change::OwnQueue { name: name.to_owned() }]).await?;
-    channel.consume_alone(name).await
 }

@@ -9,6 +9,7 @@ use crate::topology::lookup::entry;
 use crate::topology::records::{CatalogueEntry, Record};
 use crate::topology::routes::{entries, exists, leads};
 use crate::topology::state::Topology;
+use crate::topology::turn::Turn;
 use crate::wire::names::{SINK, ended, lives};
 use polyqueue::backend::background;
 use polyqueue::{QueueName, Result};
@@ -51,10 +52,12 @@ pub(crate) async fn finish(topology: &Arc<Topology>, entry: &CatalogueEntry) -> 
     if *names.first_address(queue) == *entry.address {
         control.change(mark(topology, &entry.address)).await?;
     }
+    let turn = Turn::over(topology, queue).await?;
     if is_its_own(topology, entry).await? {
         let objects = [names.ready(queue), names.dead(queue)];
-        control.change(objects.map(|name| Change::NoQueue { name }).into()).await?;
+        turn.change(objects.map(|name| Change::NoQueue { name }).into()).await?;
     }
+    turn.end().await;
     delete_keys(topology, entry).await?;
     let record = Record::Delete { queue: queue.to_string(), address: entry.address.clone() };
     append(topology, &record).await?;

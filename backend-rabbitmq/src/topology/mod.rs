@@ -13,3 +13,4 @@ pub(crate) mod records;
 pub(crate) mod revival;
 pub(crate) mod routes;
 pub(crate) mod state;
+pub(crate) mod turn;

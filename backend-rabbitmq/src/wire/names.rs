@@ -100,6 +100,11 @@ impl Names {
         format!("{}.catalogue", self.namespace)
     }
 
+    /// The lock of who ends a life of a queue.
+    pub(crate) fn turn(&self, queue: &QueueName) -> String {
+        format!("{}.turn.{}", self.namespace, self.first_address(queue))
+    }
+
     /// The lock of who makes that stream.
     pub(crate) fn birth(&self) -> String {
         format!("{}.birth", self.catalogue())
