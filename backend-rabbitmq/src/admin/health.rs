@@ -1,9 +1,10 @@
 //! Whether calls can be expected to succeed now.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use polyqueue::{Health, QueueName};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::address::NAME;
 use crate::connection::fault::if_there;
@@ -13,6 +14,8 @@ use crate::topology::state::Topology;
 
 /// Health answers within a second.
 const HEALTH: Duration = Duration::from_millis(900);
+/// What of that may go into looking after what is delayed.
+const DELAYS: Duration = Duration::from_millis(300);
 
 fn stranded(publishing: &Publishing) -> Option<String> {
     let stranded = publishing.wheel.shared.stranded(publishing.topology.names.namespace());
@@ -47,22 +50,29 @@ pub(crate) async fn health(publishing: &Publishing) -> Health {
             if_there(topology.handle.control().messages(&topology.names.ready(&queue)).await).ok().flatten()
         };
         topology.handle.watch.standing_still(ready).await.map_or(Ok(()), Err)?;
-        // Who cannot be asked about delays has another trouble.
-        standstill(&publishing.wheel).await.unwrap_or_default().map_or(Ok(()), Err)
+        // Who cannot be asked about delays has another trouble, or none: a broker that has just started takes a while.
+        let delays = timeout(DELAYS, standstill(&publishing.wheel)).await.unwrap_or(Ok(None));
+        delays.unwrap_or_default().map_or(Ok(()), Err)
     };
-    match timeout(HEALTH, look).await {
-        Ok(Ok(())) => {
+    let mut look = pin!(look);
+    let looked = tokio::select! {
+        biased;
+        looked = &mut look => looked,
+        // Before the look is dropped, and with it what it waits for.
+        () = sleep_until(by) => {
+            let waited = topology.handle.oldest_call();
+            let said = waited.unwrap_or_else(|| "no answer within a second".to_owned());
+            Err(format!("{}: {said}", topology.handle.address))
+        }
+    };
+    match looked {
+        Ok(()) => {
             let said = [unlisted(topology), stranded(publishing), held_too_long(topology)];
             let said: Vec<String> = said.into_iter().flatten().collect();
             let mut health = Health::good(NAME);
             health.detail = said.join("; ");
             health
         }
-        Ok(Err(detail)) => Health::bad(NAME, detail),
-        Err(_) => {
-            let waited = topology.handle.oldest_call();
-            let said = waited.unwrap_or_else(|| "no answer within a second".to_owned());
-            Health::bad(NAME, format!("{}: {said}", topology.handle.address))
-        }
+        Err(detail) => Health::bad(NAME, detail),
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, BasicRecoverOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 use tokio::time::sleep;
 
@@ -61,6 +61,8 @@ async fn open(session: &Session) -> lapin::Result<Option<Channel>> {
         let channel = session.open_channel().await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), MOST.into());
+        // Another type might keep what is not durable.
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
         let options = QueueDeclareOptions { durable: true, passive: !declare, ..Default::default() };
         let declared = channel.queue_declare(QUEUE.into(), options, arguments);
         let declared = session.answers.answered("the queue of the boot", declared).await;

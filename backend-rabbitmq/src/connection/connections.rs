@@ -83,16 +83,27 @@ impl Connections {
         if let Some(link) = links.iter().find(has_room) {
             return link.clone();
         }
-        let link = Arc::new(self.link("consumer", heartbeat).learning(self.hold_limit.clone()));
+        let link = Arc::new(
+            self.link("consumer", heartbeat, self.attempts.clone()).learning(self.hold_limit.clone()),
+        );
         links.push(link.clone());
         link
     }
 
-    /// One more, which is whoever asks for it to close.
-    pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
+    fn link(
+        &self,
+        purpose: &'static str,
+        heartbeat: u16,
+        attempts: Arc<tokio::sync::Mutex<Attempts>>,
+    ) -> Link {
         let (address, events) = (self.address.clone(), self.events.clone());
-        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
-        Link::new(address, purpose, heartbeat, attempts, answers, events).of(self.namespace.clone())
+        Link::new(address, purpose, heartbeat, attempts, self.answers.clone(), events)
+            .of(self.namespace.clone())
+    }
+
+    /// One that is dialled beside the others, so that nobody waits for it, and whoever asks for it closes.
+    pub(crate) fn beside(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        self.link(purpose, heartbeat, Arc::default())
     }
 
     /// Where to publish.

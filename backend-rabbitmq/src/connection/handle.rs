@@ -147,7 +147,7 @@ impl Handle {
 
     /// A connection of its own for one purpose, with so many seconds between heartbeats.
     pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
-        self.connections.link(purpose, heartbeat)
+        self.connections.beside(purpose, heartbeat)
     }
 
     /// Where to publish.

@@ -5,6 +5,7 @@
 
 use crate::topology::state::Topology;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapin::ExchangeKind;
 use lapin::types::FieldTable;
@@ -18,6 +19,11 @@ use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
 use crate::topology::routes::exists;
 use crate::topology::turn::Turn;
+
+/// From this age on the first stream of a node, and with it all others, survives a crash on RabbitMQ 3.10.
+const SETTLING: Duration = Duration::from_secs(1);
+/// Exists only when there was a stream of that age.
+const SETTLED: &str = "polyqueue.streams";
 
 /// Sees to it that the catalogue can be read and written; `anew`: although it is said to be there.
 async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
@@ -52,8 +58,12 @@ async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
         let said = "the catalogue's stream is gone again: declare a queue again";
         return Err(Error::unavailable(NAME, Certainty::Definite, said));
     }
-    let said = Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
-    Ok(control.change(vec![said]).await?)
+    let said = |name| Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
+    if if_there(control.find_exchange(SETTLED).await)?.is_none() {
+        tokio::time::sleep(SETTLING).await;
+        control.change(vec![said(SETTLED.to_owned())]).await?;
+    }
+    Ok(control.change(vec![said(name)]).await?)
 }
 
 async fn store(topology: &Topology, record: &Record) -> Result<Confirm> {

@@ -130,7 +130,10 @@ fn what_is_wrong_with_a_rabbitmq_is_found() {
     let (code, states, ran) = managed();
     assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
     let good = states.iter().filter(|(_, state)| state == "good").map(|(check, _)| check.as_str());
-    assert_eq!(good.collect::<Vec<_>>(), ["reach", "version", "undeliverable", "alarms", "policies"]);
+    assert_eq!(
+        good.collect::<Vec<_>>(),
+        ["reach", "version", "undeliverable", "remains", "alarms", "policies"]
+    );
 
     let (code, states, ran) = examined(&on);
     assert_eq!((code, wrong(&states)), (0, vec![]), "{ran:?}");
