@@ -54,6 +54,7 @@ impl RabbitConsumer {
             republisher: Arc::new(Republisher {
                 queue: subscription.queue.clone(),
                 consumer: subscription.consumer.clone(),
+                lease: subscription.lease,
                 dead,
             }),
             subscription,
