@@ -54,7 +54,6 @@ impl RabbitConsumer {
             republisher: Arc::new(Republisher {
                 queue: subscription.queue.clone(),
                 consumer: subscription.consumer.clone(),
-                lease: subscription.lease,
                 dead,
             }),
             subscription,

@@ -59,13 +59,14 @@ impl BrokerClock {
         *self.is_sharp.borrow()
     }
 
-    /// Waits until it is, or for so long. What is known by then has to do: a time that is too late by what is not known.
-    pub(crate) async fn known(&self, most: Duration) {
+    /// Waits until it is, or for as long as that takes where the broker answers at once. What is known by then has to do: a time that is
+    /// too late by what is not known.
+    pub(crate) async fn known(&self) {
         let sharp = async {
             // The sender lives as long as this does.
             let _ = self.is_sharp.subscribe().wait_for(|sharp| *sharp).await;
         };
-        if timeout(most, sharp).await.is_err() {
+        if timeout(ENOUGH, sharp).await.is_err() {
             while self.bounds().is_none() {
                 sleep(AGAIN).await;
             }

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use crate::address::NAME;
 use crate::connection::publisher::Publisher;
 use crate::connection::request::{Confirm, PublishRequest};
-use crate::delay::clock::ENOUGH;
 use crate::delay::ensure::queue;
 use crate::delay::slots::{Cell, FROM_OUTSIDE};
 use crate::delay::wheel::Wheel;
@@ -26,17 +25,12 @@ const SLOW: Duration = Duration::from_millis(800);
 
 /// When delays begin of what is published now. The first of a client waits until the broker's time is known; they begin then.
 pub(crate) async fn begin(wheel: &Wheel) -> Instant {
-    begin_within(wheel, ENOUGH).await
-}
-
-/// The same for who cannot wait so long, for a lease would end: what is not known makes the first delays longer, by a second at most.
-pub(crate) async fn begin_within(wheel: &Wheel, most: Duration) -> Instant {
     let then = Instant::now();
     wheel.start();
     if wheel.shared.clock.is_sharp() {
         return then;
     }
-    wheel.shared.clock.known(most.min(ENOUGH)).await;
+    wheel.shared.clock.known().await;
     Instant::now()
 }
 

@@ -14,7 +14,7 @@ use crate::connection::fault::if_there;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
-use crate::delay::request::{begin_within, make_slot, request, tell_if_slow, waits};
+use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
@@ -32,7 +32,6 @@ pub(crate) struct Republisher {
     pub(crate) dead: Arc<DeadLetters>,
     pub(crate) queue: QueueName,
     pub(crate) consumer: String,
-    pub(crate) lease: Duration,
 }
 
 impl Republisher {
@@ -197,8 +196,7 @@ impl Republisher {
         let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
             to = address(self.topology(), &self.queue).await?;
-            let (handle, begun) =
-                (&self.topology().handle, begin_within(&self.dead.publishing.wheel, self.lease / 4));
+            let (handle, begun) = (&self.topology().handle, begin(&self.dead.publishing.wheel));
             then = handle.in_time("publish", handle.until(), async { Ok(begun.await) }).await?;
         }
         let wheel = &self.dead.publishing.wheel;
