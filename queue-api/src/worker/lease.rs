@@ -1,12 +1,14 @@
 //! A lease: how long a message is ours.
 
 use std::fmt;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use crate::later::later;
 use crate::{Consumer, Extended, Receipt, Result};
@@ -25,13 +27,23 @@ struct Inner {
     until: Mutex<Instant>,
     /// When the job has had its time: it is not extended any more.
     timeout: OnceLock<Instant>,
-    ended: CancellationToken,
+    is_ended: AtomicBool,
+    end: Notify,
+    /// Its place among those that are extended, and one more; 0 where it has none.
+    place: AtomicUsize,
 }
 
 impl Lease {
     pub(super) fn new(receipt: Receipt, consumer: Option<Weak<dyn Consumer>>, until: Instant) -> Self {
-        let (until, timeout, ended) = (Mutex::new(until), OnceLock::new(), CancellationToken::new());
-        Self(Arc::new(Inner { receipt, consumer, until, timeout, ended }))
+        Self(Arc::new(Inner {
+            receipt,
+            consumer,
+            until: Mutex::new(until),
+            timeout: OnceLock::new(),
+            is_ended: AtomicBool::new(false),
+            end: Notify::new(),
+            place: AtomicUsize::new(0),
+        }))
     }
 
     pub(super) fn detached() -> Self {
@@ -42,9 +54,13 @@ impl Lease {
     /// extension. Then somebody else may be handed it, and the handler's own future has been dropped; this is for
     /// what the handler has started elsewhere. When a verdict ended the job it completes with the lease's last end.
     pub async fn lost(&self) {
+        let ended = self.0.end.notified();
+        if self.0.is_ended.load(Acquire) {
+            return;
+        }
         tokio::select! {
             biased;
-            () = self.0.ended.cancelled() => {}
+            () = ended => {}
             () = self.passed() => {}
         }
     }
@@ -57,7 +73,7 @@ impl Lease {
 
     /// Whether the message is not ours any more: what [`Lease::lost`] awaits, for code that cannot await.
     pub fn is_over(&self) -> bool {
-        self.0.ended.is_cancelled() || Instant::now() >= self.until()
+        self.0.is_ended.load(Acquire) || Instant::now() >= self.until()
     }
 
     /// The end of the lease, as it is known now.
@@ -82,6 +98,16 @@ impl Lease {
         Ok(self.note(answer))
     }
 
+    /// Remembers where it stands among those that are extended.
+    pub(super) fn kept_at(&self, place: usize) {
+        self.0.place.store(place + 1, Relaxed);
+    }
+
+    /// Where it stood, once.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.0.place.swap(0, Relaxed).checked_sub(1)
+    }
+
     pub(super) fn receipt(&self) -> &Receipt {
         &self.0.receipt
     }
@@ -99,7 +125,8 @@ impl Lease {
 
     /// The message is not ours any more.
     pub(super) fn end(&self) {
-        self.0.ended.cancel();
+        self.0.is_ended.store(true, Release);
+        self.0.end.notify_waiters();
     }
 
     pub(super) fn note(&self, answer: Extended) -> Extended {

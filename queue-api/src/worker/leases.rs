@@ -1,6 +1,6 @@
 //! The leases of one consumer's running jobs, and their renewal, which needs no thread of the application.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use crate::{Consumer, Extended, Message, Receipt, Result};
 
 use super::lease::Lease;
 use super::pulse::{Pulse, Turning};
+use super::slab::Slab;
 
 /// The leases of one consumer's running jobs.
 pub(super) struct Leases {
     consumer: Arc<dyn Consumer>,
-    live: Mutex<HashMap<Receipt, (Lease, Arc<Message>)>>,
+    live: Mutex<Slab<(Lease, Arc<Message>)>>,
     /// The kinds of those whose handler has ended since the last beat of the pulse: one of them may be why it is late.
     ended: Mutex<BTreeSet<String>>,
 }
@@ -29,13 +30,16 @@ impl Leases {
 
     /// A lease that the heartbeat extends until [`Leases::forget`].
     pub(super) fn begin(&self, receipt: Receipt, until: Instant, message: Arc<Message>) -> Lease {
-        let lease = Lease::new(receipt.clone(), Some(Arc::downgrade(&self.consumer)), until);
-        self.live.lock().insert(receipt, (lease.clone(), message));
+        let lease = Lease::new(receipt, Some(Arc::downgrade(&self.consumer)), until);
+        let place = self.live.lock().insert((lease.clone(), message));
+        lease.kept_at(place);
         lease
     }
 
     pub(super) fn forget(&self, lease: &Lease) {
-        self.live.lock().remove(lease.receipt());
+        if let Some(place) = lease.place() {
+            self.live.lock().remove(place);
+        }
     }
 
     /// A handler of this kind has ended.
@@ -90,7 +94,7 @@ impl Leases {
         if late <= allowed {
             return;
         }
-        kinds.extend(self.live.lock().values().map(|(_, message)| message.kind().to_owned()));
+        kinds.extend(self.live.lock().iter().map(|(_, message)| message.kind().to_owned()));
         if !kinds.is_empty() {
             tracing::warn!(name: "worker.heartbeat_late", ?late, ?kinds, "does a handler of these kinds block its thread? see Worker::on_blocking");
         }
@@ -98,8 +102,8 @@ impl Leases {
 
     fn to_extend(&self) -> (Vec<Receipt>, Vec<Lease>) {
         let live = self.live.lock();
-        let leases = live.iter().filter(|(_, (lease, _))| !lease.is_timed_out());
-        leases.map(|(receipt, (lease, _))| (receipt.clone(), lease.clone())).unzip()
+        let leases = live.iter().filter(|(lease, _)| !lease.is_timed_out());
+        leases.map(|(lease, _)| (lease.receipt().clone(), lease.clone())).unzip()
     }
 
     /// Whether every lease was answered.
