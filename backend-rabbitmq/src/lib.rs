@@ -10,8 +10,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delays go through
-//! delay queues, one for each decimal digit. Messages to topics go through one topic exchange. What is on the broker is described in
+//! Each queue is one classic queue of the broker with ten strict priorities, and one for its dead letters. Delayed
+//! messages wait in queues by when they are due, and a client that lives moves what is. Messages to topics go through one topic exchange. What is on the broker is described in
 //! the [wire format], so that programs in other languages can take part.
 //!
 //! [wire format]: https://github.com/polyqueue/polyqueue/blob/main/docs/wire-format.md
@@ -33,7 +33,7 @@
 //! does not accept is [`Denied`](polyqueue::Error::Denied) and says why. The files are read anew for each connection.
 //!
 //! # What differs from the other backends
-//! * Delays are rounded up to 10 ms.
+//! * Delayed messages come only while a client of this library that delays or consumes is alive in the virtual host.
 //! * `delayed`, `in_flight` and `oldest` of [`QueueStats`](polyqueue::QueueStats) are `None`: AMQP cannot be asked. A purge
 //!   spares delayed messages.
 //! * `DropOldest` and `reschedule` are `Unsupported`.
@@ -42,9 +42,9 @@
 //! * Each dedup key is a queue of the broker; give many keys a [`DedupStore`](polyqueue::DedupStore). A key whose publish had
 //!   an unknown end is taken until its window ends.
 //! * A receipt dies with its connection: afterwards it is `LeaseLost`, and the message comes again.
-//! * Acks younger than 250 ms may be undone by a crash of the broker, which also counts as an attempt of every message
-//!   that was ready.
-//! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured.
+//! * Acks younger than a second may be undone by a crash of the broker. It counts no attempt of anybody's.
+//! * No lease outlives the broker's `consumer_timeout`, 30 minutes unless configured, which it tells only when it ends a consumer
+//!   for it: then [`LeaseLimited`](polyqueue::Event::LeaseLimited) says so, and `health`. [`hold_limit`] finds it out before.
 //! * Looking at dead letters hides them from others, and from `stats`, while it lasts.
 //!
 //! # Logs
@@ -57,7 +57,7 @@
 //! | it is | in |
 //! |---|---|
 //! | published | `queue` → `publish/dispatch` → `publish/topic` or `publish/fan_out` → `connection/publisher` → `connection/confirms` |
-//! | delayed | `topology/delay_queues` |
+//! | delayed | `delay/request` → `delay/active` → `delay/moves` |
 //! | handed out | `consume/source` → `consume/triage` → `consume/buffer` |
 //! | retried | `settle/republish` → `settle/acks` |
 //! | dead | `settle/republish` → `dead/retention` |
@@ -68,6 +68,7 @@ mod admin;
 mod connection;
 mod consume;
 mod dead;
+mod delay;
 mod inbox;
 mod publish;
 mod queue;
@@ -81,7 +82,9 @@ mod wire;
 use std::sync::Arc;
 
 use address::NAME;
+pub use admin::delays::Delays;
 pub use admin::diagnosis::{Diagnosis, diagnose};
+pub use admin::hold::hold_limit;
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};
 
 /// RabbitMQ, for URLs that begin with `amqp://`, or with `amqps://` where the feature `tls` is on; the URL stands in `RABBITMQ_URL`.

@@ -19,6 +19,7 @@ use crate::consume::consumer::RabbitConsumer;
 use crate::dead::listing::dead_letters;
 use crate::dead::redrive::{discard, redrive};
 use crate::dead::state::DeadLetters;
+use crate::delay::wheel::Wheel;
 use crate::inbox::reader::RabbitInbox;
 use crate::publish::backpressure;
 use crate::publish::dispatch::dispatch;
@@ -42,12 +43,18 @@ impl RabbitQueue {
     pub(crate) async fn connect(options: ConnectOptions) -> Result<Self> {
         let address = Address::parse(&options.url, &options.tls)?;
         let handle = Handle::connect(address, &options).await?;
-        Ok(Self::new(handle, options.namespace, options.dedup_store))
+        let wheel = Arc::new(Wheel::new(handle.clone()));
+        Ok(Self::new(handle, wheel, options.namespace, options.dedup_store))
     }
 
-    fn new(handle: Arc<Handle>, namespace: String, dedup_store: Option<Arc<dyn DedupStore>>) -> Self {
+    fn new(
+        handle: Arc<Handle>,
+        wheel: Arc<Wheel>,
+        namespace: String,
+        dedup_store: Option<Arc<dyn DedupStore>>,
+    ) -> Self {
         let topology = Arc::new(Topology::new(handle, Names::new(namespace), dedup_store.is_some()));
-        let publishing = Arc::new(Publishing::new(topology, dedup_store));
+        let publishing = Arc::new(Publishing::new(topology, wheel, dedup_store));
         Self { dead: Arc::new(DeadLetters::new(publishing)) }
     }
 
@@ -111,6 +118,7 @@ impl Queue for RabbitQueue {
     async fn subscribe(&self, subscription: &Subscription) -> Result<Box<dyn Consumer>> {
         self.handle().begin().await?;
         self.handle().limits.check_subscription(subscription)?;
+        self.publishing().wheel.stand_by_if_used();
         let begin = RabbitConsumer::begin(self.dead.clone(), subscription.clone());
         Ok(Box::new(self.handle().bounded("subscribe", begin).await?))
     }
@@ -122,7 +130,7 @@ impl Queue for RabbitQueue {
     }
 
     async fn health(&self) -> Health {
-        health(self.topology()).await
+        health(self.publishing()).await
     }
 
     fn events(&self) -> Events {
@@ -133,7 +141,8 @@ impl Queue for RabbitQueue {
         self.handle().check_open()?;
         self.handle().limits.check_namespace(namespace)?;
         let store = self.publishing().dedup.store.clone();
-        Ok(Arc::new(Self::new(self.handle().child(namespace)?, namespace.to_owned(), store)))
+        let wheel = self.publishing().wheel.clone();
+        Ok(Arc::new(Self::new(self.handle().child(namespace)?, wheel, namespace.to_owned(), store)))
     }
 
     async fn close(&self) -> Result<()> {

@@ -36,6 +36,8 @@ impl Bench {
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         channel.queue_delete(STREAM.into(), QueueDeleteOptions::default()).await.unwrap();
         let queue = connect().await.unwrap();
+        // What publishes has its channels before anybody counts them.
+        queue.health().await;
         Self { broker, queue, channel, _connection: connection }
     }
 

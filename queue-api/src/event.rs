@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
@@ -59,6 +60,18 @@ pub enum Event {
         #[serde(skip)]
         receipt: Receipt,
     },
+    /// The broker ends a consumer for a message that is held for less than its lease, and hands out again all that this consumer
+    /// has: shorten the lease, or allow more at the broker. Told when it is first known, and by each later consumer at once.
+    LeaseLimited {
+        /// The queue.
+        queue: QueueName,
+        /// The lease, in JSON in milliseconds.
+        #[serde(with = "crate::millis")]
+        lease: Duration,
+        /// For how long the broker lets a message be held, in JSON in milliseconds.
+        #[serde(with = "crate::millis")]
+        limit: Duration,
+    },
     /// Nobody knows whether a verdict took effect. The message may come again.
     VerdictUnknown {
         /// The queue.
@@ -95,6 +108,7 @@ impl Event {
             Self::Wiped { .. } => "wiped",
             Self::SetAside { .. } => "set_aside",
             Self::LeaseLost { .. } => "lease_lost",
+            Self::LeaseLimited { .. } => "lease_limited",
             Self::VerdictUnknown { .. } => "verdict_unknown",
             Self::DeadLetter { .. } => "dead_letter",
             Self::Missed { .. } => "missed",
@@ -112,6 +126,7 @@ impl Event {
             Self::Wiped { .. } => "the broker has lost what it held",
             Self::SetAside { .. } => "what cannot be read was set aside",
             Self::LeaseLost { .. } => "a lease was lost: the message is handed out again",
+            Self::LeaseLimited { .. } => "the broker lets no message be held for as long as the lease lasts",
             Self::VerdictUnknown { .. } => "nobody knows whether a verdict took effect",
             Self::DeadLetter { .. } => "a message became a dead letter by itself",
             Self::Missed { .. } => "events were missed: they were not read in time",

@@ -48,6 +48,11 @@ impl Answers {
     pub(crate) fn overdue(&self) -> Option<String> {
         self.open.overdue()
     }
+
+    /// The call that has waited longest, in words.
+    pub(crate) fn oldest(&self) -> Option<String> {
+        self.open.oldest()
+    }
 }
 
 /// Whether a command was not answered in time.

@@ -92,6 +92,11 @@ impl Browser {
         self.read
     }
 
+    /// How many of them lie where they lay.
+    pub(crate) fn passed(&self) -> u64 {
+        self.read.saturating_sub(self.removed)
+    }
+
     /// Whether its channel can serve another call.
     pub(crate) fn is_fit(&self) -> bool {
         self.lock.channel.is_fit() && self.readers.iter().all(|reader| reader.channel.is_fit())
@@ -111,7 +116,15 @@ impl Browser {
     /// # Errors
     /// `Unsupported` when too many were read.
     pub(crate) fn check_farthest(&self) -> Result<()> {
-        if self.read < FARTHEST {
+        self.check_far(self.read)
+    }
+
+    /// Refuses at once to read to a letter that lay behind so many, where there are so many.
+    ///
+    /// # Errors
+    /// `Unsupported` when these are too many.
+    pub(crate) fn check_far(&self, behind: u64) -> Result<()> {
+        if behind.min(self.letters) < FARTHEST {
             return Ok(());
         }
         let what = format!(

@@ -1,9 +1,7 @@
 //! What is to be on the broker, as data.
 
-use lapin::options::{
-    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::FieldTable;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
 /// One object, or one binding, made or gone; to make a change again changes nothing.
@@ -34,11 +32,6 @@ pub(crate) enum Change {
         exchange: String,
         pattern: String,
     },
-    BindExchange {
-        exchange: String,
-        source: String,
-        pattern: String,
-    },
 }
 
 /// Makes it.
@@ -47,11 +40,11 @@ pub(crate) async fn make(channel: &Channel, change: Change) -> lapin::Result<()>
     match change {
         Change::Queue { name, arguments } => {
             let options = QueueDeclareOptions { durable: true, ..Default::default() };
-            channel.queue_declare(name.into(), options, arguments).await.map(drop)
+            channel.queue_declare(name.into(), options, of_a_type(arguments)).await.map(drop)
         }
         Change::OwnQueue { name } => {
             let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-            channel.queue_declare(name.into(), options, none).await.map(drop)
+            channel.queue_declare(name.into(), options, of_a_type(none)).await.map(drop)
         }
         Change::NoQueue { name } => {
             channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.map(drop)
@@ -67,9 +60,13 @@ pub(crate) async fn make(channel: &Channel, change: Change) -> lapin::Result<()>
         Change::Unbind { queue, exchange, pattern } => {
             channel.queue_unbind(queue.into(), exchange.into(), pattern.into(), none).await
         }
-        Change::BindExchange { exchange, source, pattern } => {
-            let options = ExchangeBindOptions::default();
-            channel.exchange_bind(exchange.into(), source.into(), pattern.into(), options, none).await
-        }
     }
+}
+
+/// A virtual host may have another type for queues that say none.
+fn of_a_type(mut arguments: FieldTable) -> FieldTable {
+    if !arguments.contains_key("x-queue-type") {
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    }
+    arguments
 }

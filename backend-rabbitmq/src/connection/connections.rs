@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::{Address, NAME};
 use crate::connection::answered::Answers;
 use crate::connection::control::Control;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::link::{Attempts, Link};
 use crate::connection::publisher::Publisher;
 use crate::connection::session::Session;
@@ -40,6 +41,7 @@ pub(crate) struct Connections {
     namespace: Arc<str>,
     attempts: Arc<tokio::sync::Mutex<Attempts>>,
     pub(crate) answers: Answers,
+    pub(crate) hold_limit: HoldLimit,
     events: EventSender,
 }
 
@@ -47,11 +49,12 @@ impl Connections {
     pub(crate) fn new(address: Address, namespace: &str, deadline: Duration, events: &EventSender) -> Self {
         let namespace: Arc<str> = namespace.into();
         let (attempts, answers) = (Arc::<tokio::sync::Mutex<Attempts>>::default(), Answers::default());
+        let hold_limit = HoldLimit::default();
         let link = |purpose, heartbeat| {
             Link::new(address.clone(), purpose, heartbeat, attempts.clone(), answers.clone(), events.clone())
                 .of(namespace.clone())
         };
-        let lasting = Arc::new(link("consumer", HEARTBEATS[0]));
+        let lasting = Arc::new(link("consumer", HEARTBEATS[0]).learning(hold_limit.clone()));
         Self {
             publishing: link("publisher", HEARTBEAT),
             publisher: RwLock::default(),
@@ -65,6 +68,7 @@ impl Connections {
             namespace: namespace.clone(),
             attempts,
             answers,
+            hold_limit,
             events: events.clone(),
             address,
         }
@@ -81,13 +85,27 @@ impl Connections {
         if let Some(link) = links.iter().find(has_room) {
             return link.clone();
         }
-        let (address, events) = (self.address.clone(), self.events.clone());
-        let (attempts, answers) = (self.attempts.clone(), self.answers.clone());
-        let link =
-            Link::new(address, "consumer", heartbeat, attempts, answers, events).of(self.namespace.clone());
-        let link = Arc::new(link);
+        let link = Arc::new(
+            self.link("consumer", heartbeat, self.attempts.clone()).learning(self.hold_limit.clone()),
+        );
         links.push(link.clone());
         link
+    }
+
+    fn link(
+        &self,
+        purpose: &'static str,
+        heartbeat: u16,
+        attempts: Arc<tokio::sync::Mutex<Attempts>>,
+    ) -> Link {
+        let (address, events) = (self.address.clone(), self.events.clone());
+        Link::new(address, purpose, heartbeat, attempts, self.answers.clone(), events)
+            .of(self.namespace.clone())
+    }
+
+    /// One that is dialled beside the others, so that nobody waits for it, and whoever asks for it closes.
+    pub(crate) fn beside(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        self.link(purpose, heartbeat, Arc::default())
     }
 
     /// Where to publish.
@@ -110,6 +128,12 @@ impl Connections {
         let publisher = Publisher::open(&session, &self.address).await?;
         *self.publisher.write() = Some(publisher.clone());
         Ok(publisher)
+    }
+
+    /// Which boot of the broker it is, where something is published and that may be known.
+    pub(crate) fn boot(&self) -> Option<String> {
+        let publisher = self.publishing.live().and_then(|session| self.publisher_on(&session))?;
+        publisher.boot().map(str::to_owned)
     }
 
     fn publisher_on(&self, session: &Session) -> Option<Publisher> {

@@ -59,6 +59,11 @@ impl Control {
         self.standing(&self.questions).await?.messages(queue).await
     }
 
+    /// How many consumers a queue has.
+    pub(crate) async fn consumers(&self, queue: &str) -> Answer<u32> {
+        self.standing(&self.questions).await?.consumers(queue).await
+    }
+
     /// Whether there is such an exchange: refused as missing when there is none.
     pub(crate) async fn find_exchange(&self, name: &str) -> Answer<()> {
         self.standing(&self.questions).await?.find_exchange(name).await

@@ -9,7 +9,8 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+    QueuePurgeOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer, ExchangeKind};
@@ -59,6 +60,13 @@ impl ControlChannel {
     /// How many messages are ready in a queue. It answers after it has dealt with all that was sent before on this channel.
     pub(crate) async fn messages(&self, queue: &str) -> Answer<u64> {
         self.call("count", Definite, fence(self.channel.clone(), queue.to_owned())).await
+    }
+
+    /// How many consumers a queue has.
+    pub(crate) async fn consumers(&self, queue: &str) -> Answer<u32> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = self.channel.queue_declare(queue.into(), options, FieldTable::default());
+        Ok(self.call("count", Definite, found).await?.consumer_count())
     }
 
     pub(crate) async fn find_exchange(&self, name: &str) -> Answer<()> {

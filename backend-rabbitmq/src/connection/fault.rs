@@ -7,6 +7,7 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::hold_limit::is_of_a_held_message;
 
 /// An [`Error`] that names the address.
 pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Error) -> Error {
@@ -32,13 +33,19 @@ pub(crate) fn fault(address: &Address, certainty: Certainty, error: &lapin::Erro
     }
 }
 
-/// Whether a channel was closed for an ack, for the want of one, or for what was too large: no answer to anything else that was asked
-/// on it.
+/// Whether a channel was closed for an ack, for the want of one, for what was too large, or for a queue that is not back yet: no answer
+/// to anything else that was asked on it.
 fn is_about_another(error: &lapin::Error) -> bool {
     let said = error.to_string();
-    ["unknown delivery tag", "delivery acknowledgement on channel", "larger than configured max size"]
-        .iter()
-        .any(|text| said.contains(text))
+    is_of_a_held_message(&said)
+        || is_recovering(&said)
+        || ["unknown delivery tag", "larger than configured max size"].iter().any(|text| said.contains(text))
+}
+
+/// Whether a queue that is there cannot be used at the moment: its node starts, or it is being restarted there. The broker calls that
+/// "not found", too.
+fn is_recovering(said: &str) -> bool {
+    ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
 }
 
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
@@ -102,7 +109,7 @@ pub(crate) fn if_there<T>(answer: Answer<T>) -> Result<Option<T>> {
 
 /// The broker has no such object.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    matches!(soft(error), Some(AMQPSoftError::NOTFOUND))
+    matches!(soft(error), Some(AMQPSoftError::NOTFOUND)) && !is_recovering(&error.to_string())
 }
 
 /// The user may not do it.

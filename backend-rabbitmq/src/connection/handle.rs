@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::Address;
 use crate::connection::connections::Connections;
 use crate::connection::control::Control;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::link::Link;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
@@ -139,9 +140,24 @@ impl Handle {
         self.connections.consuming(lease)
     }
 
+    /// How long the broker lets a message be held.
+    pub(crate) fn hold_limit(&self) -> &HoldLimit {
+        &self.connections.hold_limit
+    }
+
+    /// A connection of its own for one purpose, with so many seconds between heartbeats.
+    pub(crate) fn link(&self, purpose: &'static str, heartbeat: u16) -> Link {
+        self.connections.beside(purpose, heartbeat)
+    }
+
     /// Where to publish.
     pub(crate) async fn publisher(&self) -> Result<Publisher> {
         self.connections.publisher(self.until()).await
+    }
+
+    /// Which boot of the broker it is, as far as what publishes knows.
+    pub(crate) fn boot(&self) -> Option<String> {
+        self.connections.boot()
     }
 
     /// A call that ends by then, and has done nothing when it ends so.
@@ -197,6 +213,11 @@ impl Handle {
         self.connections.answers.overdue()
     }
 
+    /// The call that has waited longest for an answer, in words.
+    pub(crate) fn oldest_call(&self) -> Option<String> {
+        self.connections.answers.oldest()
+    }
+
     /// For tests: whose calls get no answer.
     #[cfg(test)]
     pub(crate) fn starved(&self) -> crate::connection::starved::Starved {
@@ -223,7 +244,8 @@ impl Handle {
     pub(crate) async fn close(&self) {
         let by = self.until();
         self.lifecycle.close();
-        let _ = timeout_at(by, self.lifecycle.idle()).await;
+        // A consumer that hangs takes no time away from those who publish.
+        let _ = tokio::join!(timeout_at(by, self.lifecycle.idle()), self.connections.drain(by));
         if self.is_child {
             self.connections.drain(by).await;
         } else {

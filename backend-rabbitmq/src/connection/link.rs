@@ -17,6 +17,7 @@ use crate::address::NAME;
 use crate::connection::answered::Answers;
 use crate::connection::dial::dial;
 use crate::connection::fault::fault;
+use crate::connection::hold_limit::HoldLimit;
 use crate::connection::session::{CHANNELS, Session};
 use crate::queue_type::version::ServerVersion;
 
@@ -43,6 +44,7 @@ pub(crate) struct Link {
     lost: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
     answers: Answers,
+    hold_limit: HoldLimit,
     events: EventSender,
 }
 
@@ -90,6 +92,7 @@ impl Link {
             lost: Arc::default(),
             closed: Arc::default(),
             answers,
+            hold_limit: HoldLimit::default(),
             events,
         }
     }
@@ -97,6 +100,11 @@ impl Link {
     /// The same, called after a namespace.
     pub(crate) fn of(self, namespace: Arc<str>) -> Self {
         Self { namespace, ..self }
+    }
+
+    /// The same, which tells all of its client how long a message may be held.
+    pub(crate) fn learning(self, hold_limit: HoldLimit) -> Self {
+        Self { hold_limit, ..self }
     }
 
     /// The same, replaced by another connection after so many errors of its channels. What goes on on the former one comes to its
@@ -240,7 +248,7 @@ impl Link {
     fn watch(&self, connection: &Connection) -> (watch::Receiver<u64>, watch::Receiver<bool>) {
         let mut happened = connection.events_listener().boxed();
         let (status, named, events) = (connection.status().clone(), self.named(), self.events.clone());
-        let (lost, closed) = (self.lost.clone(), self.closed.clone());
+        let (lost, closed, limit) = (self.lost.clone(), self.closed.clone(), self.hold_limit.clone());
         let (count, errors) = watch::channel(0);
         let (alarm, blocked) = watch::channel(false);
         background().spawn(async move {
@@ -255,6 +263,7 @@ impl Link {
                         events.send_to_all(Event::Unblocked);
                     }
                     lapin::Event::Error(error) => {
+                        limit.learn(&error);
                         count.send_modify(|errors| *errors += 1);
                         let gone = !status.connected() && !closed.load(Relaxed);
                         if gone && !lost.swap(true, Relaxed) {

@@ -1,6 +1,7 @@
 //! Connections: dialling, coming back after a loss, errors and their certainty, confirms, and commands to the broker.
 
 pub(crate) mod answered;
+pub(crate) mod boot;
 pub(crate) mod browser;
 pub(crate) mod change;
 pub(crate) mod confirms;
@@ -12,6 +13,7 @@ pub(crate) mod fault;
 pub(crate) mod greeting;
 pub(crate) mod handle;
 pub(crate) mod heard;
+pub(crate) mod hold_limit;
 pub(crate) mod link;
 pub(crate) mod publisher;
 pub(crate) mod queries;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::address::NAME;
+use crate::connection::boot;
 use crate::connection::confirms::{Command, ConfirmTracker, Pending, refused, unknown};
 use crate::connection::fault::of_a_closed_channel;
 use crate::connection::heard::Heard;
@@ -25,6 +26,7 @@ use crate::connection::session::Session;
 use crate::connection::sizes::{Known, Sizes};
 use crate::connection::trial::Trial;
 use crate::connection::window::{Permit, Window};
+use crate::wire::boot::stamped;
 
 /// After so long without an answer of the broker it is asked first whether it takes publishes: it says so to no one unasked.
 const IDLE: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ struct Shared {
     gate: Arc<Mutex<()>>,
     channel: Arc<Channel>,
     session: Arc<Session>,
+    /// Which boot of the broker it is, where that may be known.
+    boot: Option<String>,
     address: Address,
     known: Mutex<HashSet<String>>,
     window: Window,
@@ -67,6 +71,10 @@ impl Publisher {
             session.note(&error);
             of_a_closed_channel(session.fault(&error))
         })?;
+        let boot = boot::own(session).await.map_err(|error| {
+            session.note(&error);
+            of_a_closed_channel(session.fault(&error))
+        })?;
         let channel = Arc::new(channel);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (gate, heard) = (Arc::<Mutex<()>>::default(), Heard::default());
@@ -80,6 +88,7 @@ impl Publisher {
             gate,
             channel,
             session: session.clone(),
+            boot,
             address: address.clone(),
             known: Mutex::default(),
             window: Window::default(),
@@ -99,11 +108,6 @@ impl Publisher {
             && self.0.channel.status().connected()
     }
 
-    /// The number of its connection.
-    pub(crate) fn generation(&self) -> u64 {
-        self.0.session.generation
-    }
-
     /// Publishes once there is room, and the broker takes publishes: by then, or never. Requests of one caller keep their order.
     /// Dropping the answer changes nothing.
     pub(crate) async fn publish(
@@ -111,6 +115,7 @@ impl Publisher {
         request: PublishRequest,
         by: Instant,
     ) -> oneshot::Receiver<Result<Confirm>> {
+        let request = self.stamped(request);
         let (answer, answered) = oneshot::channel();
         match self.enter(&request, by).await {
             Ok(Entry::With(permit)) => self.give(request, answer, permit),
@@ -118,6 +123,21 @@ impl Publisher {
             Err(error) => drop(answer.send(Err(error))),
         }
         answered
+    }
+
+    /// Messages say in which boot of the broker they were published.
+    fn stamped(&self, request: PublishRequest) -> PublishRequest {
+        match &self.0.boot {
+            Some(boot) if request.properties.message_id().is_some() => {
+                PublishRequest { properties: stamped(request.properties, boot), ..request }
+            }
+            _ => request,
+        }
+    }
+
+    /// The boot of the broker, while its connection lives.
+    pub(crate) fn boot(&self) -> Option<&str> {
+        self.0.boot.as_deref()
     }
 
     /// Asks whether the broker takes publishes.

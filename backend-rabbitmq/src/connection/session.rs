@@ -43,6 +43,12 @@ impl Session {
         }
     }
 
+    /// Ends the connection, and with it all that goes on over it.
+    pub(crate) async fn end(&self, within: Duration) {
+        self.silent.store(true, Relaxed);
+        let _ = timeout(within, self.connection.close(200, "closed".into())).await;
+    }
+
     /// Whether the broker refuses publishes for now: an alarm.
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()

@@ -108,6 +108,20 @@ impl HandOut {
         std::mem::take(&mut self.buffer.lock().stale)
     }
 
+    /// Takes off what has waited for so long.
+    pub(crate) fn drain_waiting(&self, time: Duration) -> Vec<Tagged> {
+        let mut buffer = self.buffer.lock();
+        let mut long = Vec::new();
+        buffer.ready.retain(|(_, key), item| {
+            let stays = item.came.elapsed() < time;
+            if !stays {
+                long.push((*key, item.clone()));
+            }
+            stays
+        });
+        long
+    }
+
     /// No more receives: those who wait get nothing.
     pub(crate) fn close(&self) {
         self.pending.close(CloseReason::Consumer);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::connection::session::Session;
+use crate::consume::arrivals::Arrivals;
 use crate::consume::phase::Phase;
 use crate::consume::source::{Source, SourceEvent};
 use crate::consume::state::{ConsumerState, Job};
@@ -32,12 +33,15 @@ pub(crate) struct ChannelLoop {
     source: Source,
     triage: Triage,
     sweep: Sweep,
+    arrivals: Arrivals,
     acks: Acks,
     /// Up to which receive the queue was asked, if it was empty when it was last asked.
     empty_for: Option<u64>,
     phase: Phase,
     /// Told when all is settled that nobody waits for.
     closing: Vec<oneshot::Sender<()>>,
+    /// When the buffer was last looked through.
+    looked: Instant,
 }
 
 impl ChannelLoop {
@@ -59,6 +63,7 @@ impl ChannelLoop {
                 reader.subscription.max_attempts,
             ),
             sweep: Sweep::new(),
+            arrivals: Arrivals::new(session.clone()),
             acks: Acks::new(
                 reader.republisher.clone(),
                 reader.meter.clone(),
@@ -68,6 +73,7 @@ impl ChannelLoop {
             empty_for: None,
             phase: if reader.hand_out.pending.is_closed() { Phase::Closing } else { Phase::Serving },
             closing: Vec::new(),
+            looked: Instant::now(),
             reader,
             session,
             channel,
@@ -90,12 +96,17 @@ impl ChannelLoop {
         loop {
             self.acks.flush();
             self.advance();
-            if !self.phase.is_open() && self.source.is_idle() && self.acks.is_idle() {
+            if !self.phase.is_open()
+                && self.source.is_idle()
+                && self.acks.is_idle()
+                && self.arrivals.is_empty()
+            {
                 self.closing.clear();
                 if self.phase.is_ending() {
                     return Ok(());
                 }
             }
+            let next_look = self.next_look();
             let lease_end = hand_out.leases.next_end().filter(|_| self.acks.capacity() > 0);
             tokio::select! {
                 biased;
@@ -111,8 +122,13 @@ impl ChannelLoop {
                 event = self.acks.next(&hand_out.leases) => if event? == AckEvent::Returned {
                     self.phase = self.phase.paused();
                 },
+                looked = self.arrivals.looked(), if self.arrivals.is_looking() => {
+                    looked?;
+                    self.sort_if_told();
+                }
                 event = self.source.next() => self.received(event?),
                 () = at(lease_end) => self.end_leases(),
+                () = at(next_look) => self.renew(),
                 () = at(self.phase.until()) => {
                     if self.phase.is_ending() {
                         return Ok(());
@@ -165,8 +181,23 @@ impl ChannelLoop {
         }
     }
 
+    /// When it is to be seen whether something has waited in the buffer too long.
+    fn next_look(&self) -> Option<Instant> {
+        let waiting = self.reader.handle().hold_limit().waiting();
+        (self.reader.subscription.prefetch > 0).then(|| self.looked + waiting / 4)
+    }
+
+    /// The broker takes a message that waits here for one that is held: a copy that it sends anew begins anew.
+    fn renew(&mut self) {
+        self.looked = Instant::now();
+        for (key, item) in self.reader.hand_out.drain_waiting(self.reader.handle().hold_limit().waiting()) {
+            self.acks.replace(key, Settlement::Release(item));
+        }
+    }
+
     /// Does what the pending receives call for.
     fn advance(&mut self) {
+        self.reader.heed_hold_limit();
         self.reader.hand_out.put_returned();
         for (key, item) in self.reader.hand_out.drain_stale() {
             self.acks.replace(key, expired(item, self.reader.handle().now()));
@@ -202,7 +233,11 @@ impl ChannelLoop {
             } else {
                 self.empty_for = Some(demand.round);
             }
-        } else if self.source.is_idle() && !self.acks.is_recovering() && self.phase == Phase::Serving {
+        } else if self.source.is_idle()
+            && self.arrivals.is_empty()
+            && !self.acks.is_recovering()
+            && self.phase == Phase::Serving
+        {
             if !demand.immediate && self.empty_for.is_some_and(|round| demand.round <= round) {
                 self.source.attach();
             } else {
@@ -226,9 +261,7 @@ impl ChannelLoop {
                 if got.is_empty() {
                     self.found_nothing(asked);
                 }
-                let received = got.len();
-                let came_back = self.sort(got);
-                self.sweep.adapt(received, came_back, more);
+                self.arrived(got, Some(more));
             }
             SourceEvent::Attached => {}
             SourceEvent::Sent(deliveries) => {
@@ -238,13 +271,13 @@ impl ChannelLoop {
                 if self.reader.subscription.prefetch == 0 {
                     self.source.detach(0);
                 }
-                self.sort(deliveries);
+                self.arrived(deliveries, None);
             }
             SourceEvent::Detached(rest, asked) => {
                 if rest.is_empty() {
                     self.found_nothing(asked);
                 }
-                self.sort(rest);
+                self.arrived(rest, None);
             }
             SourceEvent::AllSent(asked) => self.found_nothing(asked),
         }
@@ -255,16 +288,35 @@ impl ChannelLoop {
         self.reader.hand_out.pending.exhausted(asked, None);
     }
 
-    /// Sorts deliveries and does what is to be done with each. Answers how many had come back.
-    fn sort(&mut self, deliveries: Vec<Delivery>) -> usize {
-        let (mut ready, mut came_back) = (Vec::new(), 0);
-        for delivery in deliveries {
+    /// These came, with so many more in the queue where that was asked.
+    fn arrived(&mut self, deliveries: Vec<Delivery>, more: Option<usize>) {
+        for delivery in &deliveries {
+            self.acks.received(delivery.delivery_tag);
+        }
+        self.arrivals.add(deliveries, more);
+        self.sort_if_told();
+    }
+
+    fn sort_if_told(&mut self) {
+        let ours = || self.reader.handle().boot();
+        if self.arrivals.can_be_told(ours) {
+            self.sort();
+        }
+    }
+
+    /// Sorts what came and does what is to be done with each.
+    fn sort(&mut self) {
+        let (mut ready, mut renewed) = (Vec::new(), Vec::new());
+        let (mut came_back, mut received) = (0, 0);
+        let more = self.arrivals.more();
+        for (delivery, age) in self.arrivals.take() {
+            received += 1;
             let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
-            self.acks.received(key.tag);
             let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
             let address = self.reader.topology().catalogue.address(self.reader.queue());
-            match self.triage.sort(raw, delivery.redelivered, address, self.reader.handle().now()) {
+            match self.triage.sort(raw, delivery.redelivered, age, address, self.reader.handle().now()) {
                 Action::HandOut(item) => ready.push((key, item)),
+                Action::Renew(item) => renewed.push((key, item)),
                 Action::Replace(settlement) => {
                     came_back += usize::from(matches!(settlement, Settlement::Recovery(_)));
                     self.acks.replace(key, settlement);
@@ -275,7 +327,13 @@ impl ChannelLoop {
         if !ready.is_empty() {
             self.reader.hand_out.put(ready);
         }
-        came_back
+        if !renewed.is_empty() {
+            let (keys, items) = renewed.into_iter().unzip();
+            self.acks.renew(keys, items);
+        }
+        if let Some(more) = more {
+            self.sweep.adapt(received, came_back, more);
+        }
     }
 }
 

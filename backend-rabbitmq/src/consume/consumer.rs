@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use polyqueue::{
@@ -56,7 +57,9 @@ impl RabbitConsumer {
                 dead,
             }),
             subscription,
+            is_told: AtomicBool::new(false),
         });
+        reader.heed_hold_limit();
         reader.handle().watch.add(&reader);
         let (jobs, inbox) = mpsc::unbounded_channel();
         tokio::spawn(crate::consume::task::run(reader.clone(), inbox, alive));

@@ -1,5 +1,7 @@
 //! Reading one queue: pending receives, the task that owns the channel, what is done with each delivery, leases.
 
+pub(crate) mod arrivals;
+pub(crate) mod boots;
 pub(crate) mod buffer;
 pub(crate) mod channel_loop;
 pub(crate) mod consumer;

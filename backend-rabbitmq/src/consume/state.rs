@@ -1,9 +1,11 @@
 //! What a consumer and its task share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use polyqueue::backend::{QueueMeter, Receiving};
-use polyqueue::{QueueName, Subscription};
+use polyqueue::{Event, QueueName, Subscription};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -21,6 +23,8 @@ pub(crate) struct ConsumerState {
     pub(crate) link: Arc<Link>,
     pub(crate) subscription: Subscription,
     pub(crate) meter: Arc<QueueMeter>,
+    /// It was told that its lease is longer than the broker allows.
+    pub(crate) is_told: AtomicBool,
 }
 
 /// What a consumer asks of its task.
@@ -38,6 +42,16 @@ impl ConsumerState {
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.topology().handle
+    }
+
+    /// Tells, once, that the broker lets nobody hold a message for as long as this lease lasts, as soon as that is known.
+    pub(crate) fn heed_hold_limit(&self) {
+        let Some(limit) = self.handle().hold_limit().known() else { return };
+        let Subscription { queue, lease, .. } = &self.subscription;
+        if *lease >= limit && !self.is_told.swap(true, Relaxed) {
+            let lease = Duration::from_millis(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+            self.handle().events.send(Event::LeaseLimited { queue: queue.clone(), lease, limit });
+        }
     }
 
     pub(crate) fn queue(&self) -> &QueueName {

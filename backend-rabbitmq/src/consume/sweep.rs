@@ -1,9 +1,9 @@
-//! How many messages to ask for at a time, while those that came back after a crash of the broker are published again.
+//! How many messages to ask for at a time, while those that came back from who went away are published again.
 
 /// The most to ask for.
 const MAX_SIZE: usize = 256;
 
-/// After a crash of the broker all messages of a classic queue come back. While nothing else comes, more and more are asked for
+/// Who had a large buffer gives many back when it dies. While nothing else comes, more and more are asked for
 /// at a time, but never more than there were at first: those behind are the ones that were published again.
 #[derive(Debug)]
 pub(crate) struct Sweep {

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use polyqueue::{DeadReason, MessageId};
 use tokio::time::Instant;
 
+use crate::consume::boots::{Age, Return};
 use crate::queue_type::behavior::QueueType;
 use crate::settle::fetched::Fetched;
 use crate::settle::job::Settlement;
@@ -26,6 +27,8 @@ const SENT_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) enum Action {
     HandOut(Arc<Fetched>),
     Replace(Settlement),
+    /// A crash of the broker has marked it: it is published again, before all others, the same attempt.
+    Renew(Arc<Fetched>),
     /// To the broker, which decides whether it has expired.
     Reject,
 }
@@ -35,8 +38,16 @@ pub(crate) struct Triage {
     queue_type: &'static dyn QueueType,
     /// For messages that do not say.
     max_attempts: NonZeroU32,
-    /// Messages that looked expired, given back so that the broker decides, and when.
-    suspects: HashMap<MessageId, Instant>,
+    /// Messages that looked expired, given back so that the broker decides.
+    suspects: HashMap<MessageId, Suspect>,
+}
+
+/// What looked expired, once.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    since: Instant,
+    /// It was given back, and has not come since: it had come back before that, or not.
+    given_back: Option<bool>,
 }
 
 impl Triage {
@@ -49,6 +60,7 @@ impl Triage {
         &mut self,
         raw: Raw,
         redelivered: bool,
+        age: Age,
         address: Option<Arc<str>>,
         now: DateTime<Utc>,
     ) -> Action {
@@ -59,14 +71,15 @@ impl Triage {
                 return Action::Replace(Settlement::Undecodable(raw.into(), death));
             }
         };
-        let id = decoded.message.id();
-        if !redelivered && self.queue_type.overlooks_expired() && self.is_suspect(&decoded, now) {
-            self.suspects.insert(id.clone(), Instant::now());
+        if self.queue_type.overlooks_expired() && self.is_suspect(&decoded, now) {
+            let suspect = Suspect { since: Instant::now(), given_back: Some(redelivered) };
+            self.suspects.insert(decoded.message.id().clone(), suspect);
             return Action::Reject;
         }
-        let came_back = redelivered && self.suspects.remove(id).is_none();
-        let item = self.fetched(raw, decoded, came_back, address, now);
-        if item.is_stale() || (came_back && item.is_over(now)) {
+        let came_back = redelivered && self.came_back(decoded.message.id());
+        let came_back = Return::of(came_back, age);
+        let item = self.fetched(raw, decoded, came_back == Return::Attempt, address, now);
+        if item.is_stale() {
             return Action::Replace(expired(item, now));
         }
         if item.attempt > item.max_attempts {
@@ -74,18 +87,25 @@ impl Triage {
             let death = death(DeadReason::MaxAttempts, error, item.attempt - 1, now);
             return Action::Replace(Settlement::DeadLetter(item, death));
         }
-        if came_back && self.queue_type.republishes_returned() {
-            Action::Replace(Settlement::Recovery(item))
-        } else {
-            Action::HandOut(item)
+        match came_back {
+            _ if !self.queue_type.republishes_returned() => Action::HandOut(item),
+            Return::None => Action::HandOut(item),
+            Return::Attempt => Action::Replace(Settlement::Recovery(item)),
+            Return::Mark => Action::Renew(item),
         }
+    }
+
+    /// Whether what is marked had come back before this client gave it to the broker to decide.
+    fn came_back(&mut self, id: &MessageId) -> bool {
+        let suspect = self.suspects.get_mut(id);
+        suspect.and_then(|suspect| suspect.given_back.take()).unwrap_or(true)
     }
 
     fn fetched(
         &self,
         raw: Raw,
         decoded: Decoded,
-        came_back: bool,
+        counts: bool,
         address: Option<Arc<str>>,
         now: DateTime<Utc>,
     ) -> Arc<Fetched> {
@@ -93,10 +113,11 @@ impl Triage {
         let readers = self.max_attempts.get().max(lives.allowed);
         let max_attempts = message.max_attempts().map_or(readers, NonZeroU32::get);
         let stale_at = expiry.map(|expiry| expiry.stale_at(now));
-        let attempt = self.queue_type.attempt(lives.attempt, came_back, raw.properties.headers().as_ref());
+        let attempt = self.queue_type.attempt(lives.attempt, counts, raw.properties.headers().as_ref());
         Arc::new(Fetched {
             raw,
             message,
+            came: Instant::now(),
             attempt,
             max_attempts,
             expiry,
@@ -106,14 +127,15 @@ impl Triage {
         })
     }
 
-    /// Whether a message that the broker counts has expired by our clock, although it was handed out. Some kinds of queue look
-    /// again when a message is given back: either the broker dead-letters this one, or sends it again, for our clock is wrong.
+    /// Whether a message that the broker counts has expired by our clock, although it was sent, for the first time. Some kinds of queue
+    /// look again when a message is given back: either the broker dead-letters this one, or sends it again, to us or to another, for
+    /// our clock is wrong.
     fn is_suspect(&mut self, decoded: &Decoded, now: DateTime<Utc>) -> bool {
         let over = decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.is_over(now));
         if over && self.suspects.len() >= MAX_SUSPECTS {
-            self.suspects.retain(|_, since| since.elapsed() < SENT_AGAIN);
+            self.suspects.retain(|_, suspect| suspect.since.elapsed() < SENT_AGAIN);
         }
-        over && self.suspects.len() < MAX_SUSPECTS
+        over && self.suspects.len() < MAX_SUSPECTS && !self.suspects.contains_key(decoded.message.id())
     }
 }
 
@@ -157,10 +179,15 @@ mod tests {
     }
 
     fn sorted(triage: &mut Triage, raw: Raw, redelivered: bool) -> (&'static str, u32) {
+        aged(triage, raw, redelivered, Age::Current)
+    }
+
+    fn aged(triage: &mut Triage, raw: Raw, redelivered: bool, age: Age) -> (&'static str, u32) {
         let now = DateTime::from_timestamp_millis(NOW).unwrap();
-        match triage.sort(raw, redelivered, None, now) {
+        match triage.sort(raw, redelivered, age, None, now) {
             Action::HandOut(item) => ("hand out", item.attempt),
             Action::Replace(Settlement::Recovery(item)) => ("republish", item.attempt),
+            Action::Renew(item) => ("renew", item.attempt),
             Action::Replace(Settlement::DeadLetter(_, death) | Settlement::Undecodable(_, death)) => {
                 assert_eq!(death.consumer, None);
                 (death.reason.as_str(), death.attempts)
@@ -193,7 +220,7 @@ mod tests {
             (&alive, false, ("hand out", 1)),
             (&alive, true, ("republish", 2)),
             (&watched_over, false, ("reject", 0)),
-            (&watched_over, true, ("expired", 1)),
+            (&watched_over, true, ("reject", 0)),
         ] {
             assert_eq!(sorted(&mut triage(), raw.clone(), redelivered), expected, "{raw:?} {redelivered}");
         }
@@ -205,7 +232,26 @@ mod tests {
         let mut triage = triage();
         assert_eq!(sorted(&mut triage, suspect.clone(), false), ("reject", 0));
         assert_eq!(sorted(&mut triage, suspect.clone(), true), ("hand out", 1));
-        assert_eq!(sorted(&mut triage, suspect, true), ("expired", 1));
+        assert_eq!(sorted(&mut triage, suspect, true), ("republish", 2));
+    }
+
+    #[test]
+    fn what_came_back_before_it_looked_expired_has_come_back() {
+        let suspect = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], Some("1000"));
+        let mut triage = triage();
+        assert_eq!(sorted(&mut triage, suspect.clone(), true), ("reject", 0));
+        assert_eq!(sorted(&mut triage, suspect.clone(), true), ("republish", 2));
+        assert_eq!(sorted(&mut triage, suspect, false), ("hand out", 1));
+    }
+
+    #[test]
+    fn what_a_crash_has_marked_is_nobodys_attempt_however_often() {
+        let third = raw(&[(key::ATTEMPT, 3)], None);
+        for age in [Age::Past, Age::Unknown] {
+            assert_eq!(aged(&mut triage(), third.clone(), true, age), ("renew", 3));
+            assert_eq!(aged(&mut triage(), third.clone(), false, age), ("hand out", 3));
+        }
+        assert_eq!(aged(&mut triage(), third, true, Age::Current), ("max_attempts", 3));
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,7 +259,8 @@ mod tests {
         let suspect = raw(&[(key::TTL, 1000), (key::EXPIRES, NOW)], Some("1000"));
         let mut triage = triage();
         for number in 0..MAX_SUSPECTS {
-            triage.suspects.insert(MessageId::new(number.to_string()).unwrap(), Instant::now());
+            let suspect = Suspect { since: Instant::now(), given_back: None };
+            triage.suspects.insert(MessageId::new(number.to_string()).unwrap(), suspect);
         }
         assert_eq!(sorted(&mut triage, suspect.clone(), false), ("hand out", 1));
         tokio::time::advance(SENT_AGAIN).await;

@@ -28,7 +28,8 @@ pub(crate) async fn dead_letters(
         Some(walk) => walk,
         None => {
             retain(dead, &entry).await?;
-            Walk::new(browse(dead, queue).await?)
+            let now = dead.publishing.topology.handle.now();
+            Walk::new(browse(dead, queue).await?, now.timestamp_millis())
         }
     };
     let is_there = match place.filter(|_| walk.at.is_none()) {
@@ -38,7 +39,7 @@ pub(crate) async fn dead_letters(
     if is_there {
         while listing.letters.len() < page.limit && Instant::now() < enough {
             let Some(found) = walk.next(queue).await? else { break };
-            next = Some(ListingCursor::of(&found.letter, walk.behind()));
+            next = Some(ListingCursor::of(&found.letter, walk.before(), walk.behind(), walk.began_ms));
             listing.take(found);
         }
         next = next.filter(|_| !walk.is_over());
@@ -85,19 +86,23 @@ impl<'a> Listing<'a> {
         place: &ListingCursor,
         on: &mut Option<Cursor>,
     ) -> Result<bool> {
-        let (mut later, mut looked_at) = (0, 0);
+        walk.browser.check_far(place.before)?;
+        let (mut later, mut looked_at) = (0_u64, 0);
         while let Some(found) = walk.next(self.queue).await? {
             walk.browser.check_farthest()?;
-            if place.is(&found.letter) {
+            if place.is(walk.before() - 1, &found.letter) {
                 self.letters.clear();
-                walk.end_after(place.behind);
+                walk.go_on(place.began_ms, place.behind);
                 return Ok(true);
             }
-            if place.is_before(&found.letter) && later < place.behind {
+            if place.is_before(walk.before() - 1, &found.letter) {
                 later += 1;
                 if self.letters.len() < self.limit {
                     looked_at = later;
-                    *on = Some(ListingCursor::of(&found.letter, place.behind - later));
+                    // What lies farther behind than any letter did when the listing began has died since.
+                    let all = place.before + place.behind;
+                    let behind = walk.behind().min(all.saturating_sub(walk.before()));
+                    *on = Some(ListingCursor::of(&found.letter, walk.before(), behind, place.began_ms));
                     self.take(found);
                 }
             }

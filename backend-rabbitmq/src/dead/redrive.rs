@@ -61,7 +61,8 @@ async fn find(
     let mut walk = match walk {
         Some(walk) => walk,
         None => {
-            let mut walk = Walk::new(browse(dead, queue).await?);
+            let now = dead.publishing.topology.handle.now();
+            let mut walk = Walk::new(browse(dead, queue).await?, now.timestamp_millis());
             walk.shown = walk.browser.find(queue, ids).await?;
             walk
         }

@@ -25,6 +25,8 @@ pub(crate) struct Walk {
     pub(crate) browser: Browser,
     /// How many letters it reads: those that die meanwhile lie behind them.
     until: u64,
+    /// When the listing began, in Unix milliseconds by this client's clock.
+    pub(crate) began_ms: i64,
     /// Where it stands.
     pub(crate) at: Option<Cursor>,
     /// What the last page showed, as far as it was not moved since.
@@ -32,13 +34,19 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    pub(crate) fn new(browser: Browser) -> Self {
-        Self { until: browser.letters(), browser, at: None, shown: HashMap::new() }
+    pub(crate) fn new(browser: Browser, began_ms: i64) -> Self {
+        Self { until: browser.letters(), browser, began_ms, at: None, shown: HashMap::new() }
     }
 
-    /// Ends after so many more letters.
-    pub(crate) fn end_after(&mut self, letters: u64) {
+    /// Goes on with a listing that began then, and ends after so many more letters.
+    pub(crate) fn go_on(&mut self, began_ms: i64, letters: u64) {
+        self.began_ms = began_ms;
         self.until = self.until.min(self.browser.read() + letters);
+    }
+
+    /// How many letters lie in front of the next.
+    pub(crate) fn before(&self) -> u64 {
+        self.browser.passed()
     }
 
     /// How many letters it has still to read.

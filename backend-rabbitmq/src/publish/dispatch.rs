@@ -1,5 +1,6 @@
 //! Where a batch goes.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -8,15 +9,15 @@ use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Re
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::connection::publisher::lost;
-use crate::connection::request::Confirm;
+use crate::connection::publisher::{Publisher, lost};
+use crate::connection::request::{Confirm, PublishRequest};
+use crate::delay::request::{publish_again, tell_if_slow, waits};
 use crate::publish::fan_out::{careful, publish_copies};
 use crate::publish::reply::publish_replies;
 use crate::publish::requests::requests;
 use crate::publish::state::Publishing;
 use crate::publish::topic::publish_to_topic;
 use crate::topology::revival::{revive, revive_bound};
-use crate::topology::state::Topology;
 
 /// How many requests are made at a time: what waits for room needs no request yet.
 const PART: usize = 256;
@@ -47,7 +48,7 @@ async fn send(
         Destination::Queue(queue) => {
             match handle.in_time("publish", by, careful(publishing, queue, batch)).await? {
                 Some(entry) => publish_copies(publishing, to, &[entry], batch, by).await,
-                None => publish_to(&publishing.topology, queue, batch, by).await,
+                None => publish_to(publishing, queue, batch, by).await,
             }
         }
         Destination::Topic(key) => publish_to_topic(publishing, key, batch, by).await,
@@ -75,22 +76,82 @@ fn failed(error: &Error) -> oneshot::Receiver<Result<Confirm>> {
     answered
 }
 
+/// The slots that are published to, in case that this takes long.
+#[derive(Default)]
+struct Slow(Option<(Instant, BTreeSet<String>)>);
+
+impl Slow {
+    fn add(&mut self, request: &PublishRequest) {
+        if waits(request) {
+            let (_, slots) = self.0.get_or_insert_with(|| (Instant::now(), BTreeSet::new()));
+            if !slots.contains(&request.key) {
+                slots.insert(request.key.clone());
+            }
+        }
+    }
+
+    async fn tell(self, publishing: &Publishing, publisher: &Publisher) {
+        if let Some((began, slots)) = self.0 {
+            tell_if_slow(&publishing.wheel, publisher, began, slots).await;
+        }
+    }
+}
+
+/// What is delayed and came back found no slot: it is published again when that is made. Answers how many are stored now.
+async fn make_slots(
+    publishing: &Arc<Publishing>,
+    publisher: &Publisher,
+    queue: &QueueName,
+    batch: &[Message],
+    results: &mut [Result<Published>],
+    by: Instant,
+) -> u64 {
+    let came_back = |(_, (result, message)): &(usize, (&Result<Published>, &Message))| {
+        matches!(result, Err(Error::NotFound(_))) && !message.delay().is_zero()
+    };
+    let back: Vec<usize> =
+        results.iter().zip(batch).enumerate().filter(came_back).map(|(at, _)| at).collect();
+    if back.is_empty() {
+        return 0;
+    }
+    let messages: Vec<&Message> = back.iter().map(|at| &batch[*at]).collect();
+    let handle = &publishing.topology.handle;
+    let again = async {
+        let requests = requests(publishing, queue, &messages).await?;
+        Ok(publish_again(&publishing.wheel, publisher, requests, by).await)
+    };
+    let again = match handle.in_time("publish", by, again).await {
+        Ok(again) => again,
+        Err(error) => back.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let mut stored = 0;
+    for (at, answer) in back.into_iter().zip(again) {
+        stored += u64::from(answer.is_ok());
+        results[at] = answer.map(|_| Published::stored(batch[at].id().clone()));
+    }
+    stored
+}
+
 /// Publishes to a queue that was there when it was asked for on this connection.
 async fn publish_to(
-    topology: &Arc<Topology>,
+    publishing: &Arc<Publishing>,
     queue: &QueueName,
     batch: &[Message],
     by: Instant,
 ) -> Result<Vec<Result<Published>>> {
+    let topology = &publishing.topology;
     let handle = &topology.handle;
     let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
     let publisher = handle.in_time("publish", by, handle.publisher()).await?;
     handle.check_open()?;
     let mut answers = Vec::with_capacity(batch.len());
+    let mut slow = Slow::default();
     for part in batch.chunks(PART) {
-        match handle.in_time("publish", by, requests(topology, queue, part)).await {
+        let part: Vec<&Message> = part.iter().collect();
+        match handle.in_time("publish", by, requests(publishing, queue, &part)).await {
             Ok(requests) => {
                 for request in requests {
+                    slow.add(&request);
                     answers.push(publisher.publish(request, by).await);
                 }
             }
@@ -116,6 +177,8 @@ async fn publish_to(
             Err(error) => Err(error),
         });
     }
+    slow.tell(publishing, &publisher).await;
+    stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).await;
     handle.meter.of(queue).published(stored);
     if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
         publisher.forget(&topology.names.ready(queue));

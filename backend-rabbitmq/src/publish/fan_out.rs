@@ -1,9 +1,9 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
+use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
 use crate::publish::backpressure::{enter, make_room};
 use crate::publish::dedup::{claim, release_key_of};
 use crate::publish::state::Publishing;
-use crate::topology::delay_queues::{ensure_delay_queues, request};
 use crate::topology::follow::read_catalogue;
 use crate::topology::lookup::check_exists;
 use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
@@ -54,16 +54,17 @@ pub(crate) async fn publish_copies(
         return Err(Error::not_found(to.clone()));
     }
     check_keys(to, entries, batch)?;
-    let delays: Vec<_> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
+    let mut then = std::time::Instant::now();
+    let waits = batch.iter().any(|message| !message.delay().is_zero());
     let publisher = async {
-        if !delays.is_empty() {
-            ensure_delay_queues(&publishing.topology, &delays).await?;
+        if waits {
+            then = begin(&publishing.wheel).await;
         }
         publishing.topology.handle.publisher().await
     };
     let publisher = publishing.topology.handle.in_time("publish", by, publisher).await?;
     publishing.topology.handle.check_open()?;
-    let mut copier = FanOut { publishing, publisher, to, entries, by, rooms: Vec::new() };
+    let mut copier = FanOut { publishing, publisher, to, entries, then, by, rooms: Vec::new() };
     let results = match copier.enter(batch).await {
         Ok(()) => copier.publish(batch).await,
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
@@ -88,6 +89,8 @@ struct FanOut<'a> {
     publisher: Publisher,
     to: &'a Destination,
     entries: &'a [CatalogueEntry],
+    /// When the delays began.
+    then: std::time::Instant,
     by: Instant,
     /// For each queue, when it has a bound that counts for this batch.
     rooms: Vec<Option<EntryPermit>>,
@@ -101,9 +104,16 @@ enum Claimed {
     Held(MessageId),
 }
 
+/// What was sent, and when; where it is delayed, into which slot.
+struct Sent {
+    answer: Answer,
+    slot: Option<String>,
+    at: Instant,
+}
+
 /// One copy on its way.
 enum Copy {
-    Sent(Answer),
+    Sent(Sent),
     Duplicate(MessageId),
 }
 
@@ -153,14 +163,18 @@ impl FanOut<'_> {
         let ready = async {
             self.claim_all(message, &mut claims).await?;
             self.make_room(message, &claims).await?;
-            self.requests(message, &claims).await
+            self.requests(message, &claims)
         };
         match ready.await {
             Ok(requests) => {
                 let mut copies = Vec::with_capacity(requests.len());
                 for request in requests {
                     copies.push(match request {
-                        Ok(request) => Copy::Sent(self.publisher.publish(request, self.by).await),
+                        Ok(request) => {
+                            let slot = waits(&request).then(|| request.key.clone());
+                            let answer = self.publisher.publish(request, self.by).await;
+                            Copy::Sent(Sent { answer, slot, at: Instant::now() })
+                        }
                         Err(first) => Copy::Duplicate(first),
                     });
                 }
@@ -211,30 +225,48 @@ impl FanOut<'_> {
         Ok(())
     }
 
-    async fn requests(
+    fn requests(
         &self,
         message: &Message,
         claims: &[Claimed],
     ) -> Result<Vec<std::result::Result<PublishRequest, MessageId>>> {
-        let now = self.publishing.topology.handle.now();
         let mut requests = Vec::with_capacity(claims.len());
         for (entry, claim) in self.entries.iter().zip(claims) {
             if let Claimed::Held(first) = claim {
                 requests.push(Err(first.clone()));
                 continue;
             }
-            let (properties, body) = (properties(message, now), message.payload().clone());
-            let request = request(
-                &self.publishing.topology,
-                entry.name(),
-                &entry.address,
-                message.delay(),
-                properties,
-                body,
-            );
-            requests.push(Ok(self.publishing.topology.handle.in_time("publish", self.by, request).await?));
+            requests.push(Ok(self.request(message, entry)?));
         }
         Ok(requests)
+    }
+
+    fn request(&self, message: &Message, entry: &CatalogueEntry) -> Result<PublishRequest> {
+        let topology = &self.publishing.topology;
+        let (properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
+        let (to, wait) = ((entry.name(), &*entry.address), (self.then, message.delay()));
+        request(&self.publishing.wheel, topology, to, wait, properties, body)
+    }
+
+    /// What is delayed and came back found no slot: it is published again when that is made.
+    async fn again(&self, message: &Message, entry: &CatalogueEntry) -> Result<Confirm> {
+        let requests = vec![self.request(message, entry)?];
+        let again = publish_again(&self.publishing.wheel, &self.publisher, requests, self.by);
+        let again = async { Ok(again.await) };
+        let answers = self.publishing.topology.handle.in_time("publish", self.by, again).await?;
+        answers.into_iter().next().unwrap_or(Ok(Confirm::Unroutable))
+    }
+
+    /// An answer, and whoever moves is told where it came late.
+    async fn answered(&self, message: &Message, entry: &CatalogueEntry, sent: Sent) -> Result<Confirm> {
+        let answer = self.publishing.topology.handle.answered(sent.answer, self.by).await;
+        if let Some(slot) = sent.slot {
+            tell_if_slow(&self.publishing.wheel, &self.publisher, sent.at, [slot]).await;
+            if let Ok(Confirm::Unroutable) = answer {
+                return self.again(message, entry).await;
+            }
+        }
+        answer
     }
 
     /// Gives back what was claimed for a message that was not sent.
@@ -267,7 +299,7 @@ impl FanOut<'_> {
                 meter.duplicates(1);
                 return Outcome::Duplicate(first);
             }
-            Copy::Sent(answer) => match self.publishing.topology.handle.answered(answer, self.by).await {
+            Copy::Sent(sent) => match self.answered(message, entry, sent).await {
                 Ok(Confirm::Stored) => {
                     meter.published(1);
                     return Outcome::Stored;

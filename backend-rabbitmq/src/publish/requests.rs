@@ -1,16 +1,16 @@
 //! What is published for a message.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use polyqueue::{Message, QueueName, Result};
 
 use crate::connection::request::PublishRequest;
-use crate::topology::delay_queues::{ensure_delay_queues, request};
+use crate::delay::request::{begin, request};
+use crate::publish::state::Publishing;
 use crate::topology::lookup::address;
-use crate::topology::state::Topology;
 use crate::wire::encode::encode;
 use crate::wire::terms::with_terms;
 
@@ -20,24 +20,25 @@ pub(crate) fn properties(message: &Message, now: DateTime<Utc>) -> BasicProperti
     with_terms(encode(message, published), message, now)
 }
 
-/// The requests of a batch.
+/// The requests of a part of a batch.
 pub(crate) async fn requests(
-    topology: &Arc<Topology>,
+    publishing: &Arc<Publishing>,
     queue: &QueueName,
-    batch: &[Message],
+    batch: &[&Message],
 ) -> Result<Vec<PublishRequest>> {
-    let delays: Vec<Duration> = batch.iter().map(Message::delay).filter(|delay| !delay.is_zero()).collect();
-    let mut to = Arc::from("");
-    if !delays.is_empty() {
+    let topology = &publishing.topology;
+    let (mut to, mut then) = (Arc::from(""), Instant::now());
+    if batch.iter().any(|message| !message.delay().is_zero()) {
         to = address(topology, queue).await?;
-        ensure_delay_queues(topology, &delays).await?;
+        then = begin(&publishing.wheel).await;
     }
     let now = topology.handle.now();
     let mut requests = Vec::with_capacity(batch.len());
     for message in batch {
         let properties = properties(message, now);
         let body = message.payload().clone();
-        requests.push(request(topology, queue, &to, message.delay(), properties, body).await?);
+        let (to, wait) = ((queue, &*to), (then, message.delay()));
+        requests.push(request(&publishing.wheel, topology, to, wait, properties, body)?);
     }
     Ok(requests)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use polyqueue::{DedupStore, QueueName};
 
+use crate::delay::wheel::Wheel;
 use crate::topology::state::Topology;
 
 /// How many of this handle's calls look at dedup keys at a time.
@@ -14,14 +15,19 @@ const TURNS: usize = 16;
 /// Shared by all of a client's publishes.
 pub(crate) struct Publishing {
     pub(crate) topology: Arc<Topology>,
+    pub(crate) wheel: Arc<Wheel>,
     pub(crate) dedup: DedupTurns,
     pub(crate) locks: QueueLocks,
 }
 
 impl Publishing {
-    pub(crate) fn new(topology: Arc<Topology>, store: Option<Arc<dyn DedupStore>>) -> Self {
+    pub(crate) fn new(
+        topology: Arc<Topology>,
+        wheel: Arc<Wheel>,
+        store: Option<Arc<dyn DedupStore>>,
+    ) -> Self {
         let dedup = DedupTurns { store, turns: Default::default() };
-        Self { topology, dedup, locks: QueueLocks::default() }
+        Self { topology, wheel, dedup, locks: QueueLocks::default() }
     }
 }
 

@@ -1,8 +1,11 @@
-//! A classic queue with ten strict priorities.
+//! A classic queue with ten strict priorities, and one before them for what is to come next.
 
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::queue_type::behavior::QueueType;
+
+/// The priority before all others.
+pub(crate) const FOREMOST: u8 = 11;
 
 #[derive(Debug)]
 pub(crate) struct Classic;
@@ -10,14 +13,17 @@ pub(crate) struct Classic;
 impl QueueType for Classic {
     fn ready_arguments(&self, dead: &str) -> FieldTable {
         let mut arguments = FieldTable::default();
-        arguments.insert("x-max-priority".into(), 10_u8.into());
+        arguments.insert("x-max-priority".into(), FOREMOST.into());
         arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
         arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead.into()));
         arguments
     }
 
+    /// Letters may be many, and are seldom read: up to RabbitMQ 3.11 they lie in the node's memory unless it is told otherwise.
     fn dead_arguments(&self) -> FieldTable {
-        FieldTable::default()
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-mode".into(), AMQPValue::LongString("lazy".into()));
+        arguments
     }
 
     /// It says only *that* a message was returned. One return is one attempt, however many consumers died while they made the

@@ -13,6 +13,7 @@ use polyqueue::{Certainty, Error, Result, Verdict};
 use crate::address::NAME;
 use crate::connection::answered::Answers;
 use crate::connection::queries::fence;
+use crate::settle::fetched::Fetched;
 use crate::settle::job::{Leases, SettleJob, Settlement};
 use crate::settle::receipt::Key;
 use crate::settle::republish::Republisher;
@@ -30,7 +31,7 @@ pub(crate) struct Acks {
     channel: Channel,
     answers: Answers,
     unacked: UnackedTags,
-    replacements: FuturesUnordered<BoxFuture<'static, Replaced>>,
+    replacements: FuturesUnordered<BoxFuture<'static, Vec<Replaced>>>,
     /// How many of the replacements are for messages that came back.
     recovering: usize,
     /// What can be acked.
@@ -105,13 +106,29 @@ impl Acks {
 
     /// Publishes what takes a message's place, then acks it.
     pub(crate) fn replace(&mut self, key: Key, settlement: Settlement) {
-        self.recovering += usize::from(matches!(settlement, Settlement::Recovery(_)));
+        self.recovering += usize::from(settlement.is_recovery());
         let republisher = self.republisher.clone();
         let publish = async move {
             let published = republisher.publish(&settlement).await;
-            (key, settlement, published)
+            vec![(key, settlement, published)]
         };
         self.replacements.push(publish.boxed());
+    }
+
+    /// Publishes what a crash of the broker has marked again, in this order, then acks it.
+    pub(crate) fn renew(&mut self, keys: Vec<Key>, items: Vec<Arc<Fetched>>) {
+        self.recovering += items.len();
+        let republisher = self.republisher.clone();
+        let renew = async move {
+            let published = republisher.renew(&items).await;
+            let settlements = items.into_iter().map(Settlement::Renewal);
+            keys.into_iter()
+                .zip(settlements)
+                .zip(published)
+                .map(|((key, item), done)| (key, item, done))
+                .collect()
+        };
+        self.replacements.push(renew.boxed());
     }
 
     /// Gives a message back to the broker, to its old place.
@@ -160,7 +177,9 @@ impl Acks {
             biased;
             Some(flush) = self.flushes.next(), if !self.flushes.is_empty() => self.flushed(flush, leases),
             Some(replaced) = self.replacements.next(), if !self.replacements.is_empty() => {
-                Ok(self.replaced(replaced, leases))
+                let events = replaced.into_iter().map(|replaced| self.replaced(replaced, leases));
+                let returned = events.filter(|event| *event == AckEvent::Returned).count() > 0;
+                Ok(if returned { AckEvent::Returned } else { AckEvent::Replaced })
             }
             else => std::future::pending().await,
         }
@@ -168,7 +187,7 @@ impl Acks {
 
     /// The replacement is published: ack the original. It is not: the verdict failed, or the broker gets it back.
     fn replaced(&mut self, (key, settlement, published): Replaced, leases: &Leases) -> AckEvent {
-        self.recovering -= usize::from(matches!(settlement, Settlement::Recovery(_)));
+        self.recovering -= usize::from(settlement.is_recovery());
         match (published, settlement) {
             (Ok(()), settlement) => self.ackable.push((key, settlement)),
             (Err(error), Settlement::Verdict(job, _)) => {

@@ -15,6 +15,8 @@ use crate::wire::properties::Raw;
 pub(crate) struct Fetched {
     pub(crate) raw: Raw,
     pub(crate) message: Message,
+    /// When it came to us.
+    pub(crate) came: Instant,
     pub(crate) attempt: u32,
     /// The last attempt that it may have.
     pub(crate) max_attempts: u32,

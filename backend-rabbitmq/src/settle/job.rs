@@ -34,10 +34,19 @@ pub(crate) enum Settlement {
     LeaseEnd(Arc<Fetched>),
     /// It came back to the queue: the next copy says for which attempt it is.
     Recovery(Arc<Fetched>),
+    /// A crash of the broker has marked it: the next copy says that it is of this boot, and comes next.
+    Renewal(Arc<Fetched>),
     /// It was not handed out: it goes back, its attempt unburned.
     Release(Arc<Fetched>),
     DeadLetter(Arc<Fetched>, Death),
     Undecodable(Box<Raw>, Death),
+}
+
+impl Settlement {
+    /// Whether it is for what came back to the queue.
+    pub(crate) fn is_recovery(&self) -> bool {
+        matches!(self, Self::Recovery(_) | Self::Renewal(_))
+    }
 }
 
 impl SettleJob {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use polyqueue::{Certainty, Error, Result};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::handle::Handle;
@@ -38,26 +38,53 @@ impl Replacement {
         request: PublishRequest,
         by: Instant,
     ) -> Result<Option<Stored>> {
-        let late = || Error::timeout("a message's replacement", handle.deadline, Certainty::Unknown);
-        let mut under_way = timeout_at(by, self.under_way.lock()).await.map_err(|_| late())?;
+        let mut under_way = self.lock(handle, by).await?;
         if under_way.is_some()
-            && let Ok(Confirm::Stored) = answer(&mut under_way, by).await.ok_or_else(late)?
+            && let Ok(Confirm::Stored) = answer(&mut under_way, by).await.ok_or_else(|| late(handle))?
         {
             self.is_earlier.store(true, Relaxed);
             return Ok(Some(Stored::Before));
         }
         let publisher = handle.in_time("publish", by, handle.publisher()).await?;
         *under_way = Some(publisher.publish(request, by).await);
-        Ok(match answer(&mut under_way, by).await.ok_or_else(late)?? {
-            Confirm::Stored => Some(Stored::Now),
-            Confirm::Unroutable => None,
-        })
+        confirmed(&mut under_way, handle, by).await
+    }
+
+    /// Publishes it where none is under way, and waits for no answer: [`begun`](Self::begun) does. Who begins several in turn has them
+    /// stored in turn.
+    pub(crate) async fn begin(&self, handle: &Handle, request: PublishRequest, by: Instant) -> Result<()> {
+        let mut under_way = self.lock(handle, by).await?;
+        if under_way.is_none() {
+            let publisher = handle.in_time("publish", by, handle.publisher()).await?;
+            *under_way = Some(publisher.publish(request, by).await);
+        }
+        Ok(())
+    }
+
+    /// The answer to what was begun. `None` where there is no such queue.
+    pub(crate) async fn begun(&self, handle: &Handle, by: Instant) -> Result<Option<Stored>> {
+        confirmed(&mut *self.lock(handle, by).await?, handle, by).await
+    }
+
+    async fn lock(&self, handle: &Handle, by: Instant) -> Result<MutexGuard<'_, Option<Answer>>> {
+        timeout_at(by, self.under_way.lock()).await.map_err(|_| late(handle))
     }
 
     /// Whether an earlier one stands than the one that was asked for last.
     pub(crate) fn is_earlier(&self) -> bool {
         self.is_earlier.load(Relaxed)
     }
+}
+
+async fn confirmed(under_way: &mut Option<Answer>, handle: &Handle, by: Instant) -> Result<Option<Stored>> {
+    Ok(match answer(under_way, by).await.ok_or_else(|| late(handle))?? {
+        Confirm::Stored => Some(Stored::Now),
+        Confirm::Unroutable => None,
+    })
+}
+
+fn late(handle: &Handle) -> Error {
+    Error::timeout("a message's replacement", handle.deadline, Certainty::Unknown)
 }
 
 /// The answer, which is then none that is awaited any more; `None` where it does not come by then.

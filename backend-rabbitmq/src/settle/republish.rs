@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use polyqueue::{DeadReason, Error, Event, QueueName, Result, Verdict};
+use lapin::BasicProperties;
+use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict};
+use tokio::time::Instant;
 
+use crate::address::NAME;
+use crate::connection::change::Change;
+use crate::connection::fault::if_there;
 use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
+use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
-use crate::topology::delay_queues::request;
 use crate::topology::lookup::address;
 use crate::topology::state::Topology;
 use crate::wire::dead;
@@ -53,6 +58,7 @@ impl Republisher {
             Settlement::Recovery(item) | Settlement::Release(item) => {
                 self.republish(item, item.attempt, Duration::ZERO, None).await
             }
+            Settlement::Renewal(item) => self.renew(std::slice::from_ref(item)).await.pop().unwrap_or(Ok(())),
             Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
             Settlement::Undecodable(raw, death) => {
                 let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
@@ -136,6 +142,42 @@ impl Republisher {
         !is_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
     }
 
+    /// Publishes the same attempts again, before all others and in this order.
+    pub(crate) async fn renew(&self, items: &[Arc<Fetched>]) -> Vec<Result<()>> {
+        let handle = &self.topology().handle;
+        let by = handle.until();
+        let mut begun = Vec::with_capacity(items.len());
+        for item in items {
+            begun.push(self.begin_renewal(item, by).await);
+        }
+        let mut renewed = Vec::with_capacity(items.len());
+        for (item, begun) in items.iter().zip(begun) {
+            renewed.push(match begun {
+                Ok(()) => {
+                    item.replacement.begun(handle, by).await.and_then(|stored| self.there(stored).map(drop))
+                }
+                Err(error) => Err(error),
+            });
+        }
+        renewed
+    }
+
+    async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<()> {
+        let properties = republish::republished(&item.raw, &item.message, item.attempt, None, None);
+        let properties = republish::foremost(self.in_time(item, properties, true), item.message.priority());
+        let (key, body) = (self.topology().names.ready(&self.queue), item.raw.body.clone());
+        let request = PublishRequest { exchange: String::new(), key, properties, body };
+        item.replacement.begin(&self.topology().handle, request, by).await
+    }
+
+    /// The properties of a copy with what is left of the message's time to live, which the broker is to count where it is there at
+    /// `once`.
+    fn in_time(&self, item: &Fetched, properties: BasicProperties, once: bool) -> BasicProperties {
+        let Some(expiry) = &item.expiry else { return properties };
+        let now = self.now();
+        terms::expiring(properties, expiry.ttl, expiry.end(now), once.then(|| expiry.left_for_a_copy(now)))
+    }
+
     /// Publishes the message again, for `attempt`.
     async fn republish(
         &self,
@@ -144,22 +186,21 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
+        let mut then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
-        let mut properties =
-            republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
-        if let Some(expiry) = &item.expiry {
-            let now = self.now();
-            let left = Some(expiry.left(now)).filter(|_| after.is_zero());
-            properties = terms::expiring(properties, expiry.ttl, expiry.end(now), left);
-        }
+        let copy = republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
+        let properties = self.in_time(item, copy, after.is_zero());
         let body = item.raw.body.clone();
         let mut to = item.address.clone().unwrap_or_default();
         if !after.is_zero() {
             to = address(self.topology(), &self.queue).await?;
+            let (handle, begun) = (&self.topology().handle, begin(&self.dead.publishing.wheel));
+            then = handle.in_time("publish", handle.until(), async { Ok(begun.await) }).await?;
         }
-        let request = request(self.topology(), &self.queue, &to, after, properties, body).await?;
+        let wheel = &self.dead.publishing.wheel;
+        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body)?;
         self.store(&item.replacement, request).await.map(drop)
     }
 
@@ -177,12 +218,32 @@ impl Republisher {
             properties: dead::dead_letter(raw, death),
             body: raw.body.clone(),
         };
-        let stored = self.store(replacement, request).await?;
+        let stored = match self.store(replacement, request.clone()).await {
+            Err(Error::NotFound(_)) if self.has_dead_letters_again().await => {
+                self.store(replacement, request).await?
+            }
+            stored => stored?,
+        };
         if stored == Stored::Now {
             tracing::debug!(name: "rabbitmq.dead_letter", queue = %self.queue, %reason, "wrote a dead letter");
             retain_after_death(&self.dead, &self.queue).await;
         }
         Ok(stored)
+    }
+
+    /// Declares the queue of dead letters again that somebody has deleted beside its queue. Answers whether it is there.
+    async fn has_dead_letters_again(&self) -> bool {
+        let (topology, queue) = (self.topology(), &self.queue);
+        let control = topology.handle.control();
+        let declared = async {
+            let ready = if_there(control.messages(&topology.names.ready(queue)).await)?;
+            let (name, arguments) = (topology.names.dead(queue), topology.queue_type(queue).dead_arguments());
+            if ready.is_some() {
+                control.change(vec![Change::Queue { name, arguments }]).await?;
+            }
+            Ok::<bool, Error>(ready.is_some())
+        };
+        declared.await.unwrap_or(false)
     }
 
     /// A death in this consumer's hands.
@@ -192,8 +253,25 @@ impl Republisher {
     }
 
     async fn store(&self, replacement: &Replacement, request: PublishRequest) -> Result<Stored> {
-        let handle = &self.topology().handle;
-        let stored = replacement.store(handle, request, handle.until()).await?;
+        let (wheel, handle) = (&self.dead.publishing.wheel, &self.topology().handle);
+        let Some(again) = waits(&request).then(|| request.clone()) else {
+            let stored = replacement.store(handle, request, handle.until()).await?;
+            return self.there(stored);
+        };
+        let (began, slot) = (Instant::now(), again.key.clone());
+        let mut stored = replacement.store(handle, request, handle.until()).await?;
+        if stored.is_none() {
+            make_slot(wheel, &slot).await?;
+            stored = replacement.store(handle, again, handle.until()).await?;
+        }
+        if let Ok(publisher) = handle.publisher().await {
+            tell_if_slow(wheel, &publisher, began, [slot]).await;
+        }
+        stored.ok_or_else(|| Error::unavailable(NAME, Certainty::Definite, "a slot of the wheel is missing"))
+    }
+
+    /// What stands in a delivery's place, where its queue is there.
+    fn there(&self, stored: Option<Stored>) -> Result<Stored> {
         stored.ok_or_else(|| Error::not_found(self.queue.clone()))
     }
 }

@@ -14,13 +14,17 @@ use polyqueue::{Certainty, Error, Result};
 use crate::address::NAME;
 use crate::connection::change::Change;
 use crate::connection::control_channel::{ControlChannel, Deliveries};
-use crate::connection::fault::{Answer, Refusal};
+use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
 
 /// How long to wait for another handle before looking again.
 const TAKEN: Duration = Duration::from_millis(20);
+/// From this age on the first stream of a node, and with it all others, survives a crash on RabbitMQ 3.10.
+const SETTLING: Duration = Duration::from_secs(1);
+/// Exists only when there was a stream of that age.
+const SETTLED: &str = "polyqueue.streams";
 
 /// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
 pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
@@ -52,8 +56,12 @@ async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
     let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
     control.change(vec![stream]).await?;
     append(topology, &Record::Begin).await?;
-    let said = Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
-    Ok(control.change(vec![said]).await?)
+    let said = |name| Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
+    if if_there(control.find_exchange(SETTLED).await)?.is_none() {
+        tokio::time::sleep(SETTLING).await;
+        control.change(vec![said(SETTLED.to_owned())]).await?;
+    }
+    Ok(control.change(vec![said(name)]).await?)
 }
 
 /// Appends a record.

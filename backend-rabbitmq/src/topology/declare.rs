@@ -2,7 +2,6 @@
 
 use crate::topology::create_catalogue::{append, ensure_catalogue};
 use crate::topology::dedup_queues::declare_keys;
-use crate::topology::delay_queues::ensure_delay_queues;
 use crate::topology::lookup::up_to_date;
 use crate::topology::state::Topology;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::connection::change::Change;
 use crate::connection::fault::if_there;
 use crate::connection::request::Confirm;
 use crate::topology::records::{CatalogueEntry, Record};
-use crate::wire::delay::{DUE, due_pattern};
+use crate::wire::delay::DUE;
 
 /// Makes a queue, or adds bindings to the one that is there.
 ///
@@ -33,7 +32,6 @@ pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Resul
     if let Some(existing) = &listed {
         spec.check_redeclared(&existing.spec)?;
     }
-    ensure_delay_queues(topology, &[]).await?;
     // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
     let channel = control.dedicated().await?;
     let mut changes = queues_of(topology, spec);
@@ -69,13 +67,19 @@ fn bindings_of(topology: &Topology, spec: &QueueSpec, entry: &CatalogueEntry) ->
         exchange: exchange.to_owned(),
         pattern: pattern.to_owned(),
     };
-    let mut changes = vec![bind(DUE, &due_pattern(&entry.address))];
+    let mut changes = vec![due_exchange(), bind(DUE, &entry.address)];
     if !spec.bindings.is_empty() {
         let (name, arguments) = (topics.clone(), FieldTable::default());
         changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
     }
     changes.extend(spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
     changes
+}
+
+/// The exchange that leads what is due to its queue.
+pub(crate) fn due_exchange() -> Change {
+    let arguments = FieldTable::default();
+    Change::Exchange { name: DUE.to_owned(), kind: ExchangeKind::Direct, arguments }
 }
 
 /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.

@@ -1,13 +1,11 @@
 //! Deleting a queue with all that is in it or on its way to it.
 
 use crate::connection::change::Change;
-use crate::connection::fault::{Answer, if_there};
 use crate::topology::create_catalogue::append;
 use crate::topology::dedup_queues::delete_keys;
 use crate::topology::lookup::up_to_date;
-use crate::topology::records::{CatalogueEntry, Record};
+use crate::topology::records::Record;
 use crate::topology::state::Topology;
-use crate::wire::delay::{DUE, due_pattern};
 use polyqueue::{Error, QueueName, Result};
 use std::sync::Arc;
 
@@ -24,19 +22,8 @@ pub(crate) async fn delete(topology: &Arc<Topology>, queue: &QueueName) -> Resul
     topology.catalogue.delete_here(address);
     topology.catalogue.refresh(topology.handle.control()).await?;
     topology.handle.publisher().await?.forget(&topology.names.ready(queue));
-    if_there(detach(topology, queue, &entry).await)?;
     let objects = [topology.names.ready(queue), topology.names.dead(queue)];
     let gone = objects.map(|name| Change::NoQueue { name });
     topology.handle.control().change(gone.into()).await?;
     delete_keys(topology, &entry).await
-}
-
-/// Sees to it that nothing delayed comes to a queue any more, and that all that has come is confirmed. What comes while the
-/// queue ends would hold one of the few places of its delay for three minutes.
-async fn detach(topology: &Topology, queue: &QueueName, entry: &CatalogueEntry) -> Answer<()> {
-    let (control, ready) = (topology.handle.control(), topology.names.ready(queue));
-    let (exchange, pattern) = (DUE.to_owned(), due_pattern(&entry.address));
-    control.change(vec![Change::Unbind { queue: ready.clone(), exchange, pattern }]).await?;
-    control.purge(&ready).await?;
-    control.messages(&ready).await.map(drop)
 }

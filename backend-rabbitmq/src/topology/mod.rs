@@ -1,14 +1,12 @@
-//! What is on the broker: the catalogue of queues, declaring and deleting, and the queues that delay messages.
+//! What is on the broker: the catalogue of queues, declaring and deleting, and finding what is there.
 
 pub(crate) mod catalogue;
 pub(crate) mod create_catalogue;
 pub(crate) mod declare;
 pub(crate) mod dedup_queues;
-pub(crate) mod delay_queues;
 pub(crate) mod delete;
 pub(crate) mod follow;
 pub(crate) mod lookup;
 pub(crate) mod records;
 pub(crate) mod revival;
 pub(crate) mod state;
-pub(crate) mod unroutable;

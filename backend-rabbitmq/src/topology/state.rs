@@ -9,7 +9,6 @@ use polyqueue::backend::background;
 use tokio::task::JoinHandle;
 
 use crate::connection::handle::Handle;
-use crate::connection::publisher::Publisher;
 use crate::queue_type::behavior::QueueType;
 use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
@@ -24,20 +23,12 @@ pub(crate) struct Topology {
     pub(crate) dedup_elsewhere: bool,
     /// One call at a time makes the catalogue.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// One call at a time makes delay queues.
-    pub(crate) levels: tokio::sync::Mutex<()>,
-    /// Over which connection their low levels were seen, by its number from 1.
-    low_levels_seen: AtomicU64,
-    /// Looks after delayed messages that found no queue.
-    pub(crate) watcher: Mutex<Option<Watcher>>,
     /// Keeps the catalogue live for who publishes to topics.
     pub(crate) follower: Mutex<Option<Watcher>>,
     /// The losses of the broker after which nothing is held for seen any more.
     losses_seen: AtomicU64,
     /// One call at a time makes again what was lost.
     pub(crate) reviving: tokio::sync::Mutex<()>,
-    /// How many delayed messages of this namespace lie where nobody knows their queue.
-    pub(crate) stranded: AtomicU64,
 }
 
 /// A task that ends with its handle.
@@ -68,13 +59,9 @@ impl Topology {
             names,
             dedup_elsewhere,
             creating: tokio::sync::Mutex::default(),
-            levels: tokio::sync::Mutex::default(),
-            low_levels_seen: AtomicU64::new(0),
-            watcher: Mutex::default(),
             follower: Mutex::default(),
             losses_seen: AtomicU64::new(0),
             reviving: tokio::sync::Mutex::default(),
-            stranded: AtomicU64::new(0),
             handle,
         }
     }
@@ -84,23 +71,9 @@ impl Topology {
         decide(self.handle.address.queue_type, self.handle.version())
     }
 
-    /// Whether the low levels of the delay queues were seen, and are looked after, over this connection.
-    pub(crate) fn knows_low_levels(&self, publisher: &Publisher) -> bool {
-        self.low_levels_seen.load(Relaxed) == publisher.generation()
-    }
-
     /// Where the broker has lost everything, nothing was seen. Answers whether that is news.
     pub(crate) fn forget_what_was_lost(&self) -> bool {
         let losses = self.catalogue.losses();
-        let news = self.losses_seen.swap(losses, Relaxed) < losses;
-        if news {
-            self.low_levels_seen.store(0, Relaxed);
-        }
-        news
-    }
-
-    /// Remembers that they were.
-    pub(crate) fn remember_low_levels(&self, publisher: &Publisher) {
-        self.low_levels_seen.store(publisher.generation(), Relaxed);
+        self.losses_seen.swap(losses, Relaxed) < losses
     }
 }

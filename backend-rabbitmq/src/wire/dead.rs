@@ -9,12 +9,15 @@ use polyqueue::{DeadBody, DeadId, DeadLetter, DeadReason, QueueName};
 use super::decode::Decoded;
 use super::decode::{AttemptHistory, decode};
 use super::hash::Hash;
-use super::properties::{Raw, as_number, as_text, entry, key, number, text};
+use super::properties::{Raw, WAITING, as_number, as_text, entry, key, number, text};
 use super::republish::{base, headers};
 use super::terms::{buried, died_at};
 
 /// The error text of what died by its time to live.
 pub(crate) const EXPIRED: &str = "expired";
+
+/// How the id of a letter begins that carries none.
+const UNMARKED: &str = "unmarked-";
 
 /// What is to be said of a death.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub(crate) fn dead_letter(raw: &Raw, death: Death) -> BasicProperties {
     if let Some(consumer) = death.consumer {
         record.insert("consumer".into(), text(consumer));
     }
-    let mut headers = headers(&raw.properties, &[key::DEAD, key::TARGET]);
+    let mut headers = headers(&raw.properties, &[&[key::DEAD][..], &WAITING].concat());
     headers.insert(key::DEAD.into(), AMQPValue::FieldTable(record));
     base(&raw.properties).with_headers(headers)
 }
@@ -55,7 +58,8 @@ pub(crate) fn read_dead_letter(queue: &QueueName, raw: &Raw) -> (DeadLetter, Att
     };
     let (id, death) = match (record, buried(&raw.properties), &decoded) {
         (None, Some(death), Ok(decoded)) => brokers(death, decoded),
-        (record, ..) => ours(record.unwrap_or(&FieldTable::default())),
+        (Some(record), ..) => ours(record, raw),
+        (None, ..) => ours(&FieldTable::default(), raw),
     };
     let message = decoded.ok().map(|decoded| decoded.message);
     let body = message.map_or_else(|| DeadBody::Raw(raw.body.clone()), |m| DeadBody::Message(Box::new(m)));
@@ -69,7 +73,7 @@ pub(crate) fn read_dead_letter(queue: &QueueName, raw: &Raw) -> (DeadLetter, Att
 }
 
 /// A death that a client recorded.
-fn ours(record: &FieldTable) -> (DeadId, Death) {
+fn ours(record: &FieldTable, raw: &Raw) -> (DeadId, Death) {
     let said = |key: &str| entry(record, key).and_then(as_text);
     let attempts = entry(record, "attempts").and_then(as_number).and_then(|n| u32::try_from(n).ok());
     let at = entry(record, "at").and_then(as_number).and_then(DateTime::from_timestamp_millis);
@@ -80,7 +84,21 @@ fn ours(record: &FieldTable) -> (DeadId, Death) {
         consumer: said("consumer").map(str::to_owned),
         at: at.unwrap_or_default(),
     };
-    (DeadId::new(said("id").unwrap_or("unmarked")), death)
+    let id = said("id").map_or_else(|| unmarked(raw), str::to_owned);
+    (DeadId::new(id), death)
+}
+
+/// The id of what somebody else has put among the letters: what it is. Two that are the same in all are not told apart.
+fn unmarked(raw: &Raw) -> String {
+    let mut id = Hash::new();
+    id.add(&raw.body);
+    id.add(format!("{:?}", raw.properties).as_bytes());
+    format!("{UNMARKED}{:032x}", id.0)
+}
+
+/// Whether other letters may have the same id.
+pub(crate) fn is_unmarked(id: &DeadId) -> bool {
+    id.as_str().starts_with(UNMARKED)
 }
 
 /// A death that the broker noticed, in the second that it names: at the end of the time to live, when that lies in it.

@@ -11,6 +11,7 @@ use polyqueue::{MAX_ERROR_BYTES, Message, MessageId, Priority, ReplyAddress};
 
 use tokio::time::Instant;
 
+use super::boot::before;
 use super::expiry::Expiry;
 use super::headers;
 use super::properties::{BORN, Raw, SUBSTITUTE, VERSION, as_number, as_text, born, key, table};
@@ -55,7 +56,7 @@ pub(crate) fn decode(raw: &Raw) -> Result<Decoded, String> {
     let mut parts = Parts::new(id(raw), raw.body.clone());
     parts.kind = properties.kind().as_ref().map_or("", |kind| kind.as_str()).to_owned().into();
     parts.schema_version = ours.schema.map(Into::into);
-    parts.priority = priority(properties);
+    parts.priority = ours.priority.unwrap_or_else(|| priority(properties));
     parts.published_at = ours.published_at.or_else(|| published(properties)).or_else(|| stamped(properties));
     parts.ttl = ttl;
     parts.dedup_key = ours.dedup_key;
@@ -78,6 +79,7 @@ struct Ours {
     error: Option<String>,
     ttl: Option<Duration>,
     expires: Option<i64>,
+    priority: Option<Priority>,
     dedup_key: Option<String>,
     lives: AttemptHistory,
 }
@@ -111,6 +113,7 @@ impl Ours {
             }
             key::TTL => self.ttl = Some(Duration::from_millis(u64::try_from(as_number(value)?).ok()?)),
             key::EXPIRES => self.expires = Some(as_number(value)?),
+            key::PRIORITY => self.priority = Some(Priority::new(as_number(value)?).ok()?),
             key::DEDUP => self.dedup_key = Some(as_text(value)?.to_owned()),
             _ => {}
         }
@@ -160,7 +163,8 @@ fn reply_to(properties: &BasicProperties) -> Option<ReplyAddress> {
 /// When this library first published it: as `app_id` says, or else the message's id, if it is of the same second as the
 /// timestamp. Another application's id says nothing of that.
 fn published(properties: &BasicProperties) -> Option<DateTime<Utc>> {
-    let said = properties.app_id().as_ref().and_then(|app| app.as_str().strip_prefix(BORN)?.parse().ok());
+    let said =
+        properties.app_id().as_ref().and_then(|app| before(app.as_str().strip_prefix(BORN)?).parse().ok());
     let told = || {
         let second = i64::try_from((*properties.timestamp())?).ok()?;
         born(properties.message_id().as_ref()?.as_str()).filter(|millis| millis / 1000 == second)

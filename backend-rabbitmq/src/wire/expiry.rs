@@ -33,6 +33,13 @@ impl Expiry {
         }
     }
 
+    /// What is left for a copy, which the broker is to count. What the broker itself has counted until it came is alive, whatever this
+    /// client's clock says.
+    pub(crate) fn left_for_a_copy(&self, now: DateTime<Utc>) -> Duration {
+        let left = self.left(now);
+        if left.is_zero() && self.watched { self.ttl.saturating_sub(self.came.elapsed()) } else { left }
+    }
+
     /// Whether it is over by this client's clock.
     pub(crate) fn is_over(&self, now: DateTime<Utc>) -> bool {
         self.left(now).is_zero()

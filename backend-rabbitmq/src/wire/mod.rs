@@ -2,6 +2,7 @@
 //!
 //! The page that the crate's documentation links to describes it for programs in other languages.
 
+pub(crate) mod boot;
 pub(crate) mod browsed;
 pub(crate) mod dead;
 pub(crate) mod decode;

@@ -28,11 +28,6 @@ impl Names {
         format!("{}.dead.{queue}", self.namespace)
     }
 
-    /// Whether a broker's queue holds ready messages of this namespace.
-    pub(crate) fn is_ours(&self, object: &str) -> bool {
-        object.strip_prefix(&self.namespace).is_some_and(|rest| rest.starts_with(".q."))
-    }
-
     /// The exchange for messages to topics.
     pub(crate) fn topics(&self) -> String {
         format!("{}.topics", self.namespace)
@@ -104,7 +99,6 @@ mod tests {
         let names = longest();
         let catalogue = QueueName::new("catalogue").unwrap();
         assert_ne!(names.ready(&catalogue), names.catalogue());
-        assert!(names.is_ours(&names.ready(&catalogue)) && !names.is_ours("other.q.catalogue"));
     }
 
     #[test]

@@ -40,6 +40,18 @@ pub(crate) mod key {
     pub(crate) const PACKED: &str = "x-pq-headers";
     /// The broker's name of the queue that a delayed copy is for.
     pub(crate) const TARGET: &str = "x-pq-to";
+    /// In which boot of the broker this copy was published, where `app_id` is another application's.
+    pub(crate) const BOOT: &str = "x-pq-boot";
+    /// The message's own priority, while it stands before all others.
+    pub(crate) const PRIORITY: &str = "x-pq-priority";
+    /// When a delayed copy is due, by the broker's clock, in milliseconds since 1970.
+    pub(crate) const DUE: &str = "x-pq-due";
+    /// The address of the queue that it is for.
+    pub(crate) const ADDRESS: &str = "x-pq-address";
+    /// The namespace of that queue.
+    pub(crate) const NAMESPACE: &str = "x-pq-ns";
+    /// Since when nobody knows that queue, in milliseconds since 1970.
+    pub(crate) const STRANDED: &str = "x-pq-stranded";
     /// How often it was redriven.
     pub(crate) const REDRIVEN: &str = "x-pq-redriven";
     /// Attempts of its former lives.
@@ -53,6 +65,9 @@ pub(crate) mod key {
     /// The record of a death.
     pub(crate) const DEAD: &str = "x-pq-dead";
 }
+
+/// What is written only on a message that waits.
+pub(super) const WAITING: [&str; 5] = [key::TARGET, key::DUE, key::ADDRESS, key::NAMESPACE, key::STRANDED];
 
 /// A message as the broker gave it.
 #[derive(Clone, Debug)]

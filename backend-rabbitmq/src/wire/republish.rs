@@ -5,10 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
-use polyqueue::Message;
+use polyqueue::{Message, Priority};
 
-use super::decode::AttemptHistory;
-use super::properties::{Raw, as_text, entry, is_brokers, key, number, table, text};
+use super::decode::{AttemptHistory, decode};
+use crate::queue_type::classic::FOREMOST;
+
+use super::properties::{Raw, WAITING, is_brokers, key, number, table, text};
 use super::terms::expiring;
 
 /// The original's properties without what must not be published twice: what the broker added, an expiry that began at the
@@ -62,7 +64,8 @@ pub(crate) fn republished(
     allowed: Option<u32>,
     error: Option<&str>,
 ) -> BasicProperties {
-    let mut headers = headers(&raw.properties, &[key::TARGET]);
+    let dropped = [&[key::PRIORITY][..], &WAITING].concat();
+    let mut headers = headers(&raw.properties, &dropped);
     headers.insert(key::ATTEMPT.into(), number(attempt.into()));
     if let Some(allowed) = allowed {
         headers.insert(key::ALLOWED.into(), number(allowed.into()));
@@ -77,22 +80,11 @@ pub(crate) fn republished(
         .with_headers(headers)
 }
 
-/// The same copy, saying which queue it is for: for messages that are delayed, so that nobody has to guess when the queue
-/// is gone.
-pub(crate) fn with_target(properties: BasicProperties, queue: &str) -> BasicProperties {
+/// The same copy, before all others of its queue.
+pub(crate) fn foremost(properties: BasicProperties, own: Priority) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(key::TARGET.into(), text(queue));
-    properties.with_headers(headers)
-}
-
-/// The broker's name of the queue that a delayed copy is for.
-pub(crate) fn target(properties: &BasicProperties) -> Option<&str> {
-    properties.headers().as_ref().and_then(|headers| entry(headers, key::TARGET)).and_then(as_text)
-}
-
-/// A delayed copy at the end of its way, unread.
-pub(crate) fn arrived(original: &BasicProperties) -> BasicProperties {
-    base(original).with_headers(headers(original, &[key::TARGET]))
+    headers.insert(key::PRIORITY.into(), number(own.get().into()));
+    properties.with_priority(FOREMOST).with_headers(headers)
 }
 
 /// A dead letter made ready again: attempts from 1, `attempts` more in its former lives, its time to live from now on.
@@ -103,10 +95,17 @@ pub(crate) fn redriven(
     ttl: Option<Duration>,
     now: DateTime<Utc>,
 ) -> BasicProperties {
-    let mut headers = headers(&raw.properties, &[key::DEAD, key::ATTEMPT, key::ALLOWED, key::TARGET]);
+    let own = decode(raw).map_or_else(|_| *raw.properties.priority(), |it| Some(it.message.priority().get()));
+    let ended = [&[key::DEAD, key::ATTEMPT, key::ALLOWED, key::PRIORITY][..], &WAITING].concat();
+    let mut headers = headers(&raw.properties, &ended);
     headers.insert(key::REDRIVEN.into(), number(i64::from(lives.redriven) + 1));
     headers.insert(key::FORMER.into(), number(i64::from(lives.former) + i64::from(attempts)));
-    let properties = base(&raw.properties).with_headers(headers);
+    let mut properties = base(&raw.properties).with_headers(headers);
+    if raw.properties.priority() == &Some(FOREMOST)
+        && let Some(own) = own
+    {
+        properties = properties.with_priority(own);
+    }
     match ttl {
         Some(ttl) => expiring(properties, ttl, (now + ttl).timestamp_millis(), Some(ttl)),
         None => properties,
@@ -115,8 +114,8 @@ pub(crate) fn redriven(
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::decode;
     use super::super::encode::encode;
+    use super::super::properties::entry;
     use super::*;
     use bytes::Bytes;
     use lapin::types::AMQPValue;
@@ -160,6 +159,23 @@ mod tests {
         assert_eq!((copy.expiration(), copy.user_id()), (&None, &None));
         let headers = copy.headers().as_ref().unwrap();
         assert!(!headers.contains_key("x-death") && !headers.contains_key("CC"));
+    }
+
+    #[test]
+    fn what_stands_before_all_others_has_its_own_priority_again_in_the_next_copy() {
+        let raw = published();
+        let message = decode(&raw).unwrap().message;
+        let copy = foremost(republished(&raw, &message, 1, None, None), message.priority());
+        assert_eq!(*copy.priority(), Some(FOREMOST));
+        let raw = Raw { properties: copy, body: raw.body };
+        let read = decode(&raw).unwrap();
+        assert_eq!(read.message.priority(), Priority::DEFAULT);
+        let retried = republished(&raw, &read.message, 2, None, None);
+        let redriven = redriven(&raw, read.lives, 1, None, DateTime::UNIX_EPOCH);
+        for next in [retried, redriven] {
+            assert_eq!(*next.priority(), Some(Priority::DEFAULT.get()));
+            assert!(entry(next.headers().as_ref().unwrap(), key::PRIORITY).is_none());
+        }
     }
 
     #[test]

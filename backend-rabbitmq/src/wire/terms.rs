@@ -10,7 +10,7 @@ use polyqueue::Message;
 use super::properties::{as_number, as_text, entry, key, number, table, text};
 
 /// The properties with what the message asks for. The broker itself looks after the time to live of what goes straight to
-/// its queue; what waits in a delay queue must not expire there, so its readers compare the time that is written on it.
+/// its queue; what is delayed must not expire while it waits, so its readers compare the time that is written on it.
 pub(crate) fn with_terms(
     mut properties: BasicProperties,
     message: &Message,
@@ -67,8 +67,7 @@ pub(super) fn buried(properties: &BasicProperties) -> Option<&FieldTable> {
     let (_, deaths) = table(properties).find(|(key, _)| *key == "x-death")?;
     let AMQPValue::FieldArray(deaths) = deaths else { return None };
     let expired = |death: &&FieldTable| {
-        let says = |key| entry(death, key).and_then(as_text).unwrap_or_default();
-        says("reason") == "expired" && !says("queue").starts_with("polyqueue.delay.")
+        entry(death, "reason").and_then(as_text).is_some_and(|reason| reason == "expired")
     };
     let deaths = deaths.as_slice().iter().filter_map(|death| match death {
         AMQPValue::FieldTable(death) => Some(death),
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_expires_in_a_delay_queue() {
+    fn nothing_expires_while_it_waits() {
         let message = Message::new("b").with_ttl(Duration::from_secs(2)).with_delay(Duration::from_secs(1));
         let properties = with_terms(encode(&message, 0), &message, DateTime::UNIX_EPOCH);
         assert_eq!(properties.expiration(), &None);

@@ -116,8 +116,8 @@ impl Harness for Rabbit {
         Duration::from_millis(200)
     }
 
-    /// The undelayed trips that L is calibrated by do not pass the cascade, whose hops through quorum queues take up to
-    /// 105 ms (p99) on a quiet machine with RabbitMQ 3.10, each of two.
+    /// The undelayed trips that L is calibrated by pass no slot and nobody who moves them on, perhaps in another client of another
+    /// case, which may end just then.
     fn lateness(&self) -> Duration {
         Duration::from_millis(250)
     }

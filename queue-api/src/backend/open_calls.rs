@@ -44,11 +44,20 @@ impl OpenCalls {
 
     /// The oldest call, in words, where it has waited for 1.5 s or more.
     pub fn overdue(&self) -> Option<String> {
+        self.waited_for(LONG)
+    }
+
+    /// The oldest call, in words, however long it has waited: for who ran out of time himself.
+    pub fn oldest(&self) -> Option<String> {
+        self.waited_for(Duration::ZERO)
+    }
+
+    fn waited_for(&self, least: Duration) -> Option<String> {
         let calls = self.0.lock();
         let (what, since) = calls.open.values().min_by_key(|(_, since)| *since)?;
         let waited = since.elapsed();
         let others = calls.open.len() - 1;
-        (waited >= LONG).then(|| match others {
+        (waited >= least).then(|| match others {
             0 => format!("{what}: no answer for {waited:.1?}"),
             _ => format!("{what}: no answer for {waited:.1?}, and {others} more calls wait"),
         })
@@ -73,6 +82,7 @@ mod tests {
         let (publish, settle) = (calls.begin("publish"), calls.begin("settle"));
         sleep(LONG - Duration::from_millis(1)).await;
         assert_eq!(calls.overdue(), None);
+        assert_eq!(calls.oldest().unwrap(), "publish: no answer for 1.5s, and 1 more calls wait");
         sleep(Duration::from_millis(1)).await;
         let _late = calls.clone().begin("extend");
         assert_eq!(calls.overdue().unwrap(), "publish: no answer for 1.5s, and 2 more calls wait");

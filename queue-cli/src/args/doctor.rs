@@ -18,4 +18,8 @@ pub(crate) struct Doctor {
     /// The longest lease that is used, which the broker's consumer timeout must not undercut.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) lease: Duration,
+    /// Holds a message of its own in RabbitMQ for as long as a lease lasts, and a minute more, in which the broker looks: the only way
+    /// to know how long the node lets a message be held.
+    #[arg(long)]
+    pub(crate) hold: bool,
 }

@@ -3,6 +3,7 @@
 mod alarms;
 mod clock;
 mod consumer_timeout;
+mod delays;
 mod eviction;
 mod finding;
 mod http;
@@ -10,6 +11,7 @@ mod management;
 mod persistence;
 mod policies;
 mod reach;
+mod remains;
 mod undeliverable;
 mod version;
 
@@ -64,22 +66,37 @@ async fn redis(options: &ConnectOptions) -> polyqueue::Result<Vec<Finding>> {
 
 async fn rabbitmq(options: &ConnectOptions, args: &Doctor) -> polyqueue::Result<Vec<Finding>> {
     let broker = polyqueue_rabbitmq::diagnose(options).await?;
+    let held = held(options, args).await;
     let mut findings = vec![
         reach::reached(&redacted(&options.url)),
         version::rabbitmq(&broker.version),
-        undeliverable::unrouted(&broker.undeliverable),
+        undeliverable::lost(&broker.undeliverable),
+        delays::check(&broker.delays),
+        remains::check(&broker.remains),
     ];
     match &args.management {
-        None => findings.extend(["alarms", "policies", "consumer timeout"].map(Finding::not_asked)),
+        None => findings.extend(["alarms", "policies"].map(Finding::not_asked)),
         Some(url) => {
             let managed = management::ask(url, &broker.virtual_host).await?;
             let namespace = &options.namespace;
             findings.push(alarms::check(&managed.alarms));
             findings.push(policies::check(&managed.queues, &managed.exchanges, namespace));
-            findings.push(consumer_timeout::check(&managed.queues, namespace, args.lease));
+            findings.extend(
+                held.is_none().then(|| consumer_timeout::check(&managed.queues, namespace, args.lease)),
+            );
         }
     }
+    let not_held = || args.management.is_none().then(consumer_timeout::not_tried);
+    findings.extend(held.or_else(not_held));
     Ok(findings)
+}
+
+/// What holding a message shows, where that was asked for.
+async fn held(options: &ConnectOptions, args: &Doctor) -> Option<Finding> {
+    if !args.hold {
+        return None;
+    }
+    Some(consumer_timeout::held(&polyqueue_rabbitmq::hold_limit(options, args.lease).await, args.lease))
 }
 
 fn table(findings: &[Finding]) -> comfy_table::Table {

@@ -8,14 +8,14 @@ use super::finding::Finding;
 
 const CHECK: &str = "undeliverable";
 
-/// RabbitMQ: delayed messages that came due and found no queue.
-pub(super) fn unrouted(count: &Result<u64, String>) -> Finding {
+/// RabbitMQ: delayed messages that were due and found no queue for a day.
+pub(super) fn lost(count: &Result<u64, String>) -> Finding {
     match count {
         Ok(0) => Finding::good(CHECK, "none"),
         Ok(count) => Finding::wrong(
             CHECK,
-            format!("{count} delayed messages lie in polyqueue.unrouted: nobody knows their queue"),
-            "declare the queue again that they were for, or purge polyqueue.unrouted",
+            format!("{count} delayed messages lie in polyqueue.lost: nobody knew their queue for a day"),
+            "each names its queue in its header x-pq-to: publish it there again, or purge polyqueue.lost",
         ),
         Err(why) => Finding::unseen(CHECK, why),
     }
@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn what_nobody_can_be_given_is_wrong() {
-        assert_eq!(unrouted(&Ok(0)).state, State::Good);
-        assert_eq!(unrouted(&Ok(2)).state, State::Wrong);
-        assert_eq!(unrouted(&Err("denied".into())).state, State::Unknown);
+        assert_eq!(lost(&Ok(0)).state, State::Good);
+        assert_eq!(lost(&Ok(2)).state, State::Wrong);
+        assert_eq!(lost(&Err("denied".into())).state, State::Unknown);
         assert_eq!(unreadable(&Ok(BTreeMap::new())).state, State::Good);
         let some = unreadable(&Ok(BTreeMap::from([(QueueName::from_static("mail"), 3)])));
         assert_eq!((some.state, some.found.as_str()), (State::Wrong, "entries that cannot be read: mail: 3"));

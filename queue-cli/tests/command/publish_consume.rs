@@ -54,7 +54,10 @@ nonsense
     std::thread::sleep(Duration::from_millis(500));
     let got = lines(&on.ok(&["consume", "q", "--max", "3"]));
     let texts: Vec<_> = got.iter().map(|line| line["text"].as_str().expect("text")).collect();
-    assert_eq!(texts, ["six", "three", "one"], "by priority");
+    // Who delayed it has ended, and with RabbitMQ a client moves what is due.
+    let place =
+        |text| texts.iter().position(|it| *it == text).unwrap_or_else(|| panic!("no {text}: {texts:?}"));
+    assert!(place("six") < place("one") && place("three") < 3, "by priority: {texts:?}");
     assert!(got.iter().all(|line| line["kind"] == "k"), "the options hold for every line");
 }
 
