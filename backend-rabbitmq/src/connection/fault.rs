@@ -80,7 +80,9 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
-        match soft(error).filter(|_| !is_about_another(error)) {
+        match soft(error) {
+            Some(AMQPSoftError::NOTFOUND) if is_recovering(&error.to_string()) => Self::NotYet(said),
+            Some(_) if is_about_another(error) => Self::Failed(said),
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
             Some(AMQPSoftError::ACCESSREFUSED) if is_a_right(error) => Self::Failed(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
@@ -150,7 +152,8 @@ mod tests {
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
             said.into(),
         )));
-        Refusal::new(&error, Error::backend(NAME, Certainty::Definite, error.to_string()))
+        let address = Address::parse("amqp://host", &Default::default()).unwrap();
+        Refusal::new(&error, fault(&address, Certainty::Definite, &error))
     }
 
     #[test]

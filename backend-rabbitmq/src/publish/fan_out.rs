@@ -3,6 +3,7 @@
 use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
 use crate::publish::backpressure::{check_lives, enter, make_room};
 use crate::publish::dedup::{claim, release_key_of};
+use crate::publish::outcome::{Outcome, summed};
 use crate::publish::state::Publishing;
 use crate::topology::follow::read_catalogue;
 use crate::topology::routes::{can_enter, leads};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::address::NAME;
 use crate::connection::publisher::Publisher;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::publish::backpressure::EntryPermit;
@@ -142,14 +142,6 @@ struct Sent {
 enum Copy {
     Sent(Sent),
     Duplicate(MessageId),
-}
-
-/// What became of a copy.
-enum Outcome {
-    Stored,
-    Duplicate(MessageId),
-    Gone,
-    Failed(Error),
 }
 
 impl FanOut<'_> {
@@ -343,63 +335,5 @@ impl FanOut<'_> {
             release_key_of(self.publishing, entry, message).await;
         }
         outcome
-    }
-}
-
-/// What became of a message by what became of its copies.
-fn summed(to: &Destination, message: &Message, outcomes: Vec<Outcome>) -> Result<Published> {
-    let (mut stored, mut first, mut failed) = (false, None, None);
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Stored => stored = true,
-            Outcome::Duplicate(id) => first = first.or(Some(id)),
-            Outcome::Gone => {}
-            Outcome::Failed(error) => failed = failed.or(Some(error)),
-        }
-    }
-    match (failed, first) {
-        (Some(error), _) if stored => Err(unknown(error)),
-        (Some(error), _) => Err(error),
-        (None, _) if stored => Ok(Published::stored(message.id().clone())),
-        (None, Some(first)) => Ok(Published::duplicate(message.id().clone(), first)),
-        (None, None) => Err(Error::not_found(to.clone())),
-    }
-}
-
-/// The same error, where some copies are stored and others are not.
-fn unknown(error: Error) -> Error {
-    match error.certainty() {
-        Certainty::Unknown => error,
-        Certainty::Definite => Error::unavailable(NAME, Certainty::Unknown, error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use polyqueue::RoutingKey;
-
-    fn sum(outcomes: Vec<Outcome>) -> Result<Published> {
-        let to = RoutingKey::new("t").unwrap().into();
-        summed(&to, &Message::new("").with_id(MessageId::new("own").unwrap()), outcomes)
-    }
-
-    fn duplicate() -> Outcome {
-        Outcome::Duplicate(MessageId::new("first").unwrap())
-    }
-
-    #[test]
-    fn a_message_is_a_duplicate_only_where_all_queues_had_it() {
-        assert_eq!(sum(vec![duplicate(), Outcome::Stored]).unwrap().duplicate_of, None);
-        let all = sum(vec![duplicate(), Outcome::Gone]).unwrap();
-        assert_eq!(all.duplicate_of.unwrap().as_str(), "first");
-        assert!(matches!(sum(vec![Outcome::Gone]), Err(Error::NotFound(_))));
-    }
-
-    #[test]
-    fn what_is_stored_in_part_is_not_a_definite_failure() {
-        let failed = || Outcome::Failed(Error::Closed);
-        assert_eq!(sum(vec![failed(), Outcome::Stored]).unwrap_err().certainty(), Certainty::Unknown);
-        assert_eq!(sum(vec![failed(), Outcome::Gone]).unwrap_err().certainty(), Certainty::Definite);
     }
 }
