@@ -1,4 +1,4 @@
-//! The ways to a queue, while others delete it, declare it anew, move it to another broker, or take the catalogue away.
+//! The ways to a queue, while others delete it, declare it anew, or move it to another broker.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::collections::HashSet;
@@ -111,52 +111,6 @@ async fn definitions_that_are_imported_elsewhere_work_at_once() {
     assert_eq!(there.queues().await.unwrap().len(), 3);
     assert_eq!(there.health().await.detail, "");
     assert_eq!(there.stats(&twice).await.unwrap().ready, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_catalogue_that_is_taken_away_emptied_or_anothers_stops_nothing() {
-    let node = RabbitBroker::start().await.unwrap();
-    let (old, topic) = (connect(&node).await, RoutingKey::new("t").unwrap());
-    let bound = QueueName::from_static("bound");
-    old.declare(&QueueSpec::new(Q).bind(Pattern::new("t").unwrap())).await.unwrap();
-    old.declare(&QueueSpec::new(bound.clone()).bound(1, Overflow::Reject)).await.unwrap();
-    works(&old).await;
-    let (_connection, channel) = stranger(&node).await;
-    let stream = || {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(20 * 1024 * 1024));
-        arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(1024 * 1024));
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(CATALOGUE.into(), durable, arguments)
-    };
-    for foreign in [None, Some(0), Some(1), Some(40)] {
-        channel.queue_delete(CATALOGUE.into(), QueueDeleteOptions::default()).await.unwrap();
-        if let Some(records) = foreign {
-            stream().await.unwrap();
-            for n in 0..records {
-                append(&channel, &format!(r#"{{"op":"declare","queue":"other-{n}","address":"{n}"}}"#)).await;
-            }
-        }
-        let new = connect(&node).await;
-        for queue in [&old, &new] {
-            works(queue).await;
-            assert!(is_missing(
-                &queue.publish_one("nobody".parse::<QueueName>().unwrap(), Message::new("")).await
-            ));
-        }
-        old.publish(&topic.clone().into(), vec![Message::new("t")]).await.unwrap().remove(0).unwrap();
-        assert_eq!(old.purge(&Q, Purge::Waiting).await.unwrap(), 1, "{foreign:?}");
-        // Who has known it, knows it.
-        old.purge(&bound, Purge::Waiting).await.unwrap();
-        assert!(old.publish_one(&bound, Message::new("")).await.is_ok(), "{foreign:?}");
-        assert!(matches!(old.publish_one(&bound, Message::new("")).await, Err(Error::Full { .. })));
-        // Who declares lists.
-        new.declare(&QueueSpec::new(Q).bind(Pattern::new("t").unwrap())).await.unwrap();
-        let queues = new.queues().await.unwrap();
-        assert!(queues.iter().any(|spec| spec.name == Q), "{foreign:?}");
-        new.close().await.unwrap();
-    }
 }
 
 /// Bounds and keys are known of a queue that somebody else has declared a moment ago, as something else than before.
@@ -365,20 +319,4 @@ async fn who_may_not_configure_uses_what_is_there() {
     assert_eq!(queue.queues().await.unwrap(), [spec]);
     let denied = queue.declare(&QueueName::from_static("new").into()).await;
     assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
-}
-
-/// How many queues, exchanges and bindings there are for so many queues: as the documentation says.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_objects_for_so_many_queues_are_as_many_as_it_says() {
-    let node = RabbitBroker::start().await.unwrap();
-    let count = "{length(rabbit_amqqueue:list()), length(rabbit_exchange:list(<<\"/\">>)), length(rabbit_binding:list(<<\"/\">>))}";
-    let queue = connect(&node).await;
-    let mut counted = Vec::new();
-    for n in 0..100 {
-        queue.declare(&QueueName::new(format!("q{n}")).unwrap().into()).await.unwrap();
-        if [0, 9, 99].contains(&n) {
-            counted.push(node.eval(count).await.unwrap().trim().to_owned());
-        }
-    }
-    assert_eq!(counted, ["{41,18,88}", "{59,27,151}", "{239,117,781}"]);
 }

@@ -51,6 +51,11 @@ impl Control {
         self.link.live().is_some_and(|live| channel.is_on(&live))
     }
 
+    /// The connection that is used now, by a number that no other has.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.link.live().map(|live| live.generation)
+    }
+
     /// How many messages are ready in a queue.
     pub(crate) async fn messages(&self, queue: &str) -> Answer<u64> {
         self.standing(&self.questions).await?.messages(queue).await

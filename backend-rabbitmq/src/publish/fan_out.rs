@@ -19,6 +19,7 @@ use crate::publish::backpressure::EntryPermit;
 use crate::publish::requests::properties;
 use crate::topology::records::CatalogueEntry;
 use crate::wire::names::{by_address, lives};
+use crate::wire::terms::claimed;
 use polyqueue::backend::{no_dedup_keys, not_found_if_all};
 
 /// What the broker is still to answer.
@@ -263,7 +264,10 @@ impl FanOut<'_> {
 
     fn request(&self, message: &Message, entry: &CatalogueEntry) -> Result<PublishRequest> {
         let topology = &self.publishing.topology;
-        let (properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
+        let (mut properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
+        if let Some(dedup) = entry.spec.dedup.filter(|_| message.dedup_key().is_some()) {
+            properties = claimed(properties, dedup.until);
+        }
         if message.delay().is_zero() {
             let (exchange, key) = (topology.names.entry(), by_address(&entry.address));
             return Ok(PublishRequest { exchange, key, properties, body });

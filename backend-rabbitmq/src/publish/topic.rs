@@ -3,7 +3,7 @@
 use crate::publish::fan_out::publish_copies;
 use crate::publish::requests::properties;
 use crate::publish::state::Publishing;
-use crate::topology::follow::read_catalogue;
+use crate::topology::follow::{read_if_readable, up_to_date};
 use crate::topology::state::Topology;
 use std::sync::Arc;
 
@@ -34,14 +34,20 @@ pub(crate) async fn publish_to_topic(
     publish_to_exchange(publishing, key, &entries, batch, by).await
 }
 
-/// The queues that are bound to a topic. `exact`: by all that was confirmed before.
+/// The queues that are bound to a topic. `exact`: by all that was confirmed before; otherwise by what is known where the catalogue
+/// cannot be read: the exchange knows better than it which they are.
 async fn matching(
     publishing: &Arc<Publishing>,
     key: &RoutingKey,
     exact: bool,
 ) -> Result<Vec<CatalogueEntry>> {
-    read_catalogue(&publishing.topology, exact).await?;
-    Ok(publishing.topology.catalogue.matching(key))
+    let topology = &publishing.topology;
+    if exact {
+        up_to_date(topology).await?;
+    } else if !topology.catalogue.is_live() {
+        read_if_readable(topology).await;
+    }
+    Ok(topology.catalogue.matching(key))
 }
 
 async fn publish_to_exchange(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
-use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict};
+use polyqueue::{Certainty, DeadReason, DedupUntil, Error, Event, QueueName, Result, Verdict};
 use tokio::time::Instant;
 
 use crate::address::NAME;
@@ -16,11 +16,10 @@ use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
-use crate::publish::dedup::{is_freed_by_ack, keeper_of, may_be_freed_by_ack, release_key_of};
+use crate::publish::dedup::{Keeper, release_key_at};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
-use crate::topology::records::CatalogueEntry;
 use crate::topology::routes::{address_now, can_enter, leads};
 use crate::topology::state::Topology;
 use crate::wire::dead;
@@ -88,7 +87,9 @@ impl Republisher {
     async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             Verdict::Ack => {
-                self.release_key(item, is_freed_by_ack).await;
+                if !self.is_simple(item) {
+                    self.release_key(item).await;
+                }
                 Ok(())
             }
             Verdict::Retry { after, error } => self.retry(item, *after, Some(error), over).await,
@@ -125,24 +126,25 @@ impl Republisher {
     async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<Stored> {
         let stored = self.dead_letter(&item.raw, &item.replacement, death).await?;
         if stored == Stored::Now {
-            self.release_key(item, |_| true).await;
+            self.release_key(item).await;
         }
         Ok(stored)
     }
 
-    /// Frees the message's dedup key, when it has one, and its queue is so declared.
-    async fn release_key(&self, item: &Fetched, is_freed: impl Fn(&CatalogueEntry) -> bool) {
-        if let Some(entry) = keeper_of(&self.dead.publishing, &self.queue, &item.message).await
-            && is_freed(&entry)
-            && item.address.as_ref().is_none_or(|address| *address == entry.address)
+    /// Frees the dedup key that was claimed for the message, where its queue keeps it.
+    async fn release_key(&self, item: &Fetched) {
+        if terms::claimed_until(&item.raw.properties).is_some()
+            && let Some(address) = item.life.address.clone()
         {
-            release_key_of(&self.dead.publishing, &entry, &item.message).await;
+            let keeper = Keeper { queue: self.queue.clone(), address };
+            release_key_at(&self.dead.publishing, keeper, &item.message).await;
         }
     }
 
     /// Whether nothing is to be done before a message is acked.
     pub(crate) fn is_simple(&self, item: &Fetched) -> bool {
-        !may_be_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
+        item.message.dedup_key().is_none()
+            || terms::claimed_until(&item.raw.properties) != Some(DedupUntil::Ack)
     }
 
     /// Publishes the same attempts again, before all others and in this order.
@@ -157,7 +159,8 @@ impl Republisher {
         for (item, begun) in items.iter().zip(begun) {
             renewed.push(match begun {
                 Ok(()) => {
-                    item.replacement.begun(handle, by).await.and_then(|stored| self.there(stored).map(drop))
+                    let stored = item.replacement.begun(handle, by).await;
+                    self.heeded(item, stored.and_then(|stored| self.there(stored).map(drop)))
                 }
                 Err(error) => Err(error),
             });
@@ -193,8 +196,19 @@ impl Republisher {
         let allowed = is_failed.then_some(item.max_attempts);
         let copy = republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
         let properties = self.in_time(item, copy, after.is_zero());
-        let request = self.request(item, after, properties, item.raw.body.clone()).await?;
-        self.store(&item.replacement, request).await.map(drop)
+        let stored = async {
+            let request = self.request(item, after, properties, item.raw.body.clone()).await?;
+            self.store(&item.replacement, request).await
+        };
+        self.heeded(item, stored.await).map(drop)
+    }
+
+    /// What came back goes by name when its delivery comes again: then its queue is there.
+    fn heeded<T>(&self, item: &Fetched, stored: Result<T>) -> Result<T> {
+        if let (Err(Error::NotFound(_)), Some(address)) = (&stored, item.life.way()) {
+            self.topology().note_dead_end(address.clone());
+        }
+        stored
     }
 
     /// The request for a copy, for the life that the message is of. What knows no address goes by name, as it came.
@@ -207,13 +221,13 @@ impl Republisher {
     ) -> Result<PublishRequest> {
         let topology = self.topology();
         if after.is_zero() {
-            let (exchange, key) = match &item.address {
+            let (exchange, key) = match item.life.way() {
                 Some(address) if can_enter(topology).await? => (topology.names.entry(), by_address(address)),
                 _ => (String::new(), topology.names.ready(&self.queue)),
             };
             return Ok(PublishRequest { exchange, key, properties, body });
         }
-        let to = match &item.address {
+        let to = match item.life.way() {
             None => address_now(topology, &self.queue).await?,
             Some(address) if leads(topology, lives(address)).await? => address.clone(),
             Some(_) => return Err(Error::not_found(self.queue.clone())),
@@ -225,7 +239,7 @@ impl Republisher {
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
     fn is_gone(&self, item: &Fetched) -> bool {
-        item.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
+        item.life.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
     }
 
     /// Publishes a dead letter.

@@ -50,6 +50,8 @@ pub(crate) struct Catalogue {
     followers: AtomicU64,
     /// Ended by this handle.
     deleted_here: Mutex<HashSet<Arc<str>>>,
+    /// The connection over which it could not be read the last time.
+    unreadable: Mutex<Option<u64>>,
     /// Queues that are there, and not listed.
     unlisted: Mutex<HashSet<QueueName>>,
 }
@@ -67,6 +69,7 @@ impl Catalogue {
             live: AtomicU64::new(0),
             followers: AtomicU64::new(0),
             deleted_here: Mutex::default(),
+            unreadable: Mutex::default(),
             unlisted: Mutex::default(),
         }
     }
@@ -115,6 +118,21 @@ impl Catalogue {
     /// Whether every record is read as it is written.
     pub(crate) fn is_live(&self) -> bool {
         self.live.load(Relaxed) > 0
+    }
+
+    /// Whether it could not be read the last time, over this connection.
+    pub(crate) fn is_unreadable(&self, connection: Option<u64>) -> bool {
+        self.unreadable.lock().is_some_and(|over| connection == Some(over))
+    }
+
+    /// It could not be read over this connection.
+    pub(crate) fn note_unreadable(&self, connection: Option<u64>) {
+        *self.unreadable.lock() = connection;
+    }
+
+    /// It was read.
+    pub(crate) fn note_readable(&self) {
+        *self.unreadable.lock() = None;
     }
 
     /// Remembers that this handle deletes the queue at this address.

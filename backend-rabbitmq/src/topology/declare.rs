@@ -89,6 +89,7 @@ impl Declaration<'_> {
         declare_keys(topology, &entry).await?;
         list_bindings(topology, &entry, self.spec).await?;
         topology.catalogue.forget_unlisted(name);
+        topology.forget_dead_end(&entry.address);
         if !is_new && !self.spec.bindings.is_subset(&entry.spec.bindings) {
             channel.change(kept(topology, name)).await?;
         }
@@ -118,7 +119,11 @@ impl Declaration<'_> {
             exchange: exchange.to_owned(),
             pattern: pattern.to_owned(),
         };
-        let mut changes = vec![due_exchange(), bind(DUE, &entry.address)];
+        let mut changes = Vec::new();
+        if if_there(topology.handle.control().find_exchange(DUE).await)?.is_none() {
+            changes.push(due_exchange());
+        }
+        changes.push(bind(DUE, &entry.address));
         if !self.spec.bindings.is_empty()
             && if_there(topology.handle.control().find_exchange(&topics).await)?.is_none()
         {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use polyqueue::backend::background;
 use polyqueue::{Certainty, Error, Result};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::fault::Refusal;
@@ -32,26 +33,44 @@ pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
     let until = Instant::now() + JUST_STARTED;
     loop {
         match refresh(topology).await {
-            Ok(()) => return after_a_loss(topology).await,
+            Ok(()) => {
+                topology.catalogue.note_readable();
+                return after_a_loss(topology).await;
+            }
             Err(error) if error.is_transient() && Instant::now() < until => {
                 tracing::debug!(name: "rabbitmq.catalogue_unread", %error, "the catalogue could not be read");
                 sleep(AGAIN).await;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                topology.catalogue.note_unreadable(topology.handle.control().generation());
+                return Err(error);
+            }
         }
     }
 }
 
-/// Begins to read the catalogue, where it is not read yet, and waits for nothing: what is lost later is known then.
-pub(crate) fn learn(topology: &Arc<Topology>) {
+/// The same for who can do without it. One that could not be read over this connection is waited for no more, until it can. Answers
+/// whether it was read.
+pub(crate) async fn read_if_readable(topology: &Arc<Topology>) -> bool {
+    if !topology.catalogue.is_unreadable(topology.handle.control().generation()) {
+        return learn(topology, true).await.unwrap_or(false);
+    }
+    if topology.catalogue.turn.try_lock().is_ok() {
+        drop(learn(topology, true));
+    }
+    false
+}
+
+/// Begins to read the catalogue; without `exact`, where it is not followed yet. What is lost later is known then.
+pub(crate) fn learn(topology: &Arc<Topology>, exact: bool) -> JoinHandle<bool> {
     let topology = topology.clone();
     background().spawn(async move {
         let handle = topology.handle.clone();
         tokio::select! {
-            () = handle.closed() => {}
-            _ = read_catalogue(&topology, false) => {}
+            () = handle.closed() => false,
+            read = read_catalogue(&topology, exact) => read.is_ok(),
         }
-    });
+    })
 }
 
 /// What was seen on a connection is not there any more where the broker has lost everything since.

@@ -1,19 +1,20 @@
 //! What is known of a queue: the catalogue first, the broker where that is not enough.
 
 use crate::connection::fault::if_there;
-use crate::topology::follow::up_to_date;
+use crate::topology::follow::{read_if_readable, up_to_date};
 use crate::topology::records::CatalogueEntry;
 use crate::topology::state::Topology;
 use polyqueue::{Error, QueueName, QueueSpec, Result};
 use std::sync::Arc;
 
-/// A queue, as the catalogue had it a moment ago; one that is there and not listed is nothing but its name.
+/// A queue, as the catalogue had it a moment ago or, where that cannot be read, as it was known before; one that is there and not
+/// listed is nothing but its name.
 ///
 /// # Errors
 /// `NotFound` for a queue that is neither listed nor there.
 pub(crate) async fn entry(topology: &Arc<Topology>, queue: &QueueName) -> Result<CatalogueEntry> {
     if !topology.catalogue.is_live() || topology.catalogue.entry(queue).is_none() {
-        up_to_date(topology).await?;
+        read_if_readable(topology).await;
     }
     if let Some(entry) = topology.catalogue.entry(queue) {
         return Ok(entry);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::connection::change::Change;
 use crate::connection::fault::if_there;
 use crate::connection::request::{Confirm, PublishRequest};
-use crate::topology::follow::{learn, up_to_date};
+use crate::topology::follow::{learn, read_if_readable};
 use crate::topology::records::{CatalogueEntry, fresh_address};
 use crate::topology::state::Topology;
 use crate::wire::delay::DUE;
@@ -31,7 +31,7 @@ pub(crate) async fn can_enter(topology: &Arc<Topology>) -> Result<bool> {
     let found = if_there(topology.handle.control().find_exchange(&entry).await)?.is_some();
     if found {
         publisher.remember(entry);
-        learn(topology);
+        drop(learn(topology, false));
     }
     Ok(found)
 }
@@ -80,7 +80,8 @@ pub(crate) async fn address_now(topology: &Arc<Topology>, queue: &QueueName) -> 
     adopt(topology, queue, first).await
 }
 
-/// The queue, as it is listed now or, where it is there and is not, soon: whoever declares it makes it first.
+/// The queue, as it is listed now or, where it is there and is not, soon: whoever declares it makes it first. None where the listing
+/// cannot be read: what was known of it before may be of another life.
 pub(crate) async fn listed_soon(
     topology: &Arc<Topology>,
     queue: &QueueName,
@@ -88,7 +89,9 @@ pub(crate) async fn listed_soon(
 ) -> Result<Option<CatalogueEntry>> {
     let until = Instant::now() + within;
     loop {
-        up_to_date(topology).await?;
+        if !read_if_readable(topology).await {
+            return Ok(None);
+        }
         if let Some(entry) = topology.catalogue.entry(queue) {
             return Ok(Some(entry));
         }
@@ -112,6 +115,7 @@ async fn adopt(topology: &Arc<Topology>, queue: &QueueName, first: Arc<str>) -> 
     changes.push(Change::Bind { queue: ready, exchange, pattern: by_address(&address) });
     topology.handle.control().change(changes).await?;
     topology.catalogue.note_unlisted(queue);
+    topology.forget_dead_end(&address);
     topology.adopt(queue.clone(), address.clone());
     Ok(address)
 }
@@ -124,7 +128,9 @@ pub(crate) async fn restore(topology: &Arc<Topology>, entry: &CatalogueEntry) ->
         changes.extend(of_address(topology, entry.name(), &entry.address));
     }
     changes.extend(of_name(topology, entry));
-    Ok(topology.handle.control().change(changes).await?)
+    topology.handle.control().change(changes).await?;
+    topology.forget_dead_end(&entry.address);
+    Ok(())
 }
 
 /// What lies before all queues of the namespace.

@@ -2,10 +2,16 @@
 
 use polyqueue::QueueName;
 
+use super::delay::DUE;
 use super::hash::Hash;
 
 /// The longest name of an object, in bytes.
 const LONGEST: usize = 255;
+
+/// Ends the name of the exchange where everything enters.
+const ENTRY: &str = ".in";
+/// Begins a key that leads to an address.
+const ADDRESS: &str = "a.";
 
 /// The queue, and the exchange before it, which keep nothing, for all namespaces: what gets there has found a way.
 pub(crate) const SINK: &str = "polyqueue.sink";
@@ -38,7 +44,7 @@ impl Names {
 
     /// The exchange where everything enters that is published to a queue.
     pub(crate) fn entry(&self) -> String {
-        format!("{}.in", self.namespace)
+        format!("{}{ENTRY}", self.namespace)
     }
 
     /// What is there as long as the life of a queue at this address.
@@ -111,6 +117,11 @@ impl Names {
     }
 }
 
+/// The address by which a message came that the broker delivers so; `None` where it came by name, or by a topic.
+pub(crate) fn address_in<'a>(exchange: &str, key: &'a str) -> Option<&'a str> {
+    if exchange == DUE { Some(key) } else { key.strip_prefix(ADDRESS).filter(|_| exchange.ends_with(ENTRY)) }
+}
+
 /// Leads to a queue that asks nothing of who publishes.
 pub(crate) fn by_name(queue: &QueueName) -> String {
     format!("n.{queue}")
@@ -118,7 +129,7 @@ pub(crate) fn by_name(queue: &QueueName) -> String {
 
 /// Leads to the queue at this address.
 pub(crate) fn by_address(address: &str) -> String {
-    format!("a.{address}")
+    format!("{ADDRESS}{address}")
 }
 
 /// Leads to the sink while the life at this address lasts.
