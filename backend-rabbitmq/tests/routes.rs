@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lapin::options::{
@@ -18,6 +18,7 @@ use polyqueue::{
 };
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 const Q: QueueName = QueueName::from_static("q");
@@ -25,13 +26,62 @@ const CATALOGUE: &str = "polyqueue.catalogue";
 const SOON: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(100);
 
-async fn connect(node: &RabbitBroker) -> Arc<dyn Queue> {
-    PROVIDER.connect(ConnectOptions::new(node.url())).await.unwrap()
+/// The node that the tests share; it ends with the last of them.
+static NODE: Mutex<Weak<RabbitBroker>> = Mutex::const_new(Weak::new());
+
+/// A virtual host of a test's own.
+struct Host {
+    node: Arc<RabbitBroker>,
+    name: &'static str,
+}
+
+impl Host {
+    async fn new(name: &'static str) -> Self {
+        let mut shared = NODE.lock().await;
+        let node = match shared.upgrade() {
+            Some(node) => node,
+            None => Arc::new(RabbitBroker::start().await.unwrap()),
+        };
+        *shared = Arc::downgrade(&node);
+        node.eval(&format!("rabbit_vhost:add(<<\"{name}\">>, <<\"test\">>)")).await.unwrap();
+        let host = Self { node, name };
+        host.permit(".*").await;
+        host
+    }
+
+    /// What the user may configure; he may read and write all.
+    async fn permit(&self, configure: &str) {
+        let host = self.name;
+        let permit = format!(
+            "rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, <<\"{host}\">>, <<\"{configure}\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)"
+        );
+        assert!(self.node.eval(&permit).await.unwrap().contains("ok"));
+    }
+
+    fn url(&self) -> String {
+        self.node.url().replace("/%2f", &format!("/{}", self.name))
+    }
+
+    /// A life's address, by the gate that is bound to its queue.
+    async fn address(&self, name: &QueueName) -> String {
+        let host = self.name;
+        let of = format!(
+            "[binary_to_list(binary:part(X, 13, byte_size(X) - 13)) || {{binding, {{resource, _, exchange, X}}, _, _, _}} <- \
+             rabbit_binding:list_for_destination(rabbit_misc:r(<<\"{host}\">>, queue, <<\"polyqueue.q.{name}\">>)), \
+             binary:longest_common_prefix([X, <<\"polyqueue.at.\">>]) =:= 13]"
+        );
+        let said = self.node.eval(&of).await.unwrap();
+        said.trim().trim_matches(['[', ']', '"']).to_owned()
+    }
+}
+
+async fn connect(url: &str) -> Arc<dyn Queue> {
+    PROVIDER.connect(ConnectOptions::new(url)).await.unwrap()
 }
 
 /// Somebody who has never heard of this library.
-async fn stranger(node: &RabbitBroker) -> (Connection, Channel) {
-    let connection = Connection::connect(&node.url(), ConnectionProperties::default()).await.unwrap();
+async fn stranger(url: &str) -> (Connection, Channel) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     (connection, channel)
@@ -78,7 +128,7 @@ fn is_missing<T: std::fmt::Debug>(answer: &polyqueue::Result<T>) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn definitions_that_are_imported_elsewhere_work_at_once() {
     let (from, to) = (RabbitBroker::start().await.unwrap(), RabbitBroker::start().await.unwrap());
-    let (here, bound) = (connect(&from).await, QueueName::from_static("bound"));
+    let (here, bound) = (connect(&from.url()).await, QueueName::from_static("bound"));
     here.declare(&Q.into()).await.unwrap();
     here.declare(&QueueSpec::new(bound.clone()).bound(1, Overflow::Reject)).await.unwrap();
     let twice = QueueName::from_static("twice");
@@ -97,7 +147,7 @@ async fn definitions_that_are_imported_elsewhere_work_at_once() {
     assert!(said.contains("ok"), "{said}");
     std::fs::remove_file(&file).unwrap();
 
-    let there = connect(&to).await;
+    let there = connect(&to.url()).await;
     works(&there).await;
     there.publish_one(&twice, Message::new("").with_delay(MOMENT)).await.unwrap();
     let refused = there.publish_one(&bound, Message::new("")).await;
@@ -116,8 +166,8 @@ async fn definitions_that_are_imported_elsewhere_work_at_once() {
 /// Bounds and keys are known of a queue that somebody else has declared a moment ago, as something else than before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_declare_is_kept_by_who_never_declared_it() {
-    let node = RabbitBroker::start().await.unwrap();
-    let (owner, stale) = (connect(&node).await, connect(&node).await);
+    let host = Host::new("others").await;
+    let (owner, stale) = (connect(&host.url()).await, connect(&host.url()).await);
     for bound in [3, 5, 0, 1, 0, 2] {
         let spec = QueueSpec::new(Q);
         owner.declare(&if bound > 0 { spec.bound(bound, Overflow::Reject) } else { spec }).await.unwrap();
@@ -139,19 +189,19 @@ async fn what_others_declare_is_kept_by_who_never_declared_it() {
     let keyed = || stale.publish_one(Q, Message::new("").with_dedup_key("k"));
     assert!(keyed().await.unwrap().duplicate_of.is_none());
     assert!(keyed().await.unwrap().duplicate_of.is_some());
-    assert!(connect(&node).await.publish_one(Q, Message::new("")).await.is_ok());
+    assert!(connect(&host.url()).await.publish_one(Q, Message::new("")).await.is_ok());
 }
 
 /// Nothing that was confirmed for a life that goes on is lost, and nothing of a former life comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stale_publishers_beside_who_deletes_and_declares_are_told_the_truth() {
-    let node = RabbitBroker::start().await.unwrap();
-    let owner = connect(&node).await;
+    let host = Host::new("stale").await;
+    let owner = connect(&host.url()).await;
     owner.declare(&Q.into()).await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let mut publishers = Vec::new();
     for publisher in 0..2 {
-        let (queue, over) = (connect(&node).await, over.clone());
+        let (queue, over) = (connect(&host.url()).await, over.clone());
         publishers.push(tokio::spawn(async move {
             let mut confirmed = Vec::new();
             for n in 0.. {
@@ -210,17 +260,17 @@ async fn stale_publishers_beside_who_deletes_and_declares_are_told_the_truth() {
 /// What is left of a deletion that was cut off after any of its steps, by hand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_that_was_cut_off_comes_to_its_end() {
-    let node = RabbitBroker::start().await.unwrap();
-    let (_connection, channel) = stranger(&node).await;
-    let observer = connect(&node).await;
+    let host = Host::new("cut").await;
+    let (_connection, channel) = stranger(&host.url()).await;
+    let observer = connect(&host.url()).await;
     for cut in 0..4_usize {
         for then in ["delete", "both"].into_iter().chain((cut % 2 == 1).then_some("declare")) {
-            let owner = connect(&node).await;
+            let owner = connect(&host.url()).await;
             let name = QueueName::new(format!("cut-{cut}-{then}")).unwrap();
             owner.declare(&name.clone().into()).await.unwrap();
             owner.publish_one(&name, Message::new("old").with_delay(MOMENT * 10)).await.unwrap();
             owner.publish_one(&name, Message::new("old")).await.unwrap();
-            let address = address(&node, &name).await;
+            let address = host.address(&name).await;
             append(&channel, &format!(r#"{{"op":"deleting","queue":"{name}","address":"{address}"}}"#)).await;
             let ended = format!("l.{address}");
             if cut > 0 {
@@ -258,24 +308,13 @@ async fn a_deletion_that_was_cut_off_comes_to_its_end() {
     }
 }
 
-/// By the gate that is bound to it.
-async fn address(node: &RabbitBroker, name: &QueueName) -> String {
-    let of = format!(
-        "[binary_to_list(binary:part(X, 13, byte_size(X) - 13)) || {{binding, {{resource, _, exchange, X}}, _, _, _}} <- \
-         rabbit_binding:list_for_destination(rabbit_misc:r(<<\"/\">>, queue, <<\"polyqueue.q.{name}\">>)), \
-         binary:longest_common_prefix([X, <<\"polyqueue.at.\">>]) =:= 13]"
-    );
-    let said = node.eval(&of).await.unwrap();
-    said.trim().trim_matches(['[', ']', '"']).to_owned()
-}
-
 /// A queue that somebody deletes by the broker's own means is gone, for those who know its ways, too; and exchanges that are gone are
 /// made again by who declares.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_by_the_brokers_own_means_is_missed_until_it_is_declared() {
-    let node = RabbitBroker::start().await.unwrap();
-    let (owner, stale) = (connect(&node).await, connect(&node).await);
-    let (_connection, channel) = stranger(&node).await;
+    let host = Host::new("deleted").await;
+    let (owner, stale) = (connect(&host.url()).await, connect(&host.url()).await);
+    let (_connection, channel) = stranger(&host.url()).await;
     owner.declare(&Q.into()).await.unwrap();
     works(&stale).await;
     for _ in 0..2 {
@@ -303,14 +342,13 @@ async fn what_is_deleted_by_the_brokers_own_means_is_missed_until_it_is_declared
 /// Without the right to configure, all works that makes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_configure_uses_what_is_there() {
-    let node = RabbitBroker::start().await.unwrap();
-    let owner = connect(&node).await;
+    let host = Host::new("denied").await;
+    let owner = connect(&host.url()).await;
     let spec = QueueSpec::new(Q).bind(Pattern::new("t").unwrap());
     owner.declare(&spec).await.unwrap();
     owner.close().await.unwrap();
-    let deny = "rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, <<\"/\">>, <<\"^$\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>)";
-    node.eval(deny).await.unwrap();
-    let queue = connect(&node).await;
+    host.permit("^$").await;
+    let queue = connect(&host.url()).await;
     queue.declare(&spec).await.unwrap();
     works(&queue).await;
     let topic = RoutingKey::new("t").unwrap();

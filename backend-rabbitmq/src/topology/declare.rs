@@ -15,7 +15,7 @@ use crate::topology::delete::{end_life, finish};
 use crate::topology::follow::up_to_date;
 use crate::topology::lookup::entry;
 use crate::topology::records::{CatalogueEntry, Record, fresh_address};
-use crate::topology::routes::{due_exchange, entries, exists, leads, of_address, of_name};
+use crate::topology::routes::{due_exchange, entries, exists, has_exchange, leads, of_address, of_name};
 use crate::topology::state::Topology;
 use crate::wire::delay::DUE;
 use crate::wire::names::{ended, lives};
@@ -40,7 +40,10 @@ pub(crate) async fn declare_after(
     let mut attempt = 1;
     loop {
         match (Declaration { topology, spec, former, is_there: false }).carry_out().await {
-            Err(Refusal::Missing(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(Refusal::Missing(_)) if attempt < ATTEMPTS => {
+                attempt += 1;
+                topology.handle.publisher().await?.forget_all();
+            }
             done => return Ok(done?),
         }
     }
@@ -61,8 +64,19 @@ impl Declaration<'_> {
         if let Some(begun) = topology.catalogue.being_deleted(name) {
             finish(topology, &begun).await?;
         }
-        self.is_there = exists(topology, &topology.names.ready(name)).await?;
+        let (ready, dead) = (topology.names.ready(name), topology.names.dead(name));
         let mut listed = topology.catalogue.entry(name);
+        let lives_on = async {
+            match &listed {
+                Some(entry) => leads(topology, lives(&entry.address)).await,
+                None => Ok(false),
+            }
+        };
+        // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
+        let channel = topology.handle.control().dedicated();
+        let (is_there, has_dead, lives_on, channel) =
+            tokio::try_join!(exists(topology, &ready), exists(topology, &dead), lives_on, channel)?;
+        self.is_there = is_there;
         if let Some(lost) = listed.take_if(|_| !self.is_there) {
             // Somebody has deleted it behind our back: its life is over.
             end_life(topology, &lost).await?;
@@ -70,9 +84,7 @@ impl Declaration<'_> {
         if let Some(entry) = &listed {
             self.spec.check_redeclared(&entry.spec)?;
         }
-        // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
-        let channel = topology.handle.control().dedicated().await?;
-        let is_new = !self.is_there || !exists(topology, &topology.names.dead(name)).await?;
+        let is_new = !is_there || !has_dead;
         if is_new {
             channel.change(queues_of(topology, self.spec)).await?;
         }
@@ -80,8 +92,7 @@ impl Declaration<'_> {
             Some(entry) => entry,
             None => list(topology, self.spec, self.address().await?).await?,
         };
-        let is_reached = leads(topology, lives(&entry.address)).await?;
-        if !is_reached {
+        if !lives_on && !leads(topology, lives(&entry.address)).await? {
             channel.change(entries(topology)).await?;
             channel.change(of_address(topology, name, &entry.address)).await?;
         }
@@ -120,13 +131,11 @@ impl Declaration<'_> {
             pattern: pattern.to_owned(),
         };
         let mut changes = Vec::new();
-        if if_there(topology.handle.control().find_exchange(DUE).await)?.is_none() {
+        if !has_exchange(topology, DUE).await? {
             changes.push(due_exchange());
         }
         changes.push(bind(DUE, &entry.address));
-        if !self.spec.bindings.is_empty()
-            && if_there(topology.handle.control().find_exchange(&topics).await)?.is_none()
-        {
+        if !self.spec.bindings.is_empty() && !has_exchange(topology, &topics).await? {
             let (name, arguments) = (topics.clone(), FieldTable::default());
             changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
         }

@@ -24,14 +24,26 @@ const AGAIN: Duration = Duration::from_millis(30);
 /// Whether the namespace has its entry: asked once a connection. Whoever publishes to an exchange that is missing ends the channel
 /// for all.
 pub(crate) async fn can_enter(topology: &Arc<Topology>) -> Result<bool> {
-    let (publisher, entry) = (topology.handle.publisher().await?, topology.names.entry());
-    if publisher.knows(&entry) {
+    let entry = topology.names.entry();
+    if topology.handle.publisher().await?.knows(&entry) {
         return Ok(true);
     }
-    let found = if_there(topology.handle.control().find_exchange(&entry).await)?.is_some();
+    let found = has_exchange(topology, &entry).await?;
     if found {
-        publisher.remember(entry);
         drop(learn(topology, false));
+    }
+    Ok(found)
+}
+
+/// Whether there is such an exchange: asked once a connection.
+pub(crate) async fn has_exchange(topology: &Topology, exchange: &str) -> Result<bool> {
+    let publisher = topology.handle.publisher().await?;
+    if publisher.knows(exchange) {
+        return Ok(true);
+    }
+    let found = if_there(topology.handle.control().find_exchange(exchange).await)?.is_some();
+    if found {
+        publisher.remember(exchange.to_owned());
     }
     Ok(found)
 }
