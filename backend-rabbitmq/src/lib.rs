@@ -82,6 +82,7 @@ mod wire;
 use std::sync::Arc;
 
 use address::NAME;
+pub use admin::delays::Delays;
 pub use admin::diagnosis::{Diagnosis, diagnose};
 pub use admin::hold::hold_limit;
 use polyqueue::{ConnectOptions, Connecting, Provider, Queue};

@@ -43,7 +43,7 @@ async fn drained(consumer: &dyn Consumer) -> HashMap<String, usize> {
 async fn who_was_idle_when_an_alarm_came_is_refused_for_sure_and_leaves_nothing() {
     let broker = RabbitBroker::start().await.unwrap();
     // A node that is busy, too, must have answered the question whether it has an alarm by then.
-    let queue = open(&broker, Duration::from_secs(5)).await;
+    let queue = open(&broker, SOON).await;
     queue.publish_one(Q, Message::new("before")).await.unwrap();
     sleep(Duration::from_millis(1_500)).await;
     suffer(&broker, Fault::Alarm).await;

@@ -19,7 +19,9 @@ const FIRST: usize = 5_000;
 const MOST: usize = 8;
 
 async fn handle(node: &RabbitBroker) -> Arc<dyn Queue> {
-    PROVIDER.connect(ConnectOptions::new(node.url()).namespace("channels")).await.unwrap()
+    // Thousands at once take their time, on a busy machine more.
+    let options = ConnectOptions::new(node.url()).namespace("channels").deadline(Duration::from_secs(30));
+    PROVIDER.connect(options).await.unwrap()
 }
 
 async fn channels(node: &RabbitBroker) -> usize {

@@ -7,6 +7,7 @@ use polyqueue::{ConnectOptions, Error, Result};
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
+use crate::admin::delays::{Delays, delays};
 use crate::admin::remains::remains;
 use crate::connection::answered::Answers;
 use crate::connection::fault::is_missing;
@@ -27,6 +28,8 @@ pub struct Diagnosis {
     pub virtual_host: String,
     /// How many delayed messages were due and found no queue for a day: they lie in `polyqueue.lost`.
     pub undeliverable: Result<u64, String>,
+    /// What waits until it is due.
+    pub delays: Result<Delays, String>,
     /// The objects that are left of how messages were delayed before: nobody uses them.
     pub remains: Result<Vec<String>, String>,
 }
@@ -58,12 +61,14 @@ pub async fn diagnose(options: &ConnectOptions) -> Result<Diagnosis> {
     };
     let late = || Error::timeout("doctor", options.deadline, polyqueue::Certainty::Definite);
     let undeliverable = timeout_at(by, undeliverable).await.unwrap_or_else(|_| Err(late()));
+    let delays = timeout_at(by, delays(&session)).await.unwrap_or_else(|_| Err(late()));
     let remains = timeout_at(by, remains(&session)).await.unwrap_or_else(|_| Err(late()));
     link.close(options.deadline).await;
     Ok(Diagnosis {
         version: version.ok_or("it does not say that it is a RabbitMQ".into()),
         virtual_host,
         undeliverable: undeliverable.map_err(|error| error.to_string()),
+        delays: delays.map_err(|error| error.to_string()),
         remains: remains.map_err(|error| error.to_string()),
     })
 }

@@ -1,5 +1,6 @@
 //! Counts, purges, health.
 
+pub(crate) mod delays;
 pub(crate) mod diagnosis;
 pub(crate) mod health;
 pub(crate) mod hold;

@@ -38,7 +38,8 @@ impl Pulse {
     /// Runs on the runtime in question, and tells how late it ran.
     pub(super) async fn beat(self: Arc<Self>, every: Duration, woke: impl Fn(Duration)) {
         loop {
-            let due = Instant::now() + every;
+            // The first is due by when it was made: a thread may be blocked before this is first polled.
+            let due = *self.last.lock() + every;
             sleep_until(due).await;
             woke(due.elapsed());
             *self.last.lock() = Instant::now();

@@ -2,8 +2,11 @@
 
 use std::future::{pending, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backend::Jitter;
@@ -19,6 +22,10 @@ use super::retry_wait::retry_wait;
 /// The most verdicts in one call. What is judged while a call is under way goes with the next, so that chunks grow with
 /// the load and nothing waits for company.
 const CHUNK: usize = 256;
+/// What is judged waits no longer for a call that is under way, for its lease may end meanwhile.
+const SLOW: Duration = Duration::from_millis(20);
+/// The most calls under way at once.
+const CALLS: usize = 16;
 
 /// A verdict on its way to the broker.
 pub(super) struct PendingVerdict {
@@ -33,15 +40,19 @@ pub(super) struct Verdicts {
     hook: Option<Arc<dyn Hook>>,
     /// Judged, and in no call yet.
     pub(super) waiting: Vec<PendingVerdict>,
-    settling: Option<Settling>,
+    calls: FuturesUnordered<BoxFuture<'static, Settling>>,
+    /// How many verdicts the calls under way are about.
+    called: usize,
+    /// When the latest call began.
+    latest: Option<Instant>,
     again: Again,
     pub(super) hooks: Hooks,
 }
 
-/// A call that is under way, and what it is about.
+/// What a call was about, and what came of it.
 struct Settling {
     chunk: Vec<PendingVerdict>,
-    answers: BoxFuture<'static, Result<Vec<Result<Settled>>>>,
+    answers: Result<Vec<Result<Settled>>>,
 }
 
 impl Verdicts {
@@ -51,7 +62,9 @@ impl Verdicts {
             consumer,
             hook: plan.hook.clone(),
             waiting: Vec::new(),
-            settling: None,
+            calls: FuturesUnordered::new(),
+            called: 0,
+            latest: None,
             again: Again::new(plan.executor.jitter.clone()),
             hooks: Hooks::default(),
         }
@@ -59,19 +72,21 @@ impl Verdicts {
 
     /// How many are not off our hands.
     pub(super) fn len(&self) -> usize {
-        let settling = self.settling.as_ref().map_or(0, |settling| settling.chunk.len());
-        self.waiting.len() + settling + self.again.verdicts.len()
+        self.waiting.len() + self.called + self.again.verdicts.len()
     }
 
     /// Settles one chunk; for ever when there is none. Dropped, it goes on at its next call.
     pub(super) async fn settled(&mut self, report: &mut Report) {
-        if self.settling.is_none() {
-            let chunk = self.next_chunk().await;
-            self.settling = Some(self.settle(chunk));
-        }
-        let Some(settling) = &mut self.settling else { return };
-        let answers = (&mut settling.answers).await;
-        let Some(Settling { chunk, .. }) = self.settling.take() else { return };
+        let Settling { chunk, answers } = loop {
+            let next = next_call(&self.again, !self.waiting.is_empty(), self.calls.len(), self.latest);
+            let is_again = tokio::select! {
+                biased;
+                Some(settling) = self.calls.next() => break settling,
+                is_again = next => is_again,
+            };
+            self.call(is_again);
+        };
+        self.called -= chunk.len();
         let answers = answers.unwrap_or_else(|error| vec![Err(error); chunk.len()]);
         let (size, waiting) = (chunk.len(), self.again.verdicts.len());
         for (pending, answer) in chunk.into_iter().zip(answers) {
@@ -81,23 +96,20 @@ impl Verdicts {
         self.hooks.reap();
     }
 
-    async fn next_chunk(&mut self) -> Vec<PendingVerdict> {
-        tokio::select! {
-            biased;
-            () = self.again.due() => self.again.take(),
-            () = ready(()), if !self.waiting.is_empty() => {
-                self.waiting.drain(..self.waiting.len().min(CHUNK)).collect()
-            }
-        }
-    }
-
-    fn settle(&self, chunk: Vec<PendingVerdict>) -> Settling {
+    fn call(&mut self, is_again: bool) {
+        let chunk = match is_again {
+            true => self.again.take(),
+            false => self.waiting.drain(..self.waiting.len().min(CHUNK)).collect(),
+        };
         let consumer = self.consumer.clone();
-        let calls: Vec<(Receipt, Verdict)> = chunk
+        let verdicts: Vec<(Receipt, Verdict)> = chunk
             .iter()
             .map(|pending| (pending.job.lease.receipt().clone(), pending.verdict.clone()))
             .collect();
-        Settling { chunk, answers: Box::pin(async move { consumer.settle(&calls).await }) }
+        self.called += chunk.len();
+        self.latest = Some(Instant::now());
+        self.calls
+            .push(Box::pin(async move { Settling { chunk, answers: consumer.settle(&verdicts).await } }));
     }
 
     fn note(&mut self, pending: PendingVerdict, answer: Result<Settled>, report: &mut Report) {
@@ -206,9 +218,28 @@ impl Again {
         std::mem::take(&mut self.verdicts)
     }
 
-    /// Sets when the next call is due; from the start again once `anything` got through.
+    /// After a call: sets when the next is due of what failed, from the start again once `anything` got through.
     fn back_off(&mut self, anything: bool) {
-        self.failures = if anything { 1 } else { self.failures.saturating_add(1) };
-        self.at = Some(Instant::now() + retry_wait(&self.jitter, self.failures));
+        if anything {
+            self.failures = 0;
+        }
+        if self.at.is_none() && !self.verdicts.is_empty() {
+            self.failures = self.failures.saturating_add(1);
+            self.at = Some(Instant::now() + retry_wait(&self.jitter, self.failures));
+        }
+    }
+}
+
+/// When the next call may begin, and whether it is about what failed.
+async fn next_call(again: &Again, is_waiting: bool, under_way: usize, latest: Option<Instant>) -> bool {
+    match latest {
+        _ if under_way == CALLS => pending().await,
+        Some(latest) if under_way > 0 => sleep_until(latest + SLOW).await,
+        _ => {}
+    }
+    tokio::select! {
+        biased;
+        () = again.due() => true,
+        () = ready(()), if is_waiting => false,
     }
 }

@@ -119,13 +119,50 @@ async fn a_verdict_is_given_up_when_its_lease_ends() {
 async fn verdicts_that_cannot_be_delivered_stop_the_fetching() {
     let broker = Scripted::default();
     (0..100).for_each(|n| broker.ready(&n.to_string(), ping(n)));
-    broker.settle_answers([Answer::Never]);
+    broker.settle_answers(vec![Answer::Never; 100]);
     let (_stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(acks(&broker).concurrency(4).stop_deadline(Duration::ZERO).run([Q], stopped));
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(_stop);
     let report = running.await.unwrap().unwrap();
     assert_eq!((report.received, report.unsettled), (8, 8), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_holds_up_no_later_verdict() {
+    let broker = Scripted::default();
+    (0..4).for_each(|n| broker.ready(&n.to_string(), ping(n)));
+    broker.settle_answers([Answer::Never]);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(acks(&broker).concurrency(1).stop_deadline(Duration::ZERO).run([Q], stopped));
+    broker.until_settled(4).await;
+    let at: Vec<Instant> = batches(&broker).iter().map(|(at, _)| *at).collect();
+    assert!(at[1] - at[0] < Duration::from_millis(100), "{at:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(stop);
+    let report = running.await.unwrap().unwrap();
+    assert_eq!((report.acked, report.unsettled), (3, 1), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_failed_is_repeated_however_many_others_get_through() {
+    let broker = Scripted::default();
+    broker.ready("a", ping(1));
+    broker.settle_answers([Answer::Error(away())]);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(acks(&broker).run([Q], stopped));
+    for n in 0..100 {
+        broker.ready(&n.to_string(), ping(n));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(stop);
+    assert_eq!(running.await.unwrap().unwrap().acked, 101);
+    let a = broker.times(|call| match call {
+        Call::Settle(verdicts) => verdicts.iter().any(|(id, _)| id == "a").then_some(()),
+        _ => None,
+    });
+    assert_eq!(a.len(), 2);
+    assert!(a[1].0 - a[0].0 <= Duration::from_millis(150), "{a:?}");
 }
 
 #[tokio::test(start_paused = true)]

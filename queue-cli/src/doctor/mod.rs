@@ -3,6 +3,7 @@
 mod alarms;
 mod clock;
 mod consumer_timeout;
+mod delays;
 mod eviction;
 mod finding;
 mod http;
@@ -70,6 +71,7 @@ async fn rabbitmq(options: &ConnectOptions, args: &Doctor) -> polyqueue::Result<
         reach::reached(&redacted(&options.url)),
         version::rabbitmq(&broker.version),
         undeliverable::lost(&broker.undeliverable),
+        delays::check(&broker.delays),
         remains::check(&broker.remains),
     ];
     match &args.management {

@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_rabbitmq_is_found() {
     let good = states.iter().filter(|(_, state)| state == "good").map(|(check, _)| check.as_str());
     assert_eq!(
         good.collect::<Vec<_>>(),
-        ["reach", "version", "undeliverable", "remains", "alarms", "policies"]
+        ["reach", "version", "undeliverable", "delays", "remains", "alarms", "policies"]
     );
 
     let (code, states, ran) = examined(&on);
@@ -161,13 +161,18 @@ fn what_is_wrong_with_a_rabbitmq_is_found() {
     eval(&format!("rabbit_alarm:clear_alarm({alarm})"));
 
     on.ok(&["publish", "mail", "late", "--delay", "1s"]);
-    eval(
-        "[rabbit_amqqueue:delete(Q, false, false, <<\"test\">>) || Q <- rabbit_amqqueue:list(), \
-         {resource, _, queue, <<\"polyqueue.q.mail\">>} <- [amqqueue:get_name(Q)]]",
-    );
-    std::thread::sleep(std::time::Duration::from_secs(3));
     let (code, states, ran) = managed();
-    assert_eq!((code, wrong(&states)), (4, vec!["undeliverable"]), "{ran:?}");
+    assert_eq!((code, wrong(&states)), (4, vec!["delays"]), "{ran:?}");
+    assert!(ran.out.contains("1 delayed messages wait"), "{ran:?}");
+
+    eval(
+        "rabbit_amqqueue:declare(rabbit_misc:r(<<\"/\">>, queue, <<\"polyqueue.lost\">>), true, false, [], none, <<\"test\">>)",
+    );
+    eval(
+        "rabbit_basic:publish(rabbit_misc:r(<<\"/\">>, exchange, <<>>), <<\"polyqueue.lost\">>, [], <<\"late\">>)",
+    );
+    let (code, states, ran) = managed();
+    assert_eq!((code, wrong(&states)), (4, vec!["undeliverable", "delays"]), "{ran:?}");
 
     let ran = on.run(&["doctor", "-o", "json", "--management", &url.replace("guest:guest", "guest:wrong")]);
     assert!(ran.out.contains("401") && !ran.out.contains("wrong@"), "{ran:?}");
