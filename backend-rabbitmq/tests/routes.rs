@@ -7,8 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueBindOptions,
-    QueueDeleteOptions,
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -346,6 +345,7 @@ async fn who_may_not_configure_uses_what_is_there() {
     let owner = connect(&host.url()).await;
     let spec = QueueSpec::new(Q).bind(Pattern::new("t").unwrap());
     owner.declare(&spec).await.unwrap();
+    works(&owner).await; // makes what delays need
     owner.close().await.unwrap();
     host.permit("^$").await;
     let queue = connect(&host.url()).await;
