@@ -148,7 +148,8 @@ impl ControlChannel {
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Answer<T> {
         self.unfinished.store(true, Relaxed);
-        let answer = match timeout(self.limit, self.session.answers.unbounded(what, call)).await {
+        let call = self.session.while_alive(self.session.answers.unbounded(what, call));
+        let answer = match timeout(self.limit, call).await {
             Ok(answer) => answer.map_err(|e| self.session.refusal(certainty, &e))?,
             Err(_) => return Err(Error::timeout(what, self.limit, certainty).into()),
         };
