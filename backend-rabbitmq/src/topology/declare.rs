@@ -74,8 +74,12 @@ impl Declaration<'_> {
         };
         // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
         let channel = topology.handle.control().dedicated();
-        let (is_there, has_dead, lives_on, channel) =
-            tokio::try_join!(exists(topology, &ready), exists(topology, &dead), lives_on, channel)?;
+        // A question with the answer "no" ends its channel.
+        let found = async {
+            let is_there = exists(topology, &ready).await?;
+            Ok((is_there, is_there && exists(topology, &dead).await?))
+        };
+        let ((is_there, has_both), lives_on, channel) = tokio::try_join!(found, lives_on, channel)?;
         self.is_there = is_there;
         if let Some(lost) = listed.take_if(|_| !self.is_there) {
             // Somebody has deleted it behind our back: its life is over.
@@ -84,7 +88,7 @@ impl Declaration<'_> {
         if let Some(entry) = &listed {
             self.spec.check_redeclared(&entry.spec)?;
         }
-        let is_new = !is_there || !has_dead;
+        let is_new = !has_both;
         if is_new {
             channel.change(queues_of(topology, self.spec)).await?;
         }
