@@ -13,7 +13,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{
     Certainty, ConnectOptions, Dedup, Error, Message, Overflow, Pattern, Purge, Queue, QueueExt, QueueName,
-    QueueSpec, RoutingKey, Subscription, Verdict,
+    QueueSpec, RoutingKey, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
@@ -317,12 +317,18 @@ async fn what_is_deleted_by_the_brokers_own_means_is_missed_until_it_is_declared
     owner.declare(&Q.into()).await.unwrap();
     works(&stale).await;
     for _ in 0..2 {
+        let consumer = stale.subscribe(&Subscription::new(Q)).await.unwrap();
+        put(&stale, "held", Duration::ZERO).await.unwrap();
+        let held = consumer.receive(1, SOON).await.unwrap().remove(0);
         put(&stale, "old", MOMENT * 5).await.unwrap();
         channel.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
         for delay in [Duration::ZERO, MOMENT] {
             assert!(is_missing(&put(&stale, "", delay).await));
         }
         owner.declare(&Q.into()).await.unwrap();
+        let retry = Verdict::Retry { after: Duration::ZERO, error: "too late".into() };
+        let settled = consumer.settle(&[(held.receipt, retry)]).await.unwrap().remove(0);
+        assert!(matches!(settled, Ok(Settled::LeaseLost)), "{settled:?}");
         works(&stale).await;
         sleep(Duration::from_millis(600)).await;
         assert_eq!(owner.stats(&Q).await.unwrap().ready, 0, "one of a former life came");

@@ -198,4 +198,14 @@ mod tests {
         objects.dedup();
         assert_eq!(objects.len(), keys.len());
     }
+
+    #[test]
+    fn a_delivery_says_by_which_address_it_came() {
+        let (names, address) = (Names::new("a.in".into()), "0123");
+        assert_eq!(address_in(&names.entry(), &by_address(address)), Some(address));
+        assert_eq!(address_in(DUE, address), Some(address));
+        assert_eq!(address_in(&names.entry(), &by_name(&QueueName::from_static("a.b"))), None);
+        assert_eq!(address_in("", &names.ready(&QueueName::from_static("q"))), None);
+        assert_eq!(address_in(&names.topics(), "a.key"), None);
+    }
 }

@@ -151,4 +151,15 @@ mod tests {
         assert_eq!(decoded.message.ttl(), Some(Duration::from_millis(70)));
         assert!(decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.at.is_none()));
     }
+
+    #[test]
+    fn until_when_a_key_is_taken_comes_back_and_nothing_else_does() {
+        for until in [DedupUntil::Window, DedupUntil::Ack] {
+            assert_eq!(claimed_until(&claimed(BasicProperties::default(), until)), Some(until));
+        }
+        assert_eq!(claimed_until(&BasicProperties::default()), None);
+        let mut headers = FieldTable::default();
+        headers.insert(key::UNTIL.into(), text("tomorrow"));
+        assert_eq!(claimed_until(&BasicProperties::default().with_headers(headers)), None);
+    }
 }
