@@ -67,11 +67,7 @@ async fn wherever_the_connection_is_cut_there_is_one_message() {
         proxy.cut();
         drop((consumer, queue));
         let came = drained(&*other, QUIET).await;
-        assert_eq!(
-            came.get(&id.to_string()),
-            Some(&1),
-            "{came:?} after a cut at {bytes} bytes {direction:?}"
-        );
+        assert_eq!(came.get(&id.to_string()), Some(&1), "{came:?} after a cut at {bytes} bytes {direction:?}");
         assert_eq!(came.len(), 1, "{came:?}");
     }
 }

@@ -272,7 +272,7 @@ impl Acks {
         self.recovering -= usize::from(settlement.is_recovery());
         match (published, settlement) {
             (Ok(Instead::Stored), settlement) => self.ackable.push((key, settlement)),
-            (Ok(Instead::Copy(copy)), settlement) => self.copies.push((key, settlement, *copy)),
+            (Ok(Instead::Copy(copy)), settlement) => self.copies.push((key, settlement, copy)),
             (Err(error), Settlement::Verdict(job, _)) => {
                 leases.reopen(&key);
                 let _ = job.reply.send(Err(error));

@@ -8,5 +8,5 @@ pub(crate) enum Instead {
     /// It is stored already, or nothing is to be.
     Stored,
     /// A copy for the same queue, which is published in one transaction with the ack.
-    Copy(Box<PublishRequest>),
+    Copy(PublishRequest),
 }

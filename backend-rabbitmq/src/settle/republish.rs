@@ -168,7 +168,7 @@ impl Republisher {
         let mut renewed = Vec::with_capacity(items.len());
         for (item, begun) in items.iter().zip(begun) {
             renewed.push(match begun {
-                Ok(Some(copy)) => Ok(Instead::Copy(Box::new(copy))),
+                Ok(Some(copy)) => Ok(Instead::Copy(copy)),
                 Ok(None) => {
                     let stored = item.replacement.begun(handle, by).await;
                     stored.and_then(|stored| self.there(stored)).map(|_| Instead::Stored)
@@ -240,7 +240,7 @@ impl Republisher {
         if after.is_zero()
             && let Some(copy) = self.with_its_ack(item, &request, self.topology().handle.until()).await?
         {
-            return Ok(Instead::Copy(Box::new(copy)));
+            return Ok(Instead::Copy(copy));
         }
         self.store(&item.replacement, request).await.map(|_| Instead::Stored)
     }
