@@ -30,8 +30,6 @@ use crate::wire::boot::stamped;
 
 /// After so long without an answer of the broker it is asked first whether it takes publishes: it says so to no one unasked.
 const IDLE: Duration = Duration::from_secs(1);
-/// The same for what would be caught on a connection that others consume by.
-const JUST_NOW: Duration = Duration::from_millis(50);
 
 /// A handle to the channel and to the task that waits for its confirms. The task ends with the last handle.
 #[derive(Clone)]
@@ -125,36 +123,6 @@ impl Publisher {
             Err(error) => drop(answer.send(Err(error))),
         }
         answered
-    }
-
-    /// The same request as it can be published on another channel, which it would not close, and whose connection would not be blocked
-    /// by it: once the broker takes publishes, by then or never. `None` where that cannot be known.
-    pub(crate) async fn for_another_channel(
-        &self,
-        request: &PublishRequest,
-        by: Instant,
-    ) -> Result<Option<PublishRequest>> {
-        let since = Instant::now();
-        match timeout_at(by, self.taken(JUST_NOW)).await {
-            Ok(taken) => taken?,
-            Err(_) if self.0.session.is_blocked() => return Err(self.0.session.blocked()),
-            Err(_) => return Err(self.late(since)),
-        }
-        let is_taken = self.0.sizes.lock().of(request.body.len(), Instant::now()) == Known::Taken;
-        let may_be = is_taken && self.0.may_write.load(Relaxed) && self.is_alive(&self.0.session);
-        Ok(may_be.then(|| self.stamped(request.clone())))
-    }
-
-    /// Waits until the broker is known to take publishes; that is asked where nothing was heard of it for so long.
-    async fn taken(&self, idle: Duration) -> Result<()> {
-        loop {
-            self.ask(idle).await?;
-            self.0.session.unblocked().await;
-            if !self.is_held_up() {
-                return Ok(());
-            }
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Messages say in which boot of the broker they were published.

@@ -49,11 +49,6 @@ impl Session {
         let _ = timeout(within, self.connection.close(200, "closed".into())).await;
     }
 
-    /// It is not used any more; what goes on on it ends.
-    pub(crate) fn give_up(&self) {
-        self.silent.store(true, Relaxed);
-    }
-
     /// Whether the broker refuses publishes for now: an alarm.
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
@@ -81,11 +76,6 @@ impl Session {
     /// Changes whenever the connection or one of its channels fails.
     pub(crate) fn errors(&self) -> watch::Receiver<u64> {
         self.errors.clone()
-    }
-
-    /// Changes whenever an alarm begins or ends of which the broker has told this connection.
-    pub(crate) fn alarms(&self) -> watch::Receiver<bool> {
-        self.blocked.clone()
     }
 
     /// A fresh channel; it ends when it is dropped.

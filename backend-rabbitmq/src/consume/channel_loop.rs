@@ -35,8 +35,6 @@ pub(crate) struct ChannelLoop {
     sweep: Sweep,
     arrivals: Arrivals,
     acks: Acks,
-    /// The standing consumer has brought what was waited for: it ends before anything else is sent.
-    is_sated: bool,
     /// Up to which receive the queue was asked, if it was empty when it was last asked.
     empty_for: Option<u64>,
     phase: Phase,
@@ -72,7 +70,6 @@ impl ChannelLoop {
                 channel.clone(),
                 session.answers.clone(),
             ),
-            is_sated: false,
             empty_for: None,
             phase: if reader.hand_out.pending.is_closed() { Phase::Closing } else { Phase::Serving },
             closing: Vec::new(),
@@ -93,12 +90,11 @@ impl ChannelLoop {
     async fn run(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) -> lapin::Result<()> {
         let reader = self.reader.clone();
         let hand_out = &reader.hand_out;
-        let (mut errors, mut alarms) = (self.session.errors(), self.session.alarms());
+        let mut errors = self.session.errors();
         let mut check = interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.end_sated();
-            self.acks.flush(self.source.is_getting());
+            self.acks.flush();
             self.advance();
             if !self.phase.is_open()
                 && self.source.is_idle()
@@ -143,17 +139,12 @@ impl ChannelLoop {
                 () = hand_out.leases.changed() => {}
                 () = reader.handle().closed(), if !self.phase.is_ending() => self.end(),
                 Ok(()) = errors.changed() => self.check()?,
-                Ok(()) = alarms.changed() => self.check()?,
                 _ = check.tick() => self.check()?,
             }
         }
     }
 
     fn check(&self) -> lapin::Result<()> {
-        // A copy was caught by an alarm: the broker hears nothing more that is said on this connection until that is over.
-        if self.session.is_blocked() {
-            self.session.give_up();
-        }
         if self.session.is_alive() && self.channel.status().connected() {
             return Ok(());
         }
@@ -212,23 +203,10 @@ impl ChannelLoop {
             self.acks.replace(key, expired(item, self.reader.handle().now()));
         }
         if !self.phase.is_open() {
-            self.give_back();
-        }
-        if self.acks.is_committing() {
-            return;
-        }
-        if !self.phase.is_open() {
-            return self.source.detach(0);
+            self.source.detach(0);
+            return self.give_back();
         }
         if self.reader.subscription.prefetch > 0 { self.advance_push() } else { self.advance_pull() }
-    }
-
-    /// First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody waits for.
-    fn end_sated(&mut self) {
-        if self.is_sated && !self.acks.is_committing() {
-            self.is_sated = false;
-            self.source.detach(0);
-        }
     }
 
     fn advance_push(&mut self) {
@@ -288,8 +266,11 @@ impl ChannelLoop {
             SourceEvent::Attached => {}
             SourceEvent::Sent(deliveries) => {
                 self.empty_for = None;
-                self.is_sated = self.reader.subscription.prefetch == 0;
-                self.end_sated();
+                // First the end of the consumer, then the hand-out: an ack that overtook it would bring a message that nobody
+                // waits for.
+                if self.reader.subscription.prefetch == 0 {
+                    self.source.detach(0);
+                }
                 self.arrived(deliveries, None);
             }
             SourceEvent::Detached(rest, asked) => {

@@ -65,10 +65,6 @@ impl Source {
         matches!(self.state, State::Attached(_))
     }
 
-    pub(crate) fn is_getting(&self) -> bool {
-        matches!(self.state, State::Getting(_))
-    }
-
     pub(crate) fn is_asking(&self) -> bool {
         self.asking.is_some()
     }

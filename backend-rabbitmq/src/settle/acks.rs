@@ -1,33 +1,28 @@
-//! How a channel's messages leave: their replacement is published where there is one, before they are acked or together with it.
+//! How a channel's messages leave: their replacement is published where there is one, then they are acked.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Channel;
-use lapin::options::BasicRejectOptions;
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use polyqueue::backend::QueueMeter;
 use polyqueue::{Certainty, Error, Result, Verdict};
 
 use crate::address::NAME;
 use crate::connection::answered::Answers;
 use crate::connection::queries::fence;
-use crate::connection::request::PublishRequest;
 use crate::settle::fetched::Fetched;
-use crate::settle::instead::Instead;
 use crate::settle::job::{Leases, SettleJob, Settlement};
 use crate::settle::receipt::Key;
 use crate::settle::republish::Republisher;
-use crate::settle::transaction::{ack_all, commit, committed};
 use crate::settle::unacked::UnackedTags;
 
 /// How many flushes may be on their way at a time.
 const MAX_FLUSHES: usize = 2;
 /// How many leases that end at once are dealt with at a time: fresh messages need the same connection.
 const MAX_REPLACEMENTS: usize = 64;
-/// How many bytes of copies go with one transaction, or a single copy that is larger.
-const MAX_BYTES: usize = 1024 * 1024;
 
 /// The messages of one channel that are leaving.
 pub(crate) struct Acks {
@@ -41,28 +36,13 @@ pub(crate) struct Acks {
     recovering: usize,
     /// What can be acked.
     ackable: Vec<(Key, Settlement)>,
-    /// What can be acked with its copy.
-    copies: Vec<(Key, Settlement, PublishRequest)>,
-    /// What goes back to the broker once it has committed.
-    rejected: Vec<u64>,
-    /// The channel acks by transactions, and does so for as long as it lives.
-    is_transactional: bool,
-    /// The broker stores copies, and ends the channel for whatever comes meanwhile.
-    is_committing: bool,
     flushes: FuturesUnordered<BoxFuture<'static, Flush>>,
 }
 
 /// A delivery, and whether its replacement is published.
-type Replaced = (Key, Settlement, Result<Instead>);
+type Replaced = (Key, Settlement, Result<()>);
 /// Whether the broker has some acks, and which.
-type Flush = (lapin::Result<()>, Vec<(Key, Settlement)>, Kind);
-
-/// How some acks were sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Alone,
-    WithCopies,
-}
+type Flush = (lapin::Result<()>, Vec<(Key, Settlement)>);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,28 +71,18 @@ impl Acks {
             replacements: FuturesUnordered::new(),
             recovering: 0,
             ackable: Vec::new(),
-            copies: Vec::new(),
-            rejected: Vec::new(),
-            is_transactional: false,
-            is_committing: false,
             flushes: FuturesUnordered::new(),
         }
     }
 
     /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
-        let waiting = self.ackable.len() + self.copies.len() + self.rejected.len();
-        waiting == 0 && self.replacements.is_empty() && self.flushes.is_empty()
+        self.replacements.is_empty() && self.ackable.is_empty() && self.flushes.is_empty()
     }
 
     /// Whether messages that came back are being published again.
     pub(crate) fn is_recovering(&self) -> bool {
         self.recovering > 0
-    }
-
-    /// Whether nothing may be sent on the channel for now.
-    pub(crate) fn is_committing(&self) -> bool {
-        self.is_committing
     }
 
     /// How many more leases may end now.
@@ -164,92 +134,40 @@ impl Acks {
     /// Gives a message back to the broker, to its old place.
     pub(crate) fn reject(&mut self, tag: u64) {
         self.unacked.returned(tag);
-        self.rejected.push(tag);
-    }
-
-    /// Sends what has gathered, unless the broker commits. Copies only where nothing `is_asked` in several steps: none may come while
-    /// they are stored.
-    pub(crate) fn flush(&mut self, is_asked: bool) {
-        if self.is_committing {
-            return;
-        }
-        self.flush_rejects();
-        self.flush_acks();
-        if !is_asked {
-            self.flush_copies();
-        }
-    }
-
-    fn flush_rejects(&mut self) {
-        for tag in std::mem::take(&mut self.rejected) {
-            let (channel, commits) = (self.channel.clone(), self.is_transactional);
-            let reject = async move {
-                let rejected = channel.basic_reject(tag, BasicRejectOptions { requeue: true });
-                let (rejected, committed) = join(rejected, committed(&channel, commits)).await;
-                rejected.and(committed)
-            };
-            self.send("a consumer's reject", reject, Vec::new(), Kind::Alone);
+        let (channel, answers) = (self.channel.clone(), self.answers.clone());
+        let options = BasicRejectOptions { requeue: true };
+        let reject =
+            async move { answers.answered("a consumer's reject", channel.basic_reject(tag, options)).await };
+        let mut reject = reject.boxed();
+        if reject.as_mut().now_or_never().is_none() {
+            self.flushes.push(reject.map(|result| (result, Vec::new())).boxed());
         }
     }
 
     /// Sends the acks that have gathered, and a question behind them that the queue answers when it has them.
-    fn flush_acks(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.ackable.is_empty() || self.flushes.len() >= MAX_FLUSHES {
             return;
         }
         let topology = self.republisher.topology();
         let most = self.ackable.len().min(topology.queue_type(&self.republisher.queue).acks_per_fence());
-        let queue = topology.names.ready(&self.republisher.queue);
         let acked: Vec<(Key, Settlement)> = self.ackable.drain(..most).collect();
-        let frames = self.unacked.ack(&acked.iter().map(|(key, _)| key.tag).collect::<Vec<_>>());
-        let (channel, commits) = (self.channel.clone(), self.is_transactional);
+        let tags: Vec<u64> = acked.iter().map(|(key, _)| key.tag).collect();
+        let frames = self.unacked.ack(&tags);
+        let (channel, queue) = (self.channel.clone(), topology.names.ready(&self.republisher.queue));
         let sending = async move {
-            let acks = join(ack_all(&channel, &frames), committed(&channel, commits));
-            let ((acks, committed), fenced) = join(acks, fence(channel.clone(), queue)).await;
-            acks.and(committed).and(fenced.map(drop))
+            let acks = frames
+                .iter()
+                .map(|frame| channel.basic_ack(frame.tag, BasicAckOptions { multiple: frame.multiple }));
+            let (acks, fenced) = join(join_all(acks), fence(channel.clone(), queue)).await;
+            acks.into_iter().collect::<lapin::Result<()>>().and(fenced.map(drop))
         };
-        self.send("a consumer's ack", sending, acked, Kind::Alone);
-    }
-
-    /// Publishes the copies that have gathered and acks their originals, both or neither.
-    fn flush_copies(&mut self) {
-        let most = self.republisher.topology().queue_type(&self.republisher.queue).acks_per_fence();
-        let (mut bytes, mut taken) = (0, 0);
-        for (.., copy) in self.copies.iter().take(most) {
-            bytes += copy.body.len();
-            if taken > 0 && bytes > MAX_BYTES {
-                break;
-            }
-            taken += 1;
-        }
-        if taken == 0 {
-            return;
-        }
-        let (mut acked, mut copies) = (Vec::with_capacity(taken), Vec::with_capacity(taken));
-        for (key, settlement, copy) in self.copies.drain(..taken) {
-            acked.push((key, settlement));
-            copies.push(copy);
-        }
-        let frames = self.unacked.ack(&acked.iter().map(|(key, _)| key.tag).collect::<Vec<_>>());
-        let begins = !std::mem::replace(&mut self.is_transactional, true);
-        self.is_committing = true;
-        let committing = commit(self.channel.clone(), begins, copies, frames);
-        self.send("a consumer's commit", committing, acked, Kind::WithCopies);
-    }
-
-    /// The first poll writes the frames: acks must reach the broker in the order in which `unacked` saw them.
-    fn send(
-        &mut self,
-        what: &'static str,
-        sending: impl Future<Output = lapin::Result<()>> + Send + 'static,
-        acked: Vec<(Key, Settlement)>,
-        kind: Kind,
-    ) {
+        // The first poll writes the frames: acks must reach the broker in the order in which `unacked` saw them.
         let answers = self.answers.clone();
-        let mut sending = async move { answers.answered(what, sending).await }.boxed();
+        let mut sending = async move { answers.answered("a consumer's ack", sending).await }.boxed();
         match sending.as_mut().now_or_never() {
-            Some(result) => self.flushes.push(std::future::ready((result, acked, kind)).boxed()),
-            None => self.flushes.push(sending.map(move |result| (result, acked, kind)).boxed()),
+            Some(result) => self.flushes.push(std::future::ready((result, acked)).boxed()),
+            None => self.flushes.push(sending.map(|result| (result, acked)).boxed()),
         }
     }
 
@@ -271,8 +189,7 @@ impl Acks {
     fn replaced(&mut self, (key, settlement, published): Replaced, leases: &Leases) -> AckEvent {
         self.recovering -= usize::from(settlement.is_recovery());
         match (published, settlement) {
-            (Ok(Instead::Stored), settlement) => self.ackable.push((key, settlement)),
-            (Ok(Instead::Copy(copy)), settlement) => self.copies.push((key, settlement, copy)),
+            (Ok(()), settlement) => self.ackable.push((key, settlement)),
             (Err(error), Settlement::Verdict(job, _)) => {
                 leases.reopen(&key);
                 let _ = job.reply.send(Err(error));
@@ -286,8 +203,7 @@ impl Acks {
         AckEvent::Replaced
     }
 
-    fn flushed(&mut self, (result, acked, kind): Flush, leases: &Leases) -> lapin::Result<AckEvent> {
-        self.is_committing &= kind == Kind::Alone;
+    fn flushed(&mut self, (result, acked): Flush, leases: &Leases) -> lapin::Result<AckEvent> {
         for (key, settlement) in acked {
             let Settlement::Verdict(job, over) = settlement else { continue };
             let outcome = match &result {

@@ -2,10 +2,8 @@
 
 pub(crate) mod acks;
 pub(crate) mod fetched;
-pub(crate) mod instead;
 pub(crate) mod job;
 pub(crate) mod receipt;
 pub(crate) mod replacement;
 pub(crate) mod republish;
-pub(crate) mod transaction;
 pub(crate) mod unacked;

@@ -66,11 +66,6 @@ impl Replacement {
         confirmed(&mut *self.lock(handle, by).await?, handle, by).await
     }
 
-    /// Whether one may be under way.
-    pub(crate) fn may_be_under_way(&self) -> bool {
-        self.under_way.try_lock().map_or(true, |under_way| under_way.is_some())
-    }
-
     async fn lock(&self, handle: &Handle, by: Instant) -> Result<MutexGuard<'_, Option<Answer>>> {
         timeout_at(by, self.under_way.lock()).await.map_err(|_| late(handle))
     }

@@ -17,7 +17,6 @@ use crate::dead::state::DeadLetters;
 use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
 use crate::publish::dedup::{is_freed_by_ack, release_key_of};
 use crate::settle::fetched::Fetched;
-use crate::settle::instead::Instead;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
 use crate::topology::lookup::address;
@@ -44,13 +43,13 @@ impl Republisher {
         self.topology().handle.now()
     }
 
-    /// Publishes what is to be published before a delivery is acked, or says what is published with the ack.
-    pub(crate) async fn publish(&self, settlement: &Settlement) -> Result<Instead> {
+    /// Publishes what is to be published before a delivery is acked.
+    pub(crate) async fn publish(&self, settlement: &Settlement) -> Result<()> {
         match settlement {
             Settlement::Verdict(SettleJob { item, .. }, _) | Settlement::LeaseEnd(item)
                 if self.is_gone(item) =>
             {
-                Ok(Instead::Stored)
+                Ok(())
             }
             Settlement::Verdict(job, over) => self.apply(&job.item, &job.verdict, *over).await,
             Settlement::LeaseEnd(item) => {
@@ -59,27 +58,23 @@ impl Republisher {
             Settlement::Recovery(item) | Settlement::Release(item) => {
                 self.republish(item, item.attempt, Duration::ZERO, None).await
             }
-            Settlement::Renewal(item) => {
-                self.renew(std::slice::from_ref(item)).await.pop().unwrap_or(Ok(Instead::Stored))
-            }
+            Settlement::Renewal(item) => self.renew(std::slice::from_ref(item)).await.pop().unwrap_or(Ok(())),
             Settlement::DeadLetter(item, death) => self.died_by_itself(item, death.clone()).await,
             Settlement::Undecodable(raw, death) => {
                 let event = Event::SetAside { queue: self.queue.clone(), detail: death.error.clone() };
-                self.dead_letter(raw, &Replacement::default(), death.clone()).await?;
-                self.tell(event);
-                Ok(Instead::Stored)
+                self.dead_letter(raw, &Replacement::default(), death.clone()).await.map(|_| self.tell(event))
             }
         }
     }
 
     /// Publishes the dead letter of a message that no verdict was about, and tells whoever listens.
-    async fn died_by_itself(&self, item: &Fetched, death: Death) -> Result<Instead> {
+    async fn died_by_itself(&self, item: &Fetched, death: Death) -> Result<()> {
         let id = item.message.id().clone();
         let event = Event::DeadLetter { queue: self.queue.clone(), id, reason: death.reason };
-        if self.bury(item, death).await? == Stored::Now {
+        if self.dead_letter_fetched(item, death).await? == Stored::Now {
             self.tell(event);
         }
-        Ok(Instead::Stored)
+        Ok(())
     }
 
     fn tell(&self, event: Event) {
@@ -87,30 +82,24 @@ impl Republisher {
     }
 
     /// Publishes the copy or the dead letter that a verdict asks for; `over`: its time to live has ended meanwhile.
-    async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<Instead> {
+    async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             Verdict::Ack => {
                 self.release_key(item).await;
-                Ok(Instead::Stored)
+                Ok(())
             }
             Verdict::Retry { after, error } => self.retry(item, *after, Some(error), over).await,
             Verdict::Release { .. } if over => self.dead_letter_expired(item, item.attempt - 1).await,
             Verdict::Release { after } => self.republish(item, item.attempt, *after, None).await,
             Verdict::DeadLetter { reason, error } => {
                 let death = self.death((*reason).into(), error, item.attempt);
-                self.dead_letter_fetched(item, death).await
+                self.dead_letter_fetched(item, death).await.map(drop)
             }
         }
     }
 
     /// Publishes the next attempt, if there is one; without an error when it was the lease that ended.
-    async fn retry(
-        &self,
-        item: &Fetched,
-        after: Duration,
-        error: Option<&str>,
-        over: bool,
-    ) -> Result<Instead> {
+    async fn retry(&self, item: &Fetched, after: Duration, error: Option<&str>, over: bool) -> Result<()> {
         if over {
             return self.dead_letter_expired(item, item.attempt).await;
         }
@@ -119,22 +108,18 @@ impl Republisher {
         }
         let death = |error| self.death(DeadReason::MaxAttempts, error, item.attempt);
         match error {
-            Some(error) => self.dead_letter_fetched(item, death(error)).await,
+            Some(error) => self.dead_letter_fetched(item, death(error)).await.map(drop),
             None => self.died_by_itself(item, death("the lease of the last attempt ended")).await,
         }
     }
 
     /// The death of a message that was in hand when its time to live ended.
-    async fn dead_letter_expired(&self, item: &Fetched, attempts: u32) -> Result<Instead> {
+    async fn dead_letter_expired(&self, item: &Fetched, attempts: u32) -> Result<()> {
         self.died_by_itself(item, self.death(DeadReason::Expired, EXPIRED, attempts)).await
     }
 
     /// Publishes the dead letter of a message.
-    async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<Instead> {
-        self.bury(item, death).await.map(|_| Instead::Stored)
-    }
-
-    async fn bury(&self, item: &Fetched, death: Death) -> Result<Stored> {
+    async fn dead_letter_fetched(&self, item: &Fetched, death: Death) -> Result<Stored> {
         let stored = self.dead_letter(&item.raw, &item.replacement, death).await?;
         if stored == Stored::Now {
             self.release_key(item).await;
@@ -158,7 +143,7 @@ impl Republisher {
     }
 
     /// Publishes the same attempts again, before all others and in this order.
-    pub(crate) async fn renew(&self, items: &[Arc<Fetched>]) -> Vec<Result<Instead>> {
+    pub(crate) async fn renew(&self, items: &[Arc<Fetched>]) -> Vec<Result<()>> {
         let handle = &self.topology().handle;
         let by = handle.until();
         let mut begun = Vec::with_capacity(items.len());
@@ -168,10 +153,8 @@ impl Republisher {
         let mut renewed = Vec::with_capacity(items.len());
         for (item, begun) in items.iter().zip(begun) {
             renewed.push(match begun {
-                Ok(Some(copy)) => Ok(Instead::Copy(copy)),
-                Ok(None) => {
-                    let stored = item.replacement.begun(handle, by).await;
-                    stored.and_then(|stored| self.there(stored)).map(|_| Instead::Stored)
+                Ok(()) => {
+                    item.replacement.begun(handle, by).await.and_then(|stored| self.there(stored).map(drop))
                 }
                 Err(error) => Err(error),
             });
@@ -179,31 +162,12 @@ impl Republisher {
         renewed
     }
 
-    async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<Option<PublishRequest>> {
+    async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<()> {
         let properties = republish::republished(&item.raw, &item.message, item.attempt, None, None);
         let properties = republish::foremost(self.in_time(item, properties, true), item.message.priority());
         let (key, body) = (self.topology().names.ready(&self.queue), item.raw.body.clone());
         let request = PublishRequest { exchange: String::new(), key, properties, body };
-        if let Some(copy) = self.with_its_ack(item, &request, by).await? {
-            return Ok(Some(copy));
-        }
-        item.replacement.begin(&self.topology().handle, request, by).await.map(|()| None)
-    }
-
-    /// A copy for the queue that its original lies in, as it is published in one transaction with the ack of that. A transaction acks
-    /// whether its copy found a queue or not, so that none is for another queue. `None` where it must be published by itself.
-    async fn with_its_ack(
-        &self,
-        item: &Fetched,
-        request: &PublishRequest,
-        by: Instant,
-    ) -> Result<Option<PublishRequest>> {
-        if item.replacement.may_be_under_way() {
-            return Ok(None);
-        }
-        let handle = &self.topology().handle;
-        let publisher = handle.in_time("publish", by, handle.publisher()).await?;
-        publisher.for_another_channel(request, by).await
+        item.replacement.begin(&self.topology().handle, request, by).await
     }
 
     /// The properties of a copy with what is left of the message's time to live, which the broker is to count where it is there at
@@ -221,7 +185,7 @@ impl Republisher {
         attempt: u32,
         after: Duration,
         error: Option<&str>,
-    ) -> Result<Instead> {
+    ) -> Result<()> {
         let mut then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
@@ -237,12 +201,7 @@ impl Republisher {
         }
         let wheel = &self.dead.publishing.wheel;
         let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body)?;
-        if after.is_zero()
-            && let Some(copy) = self.with_its_ack(item, &request, self.topology().handle.until()).await?
-        {
-            return Ok(Instead::Copy(copy));
-        }
-        self.store(&item.replacement, request).await.map(|_| Instead::Stored)
+        self.store(&item.replacement, request).await.map(drop)
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.

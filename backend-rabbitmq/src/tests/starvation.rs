@@ -25,7 +25,6 @@ const CALLS: &[(&str, &str)] = &[
     ("a consumer's begin", RECEIVE),
     ("a consumer's end", RECEIVE),
     ("a consumer's ack", "a consumer's ack: no answer"),
-    ("a consumer's commit", "a consumer's commit: no answer"),
     ("opening a channel", "no answer"),
     ("declare", "declare: no answer"),
     ("count", "count: no answer"),
