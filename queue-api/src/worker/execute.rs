@@ -170,7 +170,12 @@ impl Executor {
 }
 
 /// Calls the handler when it is its turn, where `free` slots allow waiting for it.
-pub(super) async fn supervised(route: Arc<Route>, job: Job<()>, backlog: &Backlog, free: usize) -> Ended {
+pub(super) async fn supervised(
+    route: Arc<Route>,
+    job: Job<()>,
+    backlog: &Backlog,
+    free: impl FnOnce() -> usize,
+) -> Ended {
     if job.lease.is_over() {
         return Ended::LeaseLost { has_begun: false };
     }

@@ -4,14 +4,18 @@
 //! as many as the runtime has threads where they take time, and one more for each handler that waits for something. What ended is
 //! told together, for a call to the broker costs nearly the same for one as for many.
 
+#[cfg(test)]
+mod orders;
+
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-/// Handlers that end within this time are short.
-pub(super) const SHORT: Duration = Duration::from_millis(1);
+/// What takes less costs less than to wake another thread for it.
+const SHORT: Duration = Duration::from_micros(10);
 /// So many that ended are told though more jobs wait.
 const TOLD: usize = 64;
 
@@ -34,11 +38,16 @@ struct State<J, E> {
     ended: Vec<E>,
     runner: Option<Waker>,
     is_told: bool,
-    /// Handlers take time.
+    /// Handlers take time: decided again and again, by what they did lately.
     is_slow: bool,
-    /// Since when tasks have been busy without a break.
+    lately: Lately,
+}
+
+/// What handlers did since some time.
+struct Lately {
     since: Instant,
-    /// A handler has waited for something since then.
+    ended: u32,
+    /// One has waited for something.
     has_waited: bool,
 }
 
@@ -63,8 +72,7 @@ impl<J, E> Handoff<J, E> {
             runner: None,
             is_told: false,
             is_slow: false,
-            since: Instant::now(),
-            has_waited: false,
+            lately: Lately::new(),
         };
         Self { state: Mutex::new(state), threads: threads.max(1) }
     }
@@ -77,51 +85,51 @@ impl<J, E> Handoff<J, E> {
         state.tasks.len() - 1
     }
 
-    /// How many tasks there are.
-    pub(super) fn tasks(&self) -> usize {
-        self.state.lock().tasks.len()
-    }
-
-    /// How many jobs have no task.
-    pub(super) fn queued(&self) -> usize {
-        self.state.lock().jobs.len()
-    }
-
     /// How many tasks have a job.
     pub(super) fn busy(&self) -> usize {
         self.state.lock().busy
+    }
+
+    /// How many jobs there are, those that have a task counted.
+    pub(super) fn held(&self) -> usize {
+        let state = self.state.lock();
+        state.busy + state.jobs.len()
+    }
+
+    /// What is asked of the job that has no task for the longest time.
+    pub(super) fn ask_first<R>(&self, ask: impl FnOnce(&J) -> R) -> Option<R> {
+        self.state.lock().jobs.front().map(ask)
     }
 
     /// Jobs for the tasks. Answers whether somebody is to look after them.
     pub(super) fn offer(&self, jobs: impl IntoIterator<Item = J>) -> bool {
         let mut state = self.state.lock();
         if state.busy == 0 && state.jobs.is_empty() {
-            state.since = Instant::now();
-            state.has_waited = false;
+            state.lately = Lately::new();
         }
         state.jobs.extend(jobs);
         let wanted = if state.is_slow { self.threads } else { 1 };
         let woken = state.wake(wanted);
-        // Where ends are told together, the first of them may wait for one that takes long.
-        let left = if state.is_slow { state.left() } else { state.jobs.len() > state.coming };
+        let is_left = state.is_left();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        left
+        is_left
     }
 
-    /// Jobs have waited for a while, or what ended has: uses all threads, and one more each time, for a handler may block its own. Answers whether to
-    /// look again.
+    /// Jobs have waited for a while, or what ended has. Where handlers take time, all threads are used, and one more each time, for a
+    /// handler may block its own. Answers whether to look again.
     pub(super) fn look(&self, ended: &mut Vec<E>) -> bool {
         let mut state = self.state.lock();
-        state.is_slow = true;
         state.is_told = false;
         ended.append(&mut state.ended);
+        state.judge_lately();
         let active = state.active();
-        let woken = state.wake(self.threads.max(active + 1));
-        let left = state.left();
+        let wanted = if state.is_slow { self.threads.max(active + 1) } else { 1 };
+        let woken = state.wake(wanted);
+        let is_left = state.is_left();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        left
+        is_left
     }
 
     /// Takes back what no task has begun, from the first on, as long as it is to be.
@@ -164,7 +172,7 @@ impl<J, E> Handoff<J, E> {
     pub(super) fn waits(&self) {
         let mut state = self.state.lock();
         state.waiting += 1;
-        state.has_waited = true;
+        state.lately.has_waited = true;
         let woken = state.wake(1);
         let runner = if state.ended.is_empty() { None } else { state.tell() };
         drop(state);
@@ -178,8 +186,9 @@ impl<J, E> Handoff<J, E> {
         state.busy -= 1;
         state.waiting -= usize::from(has_waited);
         state.ended.push(end);
-        if state.busy == 0 && state.jobs.is_empty() {
-            state.is_slow = state.has_waited || state.since.elapsed() >= SHORT;
+        state.lately.ended += 1;
+        if state.ended.len() >= TOLD || state.busy == 0 && state.jobs.is_empty() {
+            state.judge_lately();
         }
         let tells = state.jobs.is_empty() || state.is_slow || has_waited || state.ended.len() >= TOLD;
         let runner = if tells { state.tell() } else { None };
@@ -225,14 +234,35 @@ impl<J, E> State<J, E> {
         woken
     }
 
-    /// Whether jobs wait though tasks have none.
-    fn left(&self) -> bool {
-        self.jobs.len() > self.coming && self.tasks.len() > self.coming + self.busy
+    /// Decides whether handlers take time.
+    fn judge_lately(&mut self) {
+        self.is_slow = std::mem::replace(&mut self.lately, Lately::new()).is_slow();
+    }
+
+    /// Whether somebody is to look: jobs wait though tasks have none; or, where ends are told together, the first of them may wait for
+    /// a handler that takes long.
+    fn is_left(&self) -> bool {
+        let is_free = self.tasks.len() > self.coming + self.busy;
+        match self.is_slow {
+            true => is_free && self.jobs.len() > self.coming,
+            false => !self.jobs.is_empty() && self.jobs.len() + self.busy > 1,
+        }
     }
 
     /// Tells the runner that there is something for it.
     fn tell(&mut self) -> Option<Waker> {
         self.is_told = true;
         self.runner.take()
+    }
+}
+
+impl Lately {
+    fn new() -> Self {
+        Self { since: Instant::now(), ended: 0, has_waited: false }
+    }
+
+    fn is_slow(&self) -> bool {
+        // And a little for the wake of the first.
+        self.has_waited || self.since.elapsed() > SHORT * (self.ended + 2)
     }
 }

@@ -1,8 +1,8 @@
 //! A lease: how long a message is ours.
 
 use std::fmt;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -29,8 +29,6 @@ struct Inner {
     timeout: OnceLock<Instant>,
     is_ended: AtomicBool,
     end: Notify,
-    /// Its place among those that are extended, and one more; 0 where it has none.
-    place: AtomicUsize,
 }
 
 impl Lease {
@@ -42,7 +40,6 @@ impl Lease {
             timeout: OnceLock::new(),
             is_ended: AtomicBool::new(false),
             end: Notify::new(),
-            place: AtomicUsize::new(0),
         }))
     }
 
@@ -96,16 +93,6 @@ impl Lease {
         let answers = consumer.extend(std::slice::from_ref(&self.0.receipt)).await?;
         let answer = answers.into_iter().next().unwrap_or(Ok(Extended::LeaseLost))?;
         Ok(self.note(answer))
-    }
-
-    /// Remembers where it stands among those that are extended.
-    pub(super) fn kept_at(&self, place: usize) {
-        self.0.place.store(place + 1, Relaxed);
-    }
-
-    /// Where it stood, once.
-    pub(super) fn place(&self) -> Option<usize> {
-        self.0.place.swap(0, Relaxed).checked_sub(1)
     }
 
     pub(super) fn receipt(&self) -> &Receipt {

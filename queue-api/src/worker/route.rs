@@ -61,7 +61,7 @@ impl Route {
     }
 
     /// Where there is neither a turn nor a place to wait for one, how long to give the message back for.
-    pub(super) fn turn(&self, backlog: &Backlog, free: usize) -> Result<Turn, Duration> {
+    pub(super) fn turn(&self, backlog: &Backlog, free: impl FnOnce() -> usize) -> Result<Turn, Duration> {
         match &self.turns {
             Some(turns) => turns.turn(backlog, free),
             None => Ok(Turn::Unbounded),

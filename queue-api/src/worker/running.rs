@@ -18,7 +18,6 @@ use super::leases::Leases;
 use super::plan::Plan;
 use super::report::Report;
 use super::settle::{PendingVerdict, Verdicts};
-use super::slab::Slab;
 use super::slots::{End, Slots, Work};
 use super::tasks::{unbroken, until};
 
@@ -32,7 +31,6 @@ pub(super) struct RunningJobs {
     plan: Arc<Plan>,
     leases: Arc<Leases>,
     slots: Slots,
-    jobs: Slab<Job<()>>,
     verdicts: Verdicts,
     /// Tasks of its own, so that no handler that blocks its thread stops it.
     heartbeat: JoinSet<()>,
@@ -55,7 +53,6 @@ impl RunningJobs {
             slots: Slots::new(plan.clone()),
             plan,
             leases,
-            jobs: Slab::default(),
             heartbeat,
             ended: Vec::new(),
             is_ahead: true,
@@ -68,7 +65,7 @@ impl RunningJobs {
     /// How many more messages may come: one for each idle handler, and while handlers end at once up to the prefetch, half of it at a
     /// time; but no more while as many again wait for their verdict to be delivered.
     pub(super) fn room(&self) -> usize {
-        let (slots, held) = (self.plan.concurrency, self.jobs.len());
+        let (slots, held) = (self.plan.concurrency, self.leases.len());
         let most = if self.is_ahead { self.plan.prefetch.max(slots) } else { slots };
         let room = most.saturating_sub(held);
         if held >= slots && room < most / 2 {
@@ -84,7 +81,7 @@ impl RunningJobs {
 
     /// Whether no handler runs, and nothing waits for one.
     pub(super) fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
+        self.leases.len() == 0
     }
 
     pub(super) fn start(&mut self, chunk: Vec<Delivery>) {
@@ -93,14 +90,14 @@ impl RunningJobs {
             let job = self.accept(delivery);
             match self.plan.executor.admit(&job) {
                 Ok(route) => {
-                    let place = self.jobs.insert(job.clone());
+                    let place = self.leases.add(job.clone());
                     admitted.push(Work { place, job, route, since });
                 }
                 Err(verdict) => self.judged(job, verdict),
             }
         }
         self.slots.offer(admitted);
-        if self.jobs.len() > self.plan.concurrency {
+        if self.leases.len() > self.plan.concurrency {
             self.waited.get_or_insert(since + LONGEST_WAIT);
         }
     }
@@ -127,7 +124,7 @@ impl RunningJobs {
         if now.checked_sub(LONGEST_WAIT).is_some_and(|since| self.give_back_queued(since)) {
             self.is_ahead = false;
         }
-        self.waited = (self.slots.queued() > 0).then(|| now + LONGEST_WAIT / 4);
+        self.waited = self.slots.oldest().map(|since| since + LONGEST_WAIT);
     }
 
     /// Gives back what came after the stop: nobody has had an attempt at it.
@@ -158,7 +155,7 @@ impl RunningJobs {
 
     /// Gives back also what blocks its thread and cannot be dropped.
     pub(super) fn abandon(&mut self) {
-        for job in self.jobs.drain() {
+        for job in self.leases.end_all() {
             self.report.handled += 1;
             self.release(job);
         }
@@ -182,7 +179,7 @@ impl RunningJobs {
         self.report.received += 1;
         let max_attempts = self.plan.executor.max_attempts(&delivery);
         let (attempt, queue, message) = (delivery.attempt, delivery.queue, delivery.message);
-        let lease = self.leases.begin(delivery.receipt, delivery.lease_until, message.clone());
+        let lease = self.leases.begin(delivery.receipt, delivery.lease_until);
         Job { payload: (), attempt, max_attempts, queue, message, lease }
     }
 
@@ -194,18 +191,14 @@ impl RunningJobs {
     }
 
     fn ended_one(&mut self, (place, ended): End) {
-        let Some(job) = self.jobs.remove(place) else { return };
+        let Some(job) = self.leases.end(place) else { return };
         self.report.handled += u64::from(ended.has_begun());
-        self.leases.ended(job.message.kind());
         if self.overdue && matches!(ended, Ended::Dropped) {
             return self.release(job);
         }
         match self.plan.executor.judge(&job, ended) {
             Some(verdict) => self.judged(job, verdict),
-            None => {
-                self.leases.forget(&job.lease);
-                self.verdicts.lost(job, &mut self.report);
-            }
+            None => self.verdicts.lost(job, &mut self.report),
         }
     }
 
@@ -215,7 +208,6 @@ impl RunningJobs {
     }
 
     fn judged(&mut self, job: Job<()>, verdict: Verdict) {
-        self.leases.forget(&job.lease);
         self.verdicts.waiting.push(PendingVerdict { job, verdict });
     }
 }

@@ -44,10 +44,6 @@ impl<T> Slab<T> {
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
@@ -62,6 +58,6 @@ mod tests {
         assert_eq!(slab.insert("c"), first);
         assert_eq!(slab.iter().copied().collect::<Vec<_>>(), ["c", "b"]);
         assert_eq!((slab.remove(second), slab.len(), slab.drain()), (Some("b"), 1, vec!["c"]));
-        assert!(slab.is_empty());
+        assert_eq!(slab.len(), 0);
     }
 }

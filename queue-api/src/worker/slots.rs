@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -13,16 +14,19 @@ use tokio::task::{JoinSet, coop::consume_budget, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::execute::{Ended, supervised};
-use super::handoff::{Handoff, SHORT};
+use super::handoff::Handoff;
 use super::job::Job;
 use super::plan::Plan;
 use super::route::Route;
 use super::tasks::unbroken;
 use super::turn::Backlog;
 
+/// How long jobs may wait for a task, and what ended for being told, before somebody looks.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// A job that may be begun.
 pub(super) struct Work {
-    /// Its place in the runner's table.
+    /// Its place among those that run.
     pub(super) place: usize,
     pub(super) job: Job<()>,
     pub(super) route: Arc<Route>,
@@ -36,7 +40,8 @@ pub(super) type End = (usize, Ended);
 pub(super) struct Slots {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
-    most: usize,
+    /// So many more tasks may be made.
+    more: usize,
     /// When to look after jobs that wait.
     look: Option<std::pin::Pin<Box<Sleep>>>,
     is_looking: bool,
@@ -51,29 +56,38 @@ struct Shared {
 impl Slots {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         let threads = Handle::current().metrics().num_workers();
-        let (most, backlog) = (plan.concurrency, Backlog::new(plan.concurrency));
+        let (more, backlog) = (plan.concurrency, Backlog::new(plan.concurrency));
         let shared = Arc::new(Shared { plan, handoff: Handoff::new(threads), backlog });
-        Self { shared, tasks: JoinSet::new(), most, look: None, is_looking: false }
+        Self { shared, tasks: JoinSet::new(), more, look: None, is_looking: false }
     }
 
     pub(super) fn backlog(&self) -> &Backlog {
         &self.shared.backlog
     }
 
-    /// How many jobs no task has begun.
-    pub(super) fn queued(&self) -> usize {
-        self.shared.handoff.queued()
+    /// Since when the one waits that no task has begun for the longest time.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.shared.handoff.ask_first(|work| work.since)
     }
 
     /// Begins jobs, or puts them behind those that wait.
     pub(super) fn offer(&mut self, jobs: Vec<Work>) {
-        let wanted = (self.shared.handoff.busy() + self.queued() + jobs.len()).min(self.most);
-        for _ in self.shared.handoff.tasks()..wanted {
+        if self.more > 0 {
+            self.add_tasks(self.shared.handoff.held() + jobs.len());
+        }
+        // A look that is due stays due: offers without end must not put it off.
+        if self.shared.handoff.offer(jobs) && !self.is_looking {
+            self.look_in_a_while();
+        }
+    }
+
+    /// More tasks, where there are fewer than are wanted.
+    fn add_tasks(&mut self, wanted: usize) {
+        for _ in 0..wanted.saturating_sub(self.tasks.len()).min(self.more) {
+            self.more -= 1;
             let (task, shared) = (self.shared.handoff.add_task(), self.shared.clone());
             self.tasks.spawn(async move { shared.run(task).await });
         }
-        let is_left = self.shared.handoff.offer(jobs);
-        self.look_again(is_left);
     }
 
     /// What ended, when it is to be judged. May be dropped at any point.
@@ -92,17 +106,18 @@ impl Slots {
                 () = look => self.shared.handoff.look(ended),
             }
         };
-        self.look_again(is_left);
+        self.is_looking = false;
+        if is_left {
+            self.look_in_a_while();
+        }
     }
 
-    fn look_again(&mut self, is_left: bool) {
-        self.is_looking = is_left;
-        if self.is_looking {
-            let at = Instant::now() + SHORT;
-            match &mut self.look {
-                Some(look) => look.as_mut().reset(at),
-                None => self.look = Some(Box::pin(sleep_until(at))),
-            }
+    fn look_in_a_while(&mut self) {
+        self.is_looking = true;
+        let at = Instant::now() + LOOK;
+        match &mut self.look {
+            Some(look) => look.as_mut().reset(at),
+            None => self.look = Some(Box::pin(sleep_until(at))),
         }
     }
 
@@ -133,8 +148,7 @@ impl Shared {
 
     async fn run_one(&self, Work { place, job, route, .. }: Work) -> bool {
         let mut busy = Busy { handoff: &self.handoff, place, has_waited: false, is_over: false };
-        let others = self.handoff.busy().saturating_sub(1);
-        let free = self.plan.concurrency.saturating_sub(others);
+        let free = || (self.plan.concurrency + 1).saturating_sub(self.handoff.busy());
         let run = AssertUnwindSafe(supervised(route, job, &self.backlog, free)).catch_unwind();
         let mut run = pin!(run);
         let ended = poll_fn(|context| match run.as_mut().poll(context) {

@@ -31,11 +31,11 @@ impl Turns {
 
     /// A turn now, or a place to wait for one where `free` slots allow it; where there is neither, how long to give the
     /// message back for.
-    pub(super) fn turn(&self, backlog: &Backlog, free: usize) -> Result<Turn, Duration> {
+    pub(super) fn turn(&self, backlog: &Backlog, free: impl FnOnce() -> usize) -> Result<Turn, Duration> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(Turn::Now(self.begin(permit)));
         }
-        match backlog.place(free) {
+        match backlog.place(free()) {
             Some(place) => Ok(Turn::Later { turns: self.clone(), place, closed: backlog.closed.clone() }),
             None => {
                 let now = Instant::now();
