@@ -5,6 +5,7 @@
 //! told together, for a call to the broker costs nearly the same for one as for many.
 
 #[cfg(test)]
+#[path = "handoff_orders.rs"]
 mod orders;
 
 use std::collections::VecDeque;
