@@ -8,6 +8,8 @@ mod fetch;
 mod handler;
 mod handlers;
 mod handoff;
+#[cfg(test)]
+mod handoff_orders;
 mod job;
 mod job_fn;
 mod lease;

@@ -4,10 +4,6 @@
 //! as many as the runtime has threads where they take time, and one more for each handler that waits for something. What ended is
 //! told together, for a call to the broker costs nearly the same for one as for many.
 
-#[cfg(test)]
-#[path = "handoff_orders.rs"]
-mod orders;
-
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -61,6 +57,21 @@ enum Task {
 }
 
 impl<J, E> Handoff<J, E> {
+    /// All that what follows depends on, but for whom it wakes.
+    #[cfg(test)]
+    pub(super) fn described(&self) -> String
+    where
+        J: std::fmt::Debug,
+        E: std::fmt::Debug,
+    {
+        let state = self.state.lock();
+        let tasks: Vec<_> = state.tasks.iter().map(std::mem::discriminant).collect();
+        let lately = (state.lately.since.elapsed(), state.lately.ended, state.lately.has_waited);
+        let counts = (state.coming, state.busy, state.waiting, state.is_told, state.is_slow, lately);
+        let (jobs, idle, ended) = (&state.jobs, &state.idle, &state.ended);
+        format!("{tasks:?} {jobs:?} {idle:?} {ended:?} {counts:?} {}", state.runner.is_some())
+    }
+
     pub(super) fn new(threads: usize) -> Self {
         let state = State {
             jobs: VecDeque::new(),

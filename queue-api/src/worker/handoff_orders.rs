@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::advance;
 
-use super::Handoff;
+use super::handoff::Handoff;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -192,18 +192,10 @@ impl World {
 
     /// All that what follows depends on.
     fn state(&self) -> String {
-        let state = self.handoff.state.lock();
-        let tasks: Vec<_> = state.tasks.iter().map(std::mem::discriminant).collect();
-        let lately = (state.lately.since.elapsed(), state.lately.ended, state.lately.has_waited);
-        let counts = (state.coming, state.busy, state.waiting, state.is_told, state.is_slow, lately);
-        let runner =
-            (state.runner.is_some(), self.runner.0.load(Relaxed), self.is_looking, self.offers.len());
+        let runner = (self.runner.0.load(Relaxed), self.is_looking, self.offers.len());
         let slots: Vec<_> =
             self.slots.iter().map(|slot| (slot.flag.0.load(Relaxed), slot.job, slot.is_waiting)).collect();
-        format!(
-            "{tasks:?} {:?} {:?} {:?} {counts:?} {runner:?} {slots:?} {:?}",
-            state.jobs, state.idle, state.ended, self.ended
-        )
+        format!("{} {runner:?} {slots:?} {:?}", self.handoff.described(), self.ended)
     }
 }
 
