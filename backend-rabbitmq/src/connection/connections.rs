@@ -61,7 +61,7 @@ impl Connections {
             control: Control::new(Arc::new(link("control", HEARTBEAT).worn_after(WORN)), deadline),
             consuming: Mutex::new(BTreeMap::from([(
                 HEARTBEATS[0],
-                vec![Arc::new(link("consumer", HEARTBEATS[0]))],
+                vec![Arc::new(link("consumer", HEARTBEATS[0]).learning(hold_limit.clone()))],
             )])),
             namespace: namespace.clone(),
             attempts,

@@ -49,8 +49,10 @@ const STRANDED: i64 = 60_000;
 const DAY: i64 = 24 * 60 * 60 * 1_000;
 /// A message that took so long into its slot may have come when that was over.
 const SLOW: Duration = Duration::from_millis(800);
-/// How long what is on its way may take when the handle is closed.
-const END: Duration = Duration::from_millis(500);
+/// How long what is on its way may take when the handle is closed: where the broker does not answer.
+const END: Duration = Duration::from_secs(3);
+/// For how long a channel is remembered over which something was acked.
+const ACKED: Duration = Duration::from_millis(500);
 /// How long it may take to give the turn back, and to say so.
 const HINT: Duration = Duration::from_millis(300);
 /// How many events are taken up at once.
@@ -217,7 +219,7 @@ impl Active {
     fn ack(&mut self, held: Held) {
         let (now, channel) = (Instant::now(), held.channel());
         self.schedule.left(held.slot, self.shared.clock.earliest().unwrap_or_default());
-        self.acked.retain(|(_, at, _)| now.duration_since(*at) < END);
+        self.acked.retain(|(_, at, _)| now.duration_since(*at) < ACKED);
         match self.acked.iter_mut().find(|(_, _, known)| known.id() == channel.id()) {
             Some((_, at, _)) => *at = now,
             None => self.acked.push((held.slot, now, channel)),

@@ -66,7 +66,7 @@ async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) ->
     let back = async {
         match to {
             Destination::Queue(queue) => revive(topology, queue).await,
-            Destination::Topic(_) => revive_bound(topology).await,
+            Destination::Topic(key) => revive_bound(topology, key).await,
             Destination::Reply(_) => Ok(false),
         }
     };

@@ -32,18 +32,23 @@ async fn begin_and_finish(topology: &Arc<Topology>, queue: &QueueName) -> Result
     }
     let entry = entry(topology, queue).await?;
     topology.catalogue.forget_unlisted(queue);
-    end_life(topology, &entry).await
+    begin(topology, &entry).await?;
+    topology.catalogue.delete_here(entry.address.clone());
+    finish(topology, &entry).await
 }
 
 /// Ends the life of a queue, whatever of it is there.
 pub(crate) async fn end_life(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
-    let (queue, address) = (entry.name().to_string(), entry.address.clone());
-    // From here on nothing is this queue's.
-    let deleting = Record::Deleting { queue, address: address.clone() };
+    begin(topology, entry).await?;
+    finish(topology, entry).await
+}
+
+/// Says that it ends: from here on nothing is this queue's.
+async fn begin(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
+    let deleting = Record::Deleting { queue: entry.name().to_string(), address: entry.address.clone() };
     append(topology, &deleting).await?;
     topology.catalogue.apply(deleting);
-    topology.catalogue.delete_here(address);
-    finish(topology, entry).await
+    Ok(())
 }
 
 /// Brings a deletion to its end that has begun, by whomever.

@@ -1,12 +1,13 @@
-//! What is not there when it is used: looked for once more, and declared again where the broker has lost everything.
+//! What is not there when it is used: looked for once more, and declared again where nobody has deleted it in order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use polyqueue::{Certainty, Error, Event, QueueName, Result};
+use polyqueue::{Certainty, Error, Event, QueueName, Result, RoutingKey};
 
 use crate::address::NAME;
 use crate::topology::declare::{declare, declare_after};
+use crate::topology::follow::read_if_readable;
 use crate::topology::routes::{exists, leads, listed_soon, restore};
 use crate::topology::state::Topology;
 use crate::wire::names::ended;
@@ -27,26 +28,42 @@ pub(crate) async fn revive(topology: &Arc<Topology>, queue: &QueueName) -> Resul
     revived
 }
 
-/// A topic reaches nobody. The same for all queues that were bound. Answers whether one is there now that was not.
-pub(crate) async fn revive_bound(topology: &Arc<Topology>) -> Result<bool> {
+/// A topic reaches nobody. The same for all queues that were bound, and those that are listed as bound to this key. Answers whether
+/// one is there now that was not.
+pub(crate) async fn revive_bound(topology: &Arc<Topology>, key: &RoutingKey) -> Result<bool> {
     let mut revived = false;
     for queue in topology.catalogue.lost_bound() {
         revived |= revive(topology, &queue).await?;
+    }
+    if !revived && read_if_readable(topology).await {
+        for entry in topology.catalogue.matching(key) {
+            // Makes also the ways again that lead from the topics.
+            declare(topology, &entry.spec).await?;
+            revived = true;
+        }
     }
     Ok(revived)
 }
 
 async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
-    let listed = listed_soon(topology, queue, BEING_LISTED).await?;
     let (catalogue, ready) = (&topology.catalogue, topology.names.ready(queue));
+    // Before the listing is read: who deletes in order says so first.
     let is_there = exists(topology, &ready).await?;
-    if let Some(entry) = listed {
-        // Somebody has declared it meanwhile. One that was deleted behind our back is not brought back.
+    if let Some(entry) = listed_soon(topology, queue, BEING_LISTED).await? {
         catalogue.forget_lost(queue);
         if is_there {
             restore(topology, &entry).await?;
+            return Ok(true);
         }
-        return Ok(is_there);
+        return match declare(topology, &entry.spec).await {
+            Ok(()) => {
+                topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
+                Ok(true)
+            }
+            // For who may not make it, it is not there.
+            Err(Error::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
     }
     if catalogue.being_deleted(queue).is_some() {
         return Ok(false);
