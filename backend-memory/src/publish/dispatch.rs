@@ -1,5 +1,6 @@
 //! Where a publish goes: to a queue, to the queues of a topic, or to an inbox.
 
+use chrono::{DateTime, Utc};
 use polyqueue::backend::begin_delays;
 use polyqueue::{Bytes, Destination, Error, Message, MessageId, Published, QueueName, ReplyAddress, Result};
 
@@ -17,15 +18,20 @@ pub(crate) async fn publish(
     to: &Destination,
     mut batch: Vec<Message>,
 ) -> Result<Vec<Result<Published>>> {
-    begin_delays(&handle.limits, to, &mut batch, handle.wall())?;
+    let now = handle.wall();
+    begin_delays(&handle.limits, to, &mut batch, now)?;
     match to {
-        Destination::Reply(address) => reply(handle, address, batch),
-        _ => PendingPublish::new(handle, to, batch).await,
+        Destination::Reply(address) => reply(handle, address, batch, now),
+        _ => PendingPublish::new(handle, to, batch, now).await,
     }
 }
 
-fn reply(handle: &Handle, to: &ReplyAddress, batch: Vec<Message>) -> Result<Vec<Result<Published>>> {
-    let now = handle.wall();
+fn reply(
+    handle: &Handle,
+    to: &ReplyAddress,
+    batch: Vec<Message>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Result<Published>>> {
     let ids: Vec<MessageId> = batch.iter().map(|reply| reply.id().clone()).collect();
     let replies = batch.into_iter().map(|reply| handle.keep(reply, now));
     let put = handle.namespace.reply_buffers.put(to, replies)?;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, Waker};
 
+use chrono::{DateTime, Utc};
 use polyqueue::backend::Deadline;
 use polyqueue::{Certainty, Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::{Sleep, sleep_until};
@@ -54,8 +55,12 @@ enum Step {
 }
 
 impl<'a> PendingPublish<'a> {
-    pub(crate) fn new(handle: &'a Handle, to: &'a Destination, batch: Vec<Message>) -> Self {
-        let now = handle.wall();
+    pub(crate) fn new(
+        handle: &'a Handle,
+        to: &'a Destination,
+        batch: Vec<Message>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let keyed = batch.iter().position(|message| message.dedup_key().is_some());
         let item = |message| handle.keep(message, now).map(|(message, room)| Stored::new(message, room));
         let answers = Vec::with_capacity(batch.len());

@@ -19,6 +19,7 @@ mod worker_handlers;
 mod worker_lease;
 mod worker_memory;
 mod worker_options;
+mod worker_prefetch;
 mod worker_queues;
 mod worker_seed;
 mod worker_settings;
