@@ -82,7 +82,13 @@ async fn bury_raw(node: &RabbitBroker, queue: &str, body: &str, letters: usize) 
         "rabbit_basic:publish(rabbit_misc:r(<<\"/\">>, exchange, <<>>), <<\"dead.dead.{queue}\">>, \
          rabbit_basic:properties([{{delivery_mode, 2}}]), {body})"
     );
-    node.eval(&format!("lists:foreach(fun(N) -> {publish} end, lists:seq(1, {letters}))")).await.unwrap();
+    // It has them when it answers.
+    let taken = format!(
+        "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"dead.dead.{queue}\">>)), rabbit_amqqueue:stat(Q)"
+    );
+    let all = format!("lists:foreach(fun(N) -> {publish} end, lists:seq(1, {letters})), {taken}");
+    let said = node.eval(&all).await.unwrap();
+    assert!(said.contains("ok"), "{said}");
 }
 
 async fn letters_of_strangers_are_listed_once(node: &RabbitBroker, queue: &Arc<dyn Queue>) {

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lapin::options::QueueDeleteOptions;
-use lapin::{Connection, ConnectionProperties};
 use polyqueue::{ConnectOptions, Error, Message, QueueName, QueueSpec, Subscription};
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
@@ -19,12 +17,7 @@ const BATCH: usize = 5;
 async fn what_comes_back_is_told_to_its_own_publisher() {
     let broker = RabbitBroker::start().await.unwrap();
     let queue = PROVIDER.connect(ConnectOptions::new(broker.url())).await.unwrap();
-    for name in [THERE, GONE] {
-        queue.declare(&QueueSpec::new(name)).await.unwrap();
-    }
-    let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    channel.queue_delete("polyqueue.q.gone".into(), QueueDeleteOptions::default()).await.unwrap();
+    queue.declare(&QueueSpec::new(THERE)).await.unwrap();
 
     let publishes = (0..2 * BATCHES).map(|n| {
         let (queue, name) = (queue.clone(), if n % 2 == 0 { THERE } else { GONE });

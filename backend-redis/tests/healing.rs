@@ -227,14 +227,14 @@ async fn one_that_cannot_be_made_ready_stops_nothing_and_comes_later() {
     let bench = Bench::start().await;
     let consumer = bench.consumer().await;
     let high = polyqueue::Priority::new(9).unwrap();
-    bench.publish(Message::new("later").with_delay(SECOND / 10).with_priority(high)).await;
+    bench.publish(Message::new("later").with_delay(SECOND / 2).with_priority(high)).await;
     let stream = "polyqueue:{q}:s:9";
     bench.command::<u64>(&["DEL", stream]).await;
     bench.command::<u64>(&["DEL", stream]).await;
     bench.command::<String>(&["XADD", stream, LAST, "data", "held"]).await;
     // Somebody works on the last entry, so that the stream takes none.
     let held = receive(&*consumer, 1_000).await.unwrap();
-    sleep(SECOND / 5).await;
+    sleep(SECOND * 3 / 5).await;
     bench.publish(Message::new("ready")).await;
     assert_eq!(receive(&*consumer, 1_000).await.unwrap().message.payload(), "ready");
     assert_eq!(bench.stats().await.delayed, Some(1));

@@ -15,6 +15,7 @@ mod ours;
 mod rabbitmq;
 mod redis;
 mod rpc;
+mod worker;
 
 /// Bytes of every payload.
 const PAYLOAD: usize = 256;
@@ -48,6 +49,9 @@ async fn main() -> Outcome {
     }
     if wanted("groups") {
         groups::run().await?;
+    }
+    if wanted("worker") {
+        worker::run().await?;
     }
     if wanted("idle") {
         idle::run().await?;

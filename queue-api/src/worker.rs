@@ -7,6 +7,9 @@ mod execute;
 mod fetch;
 mod handler;
 mod handlers;
+mod handoff;
+#[cfg(test)]
+mod handoff_orders;
 mod job;
 mod job_fn;
 mod lease;
@@ -25,6 +28,8 @@ mod running;
 mod served;
 mod settings;
 mod settle;
+mod slab;
+mod slots;
 mod tasks;
 mod turn;
 mod unknown;
@@ -104,8 +109,9 @@ use crate::{Error, Failure, Payload, Queue, QueueName, Result, RetryPolicy};
 ///
 /// A message with a [reply address](crate::Message::reply_to) that becomes a dead letter here is answered with its error.
 ///
-/// Each handler runs in a task of its own. One that blocks its thread delays neither the heartbeats nor the verdicts of
-/// others, as long as the runtime has another thread; it cannot be dropped before it yields.
+/// Handlers run in tasks of tokio, one at a time in each. One that blocks its thread delays neither the heartbeats, nor other
+/// handlers, nor the verdicts on them by more than a few milliseconds, as long as the runtime has another thread; it cannot be
+/// dropped before it yields.
 /// [`on_blocking`](Worker::on_blocking) gives it a thread of its own. A handler that returned `Ok` after its lease was
 /// lost, and a heartbeat that woke too late, are warned of with the handler's kind.
 pub struct Worker {
@@ -286,8 +292,9 @@ impl Worker {
 
     /// How many messages the consumer of each queue may hold, those in the hands of handlers counted. Unless set, the
     /// concurrency: then nothing waits here that no handler has, and priority is strict. More is faster, and up to as many
-    /// more messages may be overtaken by less urgent ones. 0 asks the broker for each; 1 to below the concurrency is
-    /// refused by [`Worker::run`].
+    /// more messages may be overtaken by less urgent ones. What waits here for a second without a handler is given back, its
+    /// attempt not counted, and no more is fetched ahead until handlers end at once again. 0 asks the broker for each; 1 to
+    /// below the concurrency is refused by [`Worker::run`].
     #[must_use]
     pub fn prefetch(mut self, messages: usize) -> Self {
         self.settings.prefetch = Some(messages);

@@ -1,6 +1,5 @@
 //! One queue behind its lock, with the wakers of those who wait for it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 
@@ -10,7 +9,7 @@ use polyqueue::{Message, Overflow, QueueName, QueueSpec};
 
 use crate::broker::clock::Clock;
 use crate::broker::state::due::{self, Effects};
-use crate::broker::state::ids::WaiterId;
+use crate::broker::state::ids::{ById, WaiterId};
 use crate::broker::state::queue_state::{Counts, QueueState};
 use crate::broker::state::removed::Removed;
 
@@ -46,7 +45,7 @@ pub(crate) struct State {
 }
 
 /// The wakers of calls that wait, by waiter.
-pub(crate) type Wakers = HashMap<WaiterId, Waker>;
+pub(crate) type Wakers = ById<WaiterId, Waker>;
 
 impl LockedQueue {
     pub(crate) fn new(spec: &QueueSpec, clock: Clock, events: EventSender) -> Self {
@@ -57,7 +56,7 @@ impl LockedQueue {
             keeps_keys: spec.dedup.is_some(),
             overflow: spec.bound.map(|bound| bound.overflow),
         };
-        Self { clock, terms, state: Mutex::new(State { queue, wakers: Wakers::new() }) }
+        Self { clock, terms, state: Mutex::new(State { queue, wakers: Wakers::default() }) }
     }
 
     /// One call: what is due is applied before; after it what happened is counted, and who must know is woken. `None` when
@@ -90,7 +89,7 @@ impl State {
         let Effects { woken, removed, counts } = due::effects(&mut self.queue);
         count(counts, meter);
         let woken = woken.iter().filter_map(|waiter| self.wakers.remove(waiter)).collect();
-        let told = if self.queue.is_deleted() { std::mem::take(&mut self.wakers) } else { Wakers::new() };
+        let told = if self.queue.is_deleted() { std::mem::take(&mut self.wakers) } else { Wakers::default() };
         After { woken, told, removed }
     }
 }

@@ -22,6 +22,21 @@ fn stranded(publishing: &Publishing) -> Option<String> {
     (stranded > 0).then(|| format!("{stranded} delayed messages are due, and nobody knows their queue"))
 }
 
+fn unlisted(topology: &Topology) -> Option<String> {
+    let unlisted = topology.catalogue.unlisted();
+    (unlisted > 0).then(|| format!("{unlisted} queues that are used here are not listed: declare them again"))
+}
+
+fn unreadable(topology: &Topology) -> Option<String> {
+    let over = topology.handle.control().generation();
+    topology.catalogue.is_unreadable(over).then(|| {
+        let stream = topology.catalogue.name();
+        format!(
+            "the catalogue, the stream {stream:?}, cannot be read: nothing can be declared, deleted or listed"
+        )
+    })
+}
+
 fn held_too_long(topology: &Topology) -> Option<String> {
     let limit = topology.handle.hold_limit().known()?;
     Some(format!(
@@ -62,8 +77,9 @@ pub(crate) async fn health(publishing: &Publishing) -> Health {
     };
     match looked {
         Ok(()) => {
-            let said = [stranded(publishing), held_too_long(topology)];
-            let said: Vec<String> = said.into_iter().flatten().collect();
+            let unlisted = [unreadable(topology), unlisted(topology)];
+            let said = unlisted.into_iter().chain([stranded(publishing), held_too_long(topology)]);
+            let said: Vec<String> = said.flatten().collect();
             let mut health = Health::good(NAME);
             health.detail = said.join("; ");
             health

@@ -1,6 +1,8 @@
 //! What is to be on the broker, as data.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
@@ -22,6 +24,11 @@ pub(crate) enum Change {
         kind: ExchangeKind,
         arguments: FieldTable,
     },
+    /// An exchange that goes with the last queue that is bound to it.
+    OwnedExchange {
+        name: String,
+        arguments: FieldTable,
+    },
     Bind {
         queue: String,
         exchange: String,
@@ -30,6 +37,11 @@ pub(crate) enum Change {
     Unbind {
         queue: String,
         exchange: String,
+        pattern: String,
+    },
+    BindExchange {
+        exchange: String,
+        source: String,
         pattern: String,
     },
 }
@@ -53,12 +65,20 @@ pub(crate) async fn make(channel: &Channel, change: Change) -> lapin::Result<()>
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             channel.exchange_declare(name.into(), kind, options, arguments).await
         }
+        Change::OwnedExchange { name, arguments } => {
+            let options = ExchangeDeclareOptions { durable: true, auto_delete: true, ..Default::default() };
+            channel.exchange_declare(name.into(), ExchangeKind::Direct, options, arguments).await
+        }
         Change::Bind { queue, exchange, pattern } => {
             let options = QueueBindOptions::default();
             channel.queue_bind(queue.into(), exchange.into(), pattern.into(), options, none).await
         }
         Change::Unbind { queue, exchange, pattern } => {
             channel.queue_unbind(queue.into(), exchange.into(), pattern.into(), none).await
+        }
+        Change::BindExchange { exchange, source, pattern } => {
+            let options = ExchangeBindOptions::default();
+            channel.exchange_bind(exchange.into(), source.into(), pattern.into(), options, none).await
         }
     }
 }

@@ -54,17 +54,15 @@ impl Connections {
             Link::new(address.clone(), purpose, heartbeat, attempts.clone(), answers.clone(), events.clone())
                 .of(namespace.clone())
         };
-        let lasting = Arc::new(link("consumer", HEARTBEATS[0]).learning(hold_limit.clone()));
         Self {
             publishing: link("publisher", HEARTBEAT),
             publisher: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
-            control: Control::new(
-                Arc::new(link("control", HEARTBEAT).worn_after(WORN)),
-                lasting.clone(),
-                deadline,
-            ),
-            consuming: Mutex::new(BTreeMap::from([(HEARTBEATS[0], vec![lasting])])),
+            control: Control::new(Arc::new(link("control", HEARTBEAT).worn_after(WORN)), deadline),
+            consuming: Mutex::new(BTreeMap::from([(
+                HEARTBEATS[0],
+                vec![Arc::new(link("consumer", HEARTBEATS[0]).learning(hold_limit.clone()))],
+            )])),
             namespace: namespace.clone(),
             attempts,
             answers,

@@ -18,8 +18,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands to the broker, over a connection that comes back.
 pub(crate) struct Control {
     link: Arc<Link>,
-    /// A connection that no command wears out.
-    lasting: Arc<Link>,
     limit: Duration,
     /// Questions do not wait for changes.
     questions: Mutex<Option<ControlChannel>>,
@@ -27,9 +25,9 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(link: Arc<Link>, lasting: Arc<Link>, deadline: Duration) -> Self {
+    pub(crate) fn new(link: Arc<Link>, deadline: Duration) -> Self {
         let limit = deadline.max(COMMAND_TIMEOUT);
-        Self { link, lasting, limit, questions: Mutex::default(), changes: Mutex::default() }
+        Self { link, limit, questions: Mutex::default(), changes: Mutex::default() }
     }
 
     /// Whether the connection is there and serves channels.
@@ -48,10 +46,14 @@ impl Control {
         ControlChannel::open(self.link.session(until).await?, self.limit).await
     }
 
-    /// The same for what goes on as long as the client, and would keep a connection that is worn out.
-    pub(crate) async fn lasting(&self) -> Result<ControlChannel> {
-        let until = Instant::now() + self.limit;
-        ControlChannel::open(self.lasting.session(until).await?, self.limit).await
+    /// Whether a channel stands on the connection that is used now.
+    pub(crate) fn is_current(&self, channel: &ControlChannel) -> bool {
+        self.link.live().is_some_and(|live| channel.is_on(&live))
+    }
+
+    /// The connection that is used now, by a number that no other has.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.link.live().map(|live| live.generation)
     }
 
     /// How many messages are ready in a queue.

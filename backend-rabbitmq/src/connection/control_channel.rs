@@ -13,10 +13,10 @@ use lapin::options::{
     QueuePurgeOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Consumer, ExchangeKind};
+use lapin::{Channel, Consumer, ErrorKind, ExchangeKind};
 use polyqueue::Certainty::{Definite, Unknown};
 use polyqueue::{Certainty, Error, Result};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::change::{Change, make};
 use crate::connection::fault::Answer;
@@ -25,6 +25,9 @@ use crate::connection::session::Session;
 
 /// A channel that brings nothing for so long is asked whether it is alive.
 const ALIVE: Duration = Duration::from_secs(5);
+
+/// How often to ask for a channel while the broker grants no more.
+const FREE: Duration = Duration::from_millis(10);
 
 /// One channel, for one call at a time.
 pub(crate) struct ControlChannel {
@@ -38,7 +41,7 @@ pub(crate) struct ControlChannel {
 impl ControlChannel {
     pub(crate) async fn open(session: Arc<Session>, limit: Duration) -> Result<Self> {
         let late = |_| Err(Error::timeout("opening a channel", limit, Definite));
-        let channel = timeout(limit, session.channel()).await.unwrap_or_else(late)?;
+        let channel = timeout(limit, free_channel(&session)).await.unwrap_or_else(late)?;
         Ok(Self { session, channel, limit, unfinished: AtomicBool::new(false) })
     }
 
@@ -145,12 +148,25 @@ impl ControlChannel {
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Answer<T> {
         self.unfinished.store(true, Relaxed);
-        let answer = match timeout(self.limit, self.session.answers.unbounded(what, call)).await {
+        let call = self.session.while_alive(self.session.answers.unbounded(what, call));
+        let answer = match timeout(self.limit, call).await {
             Ok(answer) => answer.map_err(|e| self.session.refusal(certainty, &e))?,
             Err(_) => return Err(Error::timeout(what, self.limit, certainty).into()),
         };
         self.unfinished.store(false, Relaxed);
         Ok(answer)
+    }
+}
+
+/// Where the broker grants a connection few channels, those that were dropped a moment ago are waited for.
+async fn free_channel(session: &Session) -> Result<Channel> {
+    loop {
+        match session.open_channel().await {
+            Err(error) if matches!(error.kind(), ErrorKind::ChannelsLimitReached) && session.is_alive() => {
+                sleep(FREE).await;
+            }
+            opened => return opened.map_err(|error| session.fault(&error)),
+        }
     }
 }
 
@@ -167,11 +183,17 @@ impl Deliveries {
         next.map_err(|e| self.channel.session.refusal(Definite, &e))
     }
 
-    /// The next. While nothing comes from this queue, the channel is asked whether it is alive and the queue there.
-    pub(crate) async fn next_while_alive(&mut self, queue: &str) -> Answer<Option<Delivery>> {
+    /// The next. While nothing comes from this queue, the channel is asked whether it is alive and the queue there; none where it is
+    /// not `wanted` any more.
+    pub(crate) async fn next_while_alive(
+        &mut self,
+        queue: &str,
+        wanted: impl Fn(&ControlChannel) -> bool,
+    ) -> Answer<Option<Delivery>> {
         loop {
             match timeout(ALIVE, self.next()).await {
                 Ok(next) => return next,
+                Err(_) if !wanted(&self.channel) => return Ok(None),
                 Err(_) => drop(self.channel.messages(queue).await?),
             }
         }

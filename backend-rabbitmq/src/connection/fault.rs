@@ -48,6 +48,11 @@ fn is_recovering(said: &str) -> bool {
     ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
 }
 
+/// Whether a right is missing: "refused" is also what somebody else has for himself.
+fn is_a_right(error: &lapin::Error) -> bool {
+    error.to_string().contains("refused for user")
+}
+
 /// The error of a channel that the broker has closed for whatever reason: another one may do.
 pub(crate) fn of_a_closed_channel(error: Error) -> Error {
     match error {
@@ -75,8 +80,11 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the client library's `error` means; `said` is the error for callers who do not care.
     pub(crate) fn new(error: &lapin::Error, said: Error) -> Self {
-        match soft(error).filter(|_| !is_about_another(error)) {
+        match soft(error) {
+            Some(AMQPSoftError::NOTFOUND) if is_recovering(&error.to_string()) => Self::NotYet(said),
+            Some(_) if is_about_another(error) => Self::Failed(said),
             Some(AMQPSoftError::NOTFOUND) => Self::Missing(said),
+            Some(AMQPSoftError::ACCESSREFUSED) if is_a_right(error) => Self::Failed(said),
             Some(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::RESOURCELOCKED) => Self::Taken(said),
             Some(AMQPSoftError::PRECONDITIONFAILED) => Self::NotYet(said),
             _ => Self::Failed(said),
@@ -130,5 +138,35 @@ fn soft(error: &lapin::Error) -> Option<&AMQPSoftError> {
             AMQPErrorKind::Hard(_) => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn refusal(said: &str) -> Refusal {
+        let error = lapin::Error::from(lapin::ErrorKind::ProtocolError(AMQPError::new(
+            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+            said.into(),
+        )));
+        let address = Address::parse("amqp://host", &Default::default()).unwrap();
+        Refusal::new(&error, fault(&address, Certainty::Definite, &error))
+    }
+
+    #[test]
+    fn what_does_not_answer_for_now_is_not_missing() {
+        assert!(matches!(refusal("NOT_FOUND - no queue 'q' in vhost '/'"), Refusal::Missing(_)));
+        for said in [
+            "NOT_FOUND - queue 'q' in vhost '/' has crashed and failed to restart",
+            "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible",
+            "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
+        ] {
+            let refusal = refusal(said);
+            assert!(matches!(&refusal, Refusal::NotYet(error) if error.is_transient()), "{refusal:?}");
+            assert!(if_there::<()>(Err(refusal)).is_err());
+        }
     }
 }

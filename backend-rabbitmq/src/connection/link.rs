@@ -115,9 +115,21 @@ impl Link {
 
     /// The living connection, when there is one.
     pub(crate) fn live(&self) -> Option<Arc<Session>> {
-        let is_fit =
-            |session: &Arc<Session>| session.is_alive() && *session.errors.borrow() < self.worn_after;
+        let is_fit = |session: &Arc<Session>| session.is_alive() && !self.is_worn(session);
         self.current.read().clone().filter(is_fit)
+    }
+
+    /// Whether so many channels ended by an error that another connection is to take its place. The client library may keep a channel's
+    /// number for good that ended so.
+    fn is_worn(&self, session: &Session) -> bool {
+        if self.worn_after == u64::MAX {
+            return false;
+        }
+        let granted = match session.channel_max() {
+            0 => CHANNELS as u64,
+            granted => granted.into(),
+        };
+        *session.errors.borrow() >= self.worn_after.min(granted / 4).max(1)
     }
 
     /// How many consumers it has room for, with some channels to spare for those that change theirs.

@@ -160,7 +160,7 @@ impl Publisher {
             Err(_) if self.0.session.is_blocked() => return Err(self.0.session.blocked()),
             Err(_) => return Err(self.late(since)),
         };
-        if request.exchange.is_empty() && !self.0.may_write.load(Relaxed) {
+        if !self.0.may_write.load(Relaxed) {
             let said = format!("{}: this user may not publish to the default exchange", self.0.address);
             return Err(Error::denied(NAME, said));
         }
@@ -282,11 +282,6 @@ impl Publisher {
     /// Remembers for this connection that an object exists.
     pub(crate) fn remember(&self, object: String) {
         self.0.known.lock().insert(object);
-    }
-
-    /// Forgets that it exists.
-    pub(crate) fn forget(&self, object: &str) {
-        self.0.known.lock().remove(object);
     }
 
     /// Forgets whatever was seen.

@@ -1,12 +1,13 @@
 //! One living connection to the broker.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use lapin::{Channel, Connection};
 use polyqueue::{Certainty, Error, Result};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::{Address, NAME};
 use crate::connection::answered::{Answers, is_late};
@@ -14,7 +15,7 @@ use crate::connection::fault::{Refusal, fault, is_of_a_channel};
 
 /// As many channels as a connection has, by the broker's usual maximum.
 pub(super) const CHANNELS: usize = 2047;
-/// How often it is looked whether an alarm is over, should nobody tell.
+/// How often it is looked whether an alarm or the connection is over, should nobody tell.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One living connection to the broker.
@@ -73,6 +74,27 @@ impl Session {
         }
     }
 
+    /// What is asked over this connection, which the client library may leave without an answer when that ends.
+    pub(crate) async fn while_alive<T>(
+        &self,
+        asked: impl Future<Output = lapin::Result<T>>,
+    ) -> lapin::Result<T> {
+        tokio::select! {
+            biased;
+            answer = asked => answer,
+            () = self.ended() => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+        }
+    }
+
+    async fn ended(&self) {
+        let mut told = self.errors.clone();
+        while self.is_alive() {
+            if let Ok(Err(_)) = timeout(LOOK, told.changed()).await {
+                sleep(LOOK).await; // nobody tells any more
+            }
+        }
+    }
+
     /// Changes whenever the connection or one of its channels fails.
     pub(crate) fn errors(&self) -> watch::Receiver<u64> {
         self.errors.clone()
@@ -87,7 +109,8 @@ impl Session {
     pub(crate) async fn open_channel(&self) -> lapin::Result<Channel> {
         let mut last = None;
         for _ in 0..CHANNELS {
-            match self.answers.answered("opening a channel", self.connection.create_channel()).await {
+            let opened = self.answers.answered("opening a channel", self.connection.create_channel());
+            match self.while_alive(opened).await {
                 Ok(channel) => return Ok(channel),
                 // The client library gives a channel's number out again with the error that the last one of this number ended
                 // by. An opening has no such error of its own: the next number may be better.

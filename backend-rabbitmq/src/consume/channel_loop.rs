@@ -312,9 +312,9 @@ impl ChannelLoop {
         for (delivery, age) in self.arrivals.take() {
             received += 1;
             let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
+            let life = self.reader.life(&delivery);
             let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
-            let address = self.reader.topology().catalogue.address(self.reader.queue());
-            match self.triage.sort(raw, delivery.redelivered, age, address, self.reader.handle().now()) {
+            match self.triage.sort(raw, delivery.redelivered, age, life, self.reader.handle().now()) {
                 Action::HandOut(item) => ready.push((key, item)),
                 Action::Renew(item) => renewed.push((key, item)),
                 Action::Replace(settlement) => {

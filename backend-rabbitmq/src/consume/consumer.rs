@@ -17,8 +17,9 @@ use crate::consume::state::{ConsumerState, Job};
 use crate::dead::state::DeadLetters;
 use crate::settle::job::SettleJob;
 use crate::settle::republish::Republisher;
-use crate::topology::lookup::{address, count};
+use crate::topology::lookup::count;
 use crate::topology::revival::revive;
+use crate::topology::routes::can_enter;
 use polyqueue::backend::Begin;
 
 /// A consumer of one queue. Its task ends with it.
@@ -33,14 +34,12 @@ impl RabbitConsumer {
         let topology = &dead.publishing.topology;
         let handle = topology.handle.clone();
         let queue = &subscription.queue;
-        let found = async {
-            address(topology, queue).await?;
-            count(topology, queue, &topology.names.ready(queue)).await
-        };
-        match found.await {
-            Err(Error::NotFound(_)) if revive(topology, queue).await => {}
+        match count(topology, queue, &topology.names.ready(queue)).await {
+            Err(Error::NotFound(_)) if revive(topology, queue).await? => {}
             found => drop(found?),
         }
+        // The catalogue says to which life what comes belongs. Nobody waits for it.
+        can_enter(topology).await?;
         let alive = handle.lifecycle.enter_open()?;
         let reader = Arc::new(ConsumerState {
             hand_out: HandOut::new(

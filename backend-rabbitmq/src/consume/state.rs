@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use lapin::message::Delivery;
 use polyqueue::backend::{QueueMeter, Receiving};
 use polyqueue::{Event, QueueName, Subscription};
 use tokio::sync::oneshot;
@@ -12,9 +13,11 @@ use tokio::time::Instant;
 use crate::connection::handle::Handle;
 use crate::connection::link::Link;
 use crate::consume::buffer::HandOut;
+use crate::settle::fetched::Life;
 use crate::settle::job::SettleJob;
 use crate::settle::republish::Republisher;
 use crate::topology::state::Topology;
+use crate::wire::names::address_in;
 
 /// What a consumer and its task share.
 pub(crate) struct ConsumerState {
@@ -56,6 +59,15 @@ impl ConsumerState {
 
     pub(crate) fn queue(&self) -> &QueueName {
         &self.subscription.queue
+    }
+
+    /// The life that a delivery is of.
+    pub(crate) fn life(&self, delivery: &Delivery) -> Life {
+        let topology = self.topology();
+        let said = address_in(delivery.exchange.as_str(), delivery.routing_key.as_str());
+        let address = said.map(Arc::from).or_else(|| topology.address(self.queue()));
+        let is_dead_end = address.as_ref().is_some_and(|address| topology.is_dead_end(address));
+        Life { address, is_dead_end }
     }
 
     pub(crate) fn object(&self) -> String {

@@ -87,8 +87,13 @@ impl Losses {
 /// The queue is gone. Where it went with everything else on the broker it is declared again.
 async fn there_or_asked_again(reader: &ConsumerState, pause: Duration) {
     match timeout(reader.handle().deadline, revive(reader.topology(), reader.queue())).await {
-        Ok(true) => sleep(pause).await,
-        Ok(false) | Err(_) => asked_again(reader).await,
+        Ok(Ok(true)) => sleep(pause).await,
+        Ok(Ok(false)) => asked_again(reader).await,
+        Ok(Err(error)) => {
+            reader.hand_out.pending.set_trouble(Some(error));
+            sleep(pause).await;
+        }
+        Err(_) => sleep(pause).await,
     }
 }
 

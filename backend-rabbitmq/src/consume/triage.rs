@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::consume::boots::{Age, Return};
 use crate::queue_type::behavior::QueueType;
-use crate::settle::fetched::Fetched;
+use crate::settle::fetched::{Fetched, Life};
 use crate::settle::job::Settlement;
 use crate::wire::dead::{Death, EXPIRED};
 use crate::wire::decode::{Decoded, decode};
@@ -55,13 +55,13 @@ impl Triage {
         Self { queue_type, max_attempts, suspects: HashMap::new() }
     }
 
-    /// What to do with a message that the queue at this address has delivered.
+    /// What to do with a message that the queue has delivered in this life of it.
     pub(crate) fn sort(
         &mut self,
         raw: Raw,
         redelivered: bool,
         age: Age,
-        address: Option<Arc<str>>,
+        life: Life,
         now: DateTime<Utc>,
     ) -> Action {
         let decoded = match decode(&raw) {
@@ -78,7 +78,7 @@ impl Triage {
         }
         let came_back = redelivered && self.came_back(decoded.message.id());
         let came_back = Return::of(came_back, age);
-        let item = self.fetched(raw, decoded, came_back == Return::Attempt, address, now);
+        let item = self.fetched(raw, decoded, came_back == Return::Attempt, life, now);
         if item.is_stale() {
             return Action::Replace(expired(item, now));
         }
@@ -106,7 +106,7 @@ impl Triage {
         raw: Raw,
         decoded: Decoded,
         counts: bool,
-        address: Option<Arc<str>>,
+        life: Life,
         now: DateTime<Utc>,
     ) -> Arc<Fetched> {
         let Decoded { message, lives, expiry } = decoded;
@@ -122,7 +122,7 @@ impl Triage {
             max_attempts,
             expiry,
             stale_at,
-            address,
+            life,
             replacement: Default::default(),
         })
     }
@@ -184,7 +184,7 @@ mod tests {
 
     fn aged(triage: &mut Triage, raw: Raw, redelivered: bool, age: Age) -> (&'static str, u32) {
         let now = DateTime::from_timestamp_millis(NOW).unwrap();
-        match triage.sort(raw, redelivered, age, None, now) {
+        match triage.sort(raw, redelivered, age, Life::default(), now) {
             Action::HandOut(item) => ("hand out", item.attempt),
             Action::Replace(Settlement::Recovery(item)) => ("republish", item.attempt),
             Action::Renew(item) => ("renew", item.attempt),

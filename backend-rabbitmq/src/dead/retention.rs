@@ -58,8 +58,8 @@ pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> R
 
 /// The same after a death. It goes on when it takes longer than a death may wait.
 pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueName) {
-    let entry = dead.publishing.topology.catalogue.entry(queue).filter(|entry| !entry.spec.dead.is_endless());
-    let Some(entry) = entry else { return };
+    let listed = dead.publishing.topology.catalogue.entry(queue);
+    let Some(entry) = listed.filter(|entry| !entry.spec.dead.is_endless()) else { return };
     let dead = dead.clone();
     let work = background().spawn(async move {
         let pruned = async {

@@ -7,7 +7,6 @@ use polyqueue::{QueueName, Result};
 use crate::connection::browser::Browser;
 use crate::dead::walk::Walks;
 use crate::publish::state::Publishing;
-use crate::topology::lookup::address;
 
 /// Shared by all that touch dead letters.
 pub(crate) struct DeadLetters {
@@ -27,6 +26,5 @@ impl DeadLetters {
 /// Begins to look at a queue's dead letters.
 pub(crate) async fn browse(dead: &DeadLetters, queue: &QueueName) -> Result<Browser> {
     let topology = &dead.publishing.topology;
-    address(topology, queue).await?;
     Browser::begin(topology.handle.control(), queue, topology.names.dead(queue)).await
 }

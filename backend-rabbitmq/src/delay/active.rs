@@ -49,8 +49,10 @@ const STRANDED: i64 = 60_000;
 const DAY: i64 = 24 * 60 * 60 * 1_000;
 /// A message that took so long into its slot may have come when that was over.
 const SLOW: Duration = Duration::from_millis(800);
-/// How long what is on its way may take when the handle is closed.
-const END: Duration = Duration::from_millis(500);
+/// How long what is on its way may take when the handle is closed, at most.
+const END: Duration = Duration::from_secs(3);
+/// For how long a channel is remembered over which something was acked.
+const ACKED: Duration = Duration::from_millis(500);
 /// How long it may take to give the turn back, and to say so.
 const HINT: Duration = Duration::from_millis(300);
 /// How many events are taken up at once.
@@ -132,7 +134,7 @@ impl Active {
             let wake = wake.map_or(TICK, |wake| wake.min(TICK));
             tokio::select! {
                 biased;
-                () = ending.ended() => return self.finish(turn).await,
+                () = ending.ended() => return self.finish(turn, END.min(ending.patience())).await,
                 error = turn.lost() => return Err(self.session.fault(&error)),
                 Some(moved) = self.moved.recv() => self.moved(moved)?,
                 Some(reading) = self.told.1.recv() => self.told(reading)?,
@@ -217,7 +219,7 @@ impl Active {
     fn ack(&mut self, held: Held) {
         let (now, channel) = (Instant::now(), held.channel());
         self.schedule.left(held.slot, self.shared.clock.earliest().unwrap_or_default());
-        self.acked.retain(|(_, at, _)| now.duration_since(*at) < END);
+        self.acked.retain(|(_, at, _)| now.duration_since(*at) < ACKED);
         match self.acked.iter_mut().find(|(_, _, known)| known.id() == channel.id()) {
             Some((_, at, _)) => *at = now,
             None => self.acked.push((held.slot, now, channel)),
@@ -371,7 +373,7 @@ impl Active {
     }
 
     /// Lets what is on its way come to its end, so that there are no copies of it.
-    async fn finish(mut self, turn: Turn) -> Result<()> {
+    async fn finish(mut self, turn: Turn, most: Duration) -> Result<()> {
         let ended = async {
             while self.under_way + self.refiling > 0
                 && let Some((one, answer)) = self.moved.recv().await
@@ -386,7 +388,7 @@ impl Active {
             let fences = self.acked.iter().map(|(slot, _, channel)| fence(channel.clone(), slot.queue()));
             join_all(fences).await;
         };
-        if timeout(END, ended).await.is_ok() {
+        if timeout(most, ended).await.is_ok() {
             let _ = timeout(HINT, self.errands.leave(turn)).await;
         }
         drop(self.sender);

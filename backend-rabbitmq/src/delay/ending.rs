@@ -1,6 +1,7 @@
 //! When a client's wheel is to end: its handle was closed, or nobody has it any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -18,6 +19,11 @@ impl Ending {
     pub(crate) fn new(handle: Arc<Handle>) -> (Self, watch::Sender<()>) {
         let (alive, dropped) = watch::channel(());
         (Self { handle, dropped }, alive)
+    }
+
+    /// How long the end may take: the connections have to end within the handle's deadline, too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.handle.deadline / 2
     }
 
     /// Ends when it is to end.

@@ -11,7 +11,7 @@ use crate::connection::fault::if_there;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::delay::slots::Slot;
-use crate::topology::declare::due_exchange;
+use crate::topology::routes::due_exchange;
 use crate::wire::delay::{CLOCK, DUE, LOCK, LOOK, LOST, NEXT};
 
 /// How long a hint for whoever stands by is worth something, in milliseconds.

@@ -75,6 +75,8 @@ async fn serve(
     place: &mut Option<Arc<Session>>,
 ) -> End {
     let begun = async {
+        // A broker that is away is tried by one of a client's connections.
+        handle.publisher().await?;
         let session = link.session(Instant::now() + LIMIT).await?;
         *place = Some(session.clone());
         let publisher = Publisher::open(&session, &handle.address).await?;

@@ -113,7 +113,7 @@ async fn keep(
 }
 
 async fn take_in(deliveries: &mut Deliveries, address: &ReplyAddress, replies: &ReplyBuffer<Message>) {
-    while let Ok(Some(delivery)) = deliveries.next_while_alive(address.as_str()).await {
+    while let Ok(Some(delivery)) = deliveries.next_while_alive(address.as_str(), |_| true).await {
         take_in_one(replies, delivery);
     }
 }

@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::NAME;
 use crate::topology::records::CatalogueEntry;
+use crate::topology::routes::leads;
+use crate::wire::names::lives;
 
 /// How often to look whether there is room.
 const LOOK: Duration = Duration::from_millis(40);
@@ -77,6 +79,7 @@ pub(crate) async fn make_room(
         if room.left > 0 {
             break;
         }
+        check_lives(publishing, entry).await?;
         if bound.overflow == Overflow::Reject {
             let what = format!("queue {}", entry.name());
             return Err(Error::full(what, bound.max_len));
@@ -90,6 +93,17 @@ pub(crate) async fn make_room(
         sleep_until(looked + LOOK).await;
     }
     Ok(())
+}
+
+/// Before it is said that a queue takes nothing: what we know of it may be of a life that has ended.
+///
+/// # Errors
+/// `NotFound` where that is so.
+pub(crate) async fn check_lives(publishing: &Arc<Publishing>, entry: &CatalogueEntry) -> Result<()> {
+    if leads(&publishing.topology, lives(&entry.address)).await? {
+        return Ok(());
+    }
+    Err(Error::not_found(entry.name().clone()))
 }
 
 impl EntryPermit {

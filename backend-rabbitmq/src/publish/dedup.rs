@@ -5,7 +5,6 @@
 
 use crate::connection::browser::Browser;
 use crate::publish::state::Publishing;
-use crate::topology::lookup::address;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use futures_util::stream::StreamExt;
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::backend::background;
-use polyqueue::{Certainty, Dedup, DedupKey, DedupUntil, Error, Message, MessageId, QueueName, Result};
+use polyqueue::{Certainty, Dedup, DedupKey, Error, Message, MessageId, QueueName, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -200,7 +199,6 @@ pub(crate) async fn lies_unnoticed(
     queue: &QueueName,
     id: &MessageId,
 ) -> Result<bool> {
-    address(&publishing.topology, queue).await?;
     let mut walk =
         Browser::begin(publishing.topology.handle.control(), queue, publishing.topology.names.dead(queue))
             .await?;
@@ -212,17 +210,27 @@ pub(crate) async fn lies_unnoticed(
     Ok(lies)
 }
 
-/// Frees a key, when this message has it.
-async fn release(
-    publishing: &Arc<Publishing>,
-    entry: &CatalogueEntry,
-    key: &str,
-    id: &MessageId,
-) -> Result<()> {
-    if let Some(store) = &publishing.dedup.store {
-        return store.release(&dedup_key(publishing, entry.name(), key), id).await;
+/// The life of a queue that keeps a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    pub(crate) queue: QueueName,
+    pub(crate) address: Arc<str>,
+}
+
+impl Keeper {
+    /// The queue, where it is declared to keep keys.
+    fn of(entry: &CatalogueEntry) -> Option<Self> {
+        entry.spec.dedup?;
+        Some(Self { queue: entry.name().clone(), address: entry.address.clone() })
     }
-    let object = publishing.topology.names.marker(&entry.address, key);
+}
+
+/// Frees a key, when this message has it.
+async fn release(publishing: &Arc<Publishing>, keeper: &Keeper, key: &str, id: &MessageId) -> Result<()> {
+    if let Some(store) = &publishing.dedup.store {
+        return store.release(&dedup_key(publishing, &keeper.queue, key), id).await;
+    }
+    let object = publishing.topology.names.marker(&keeper.address, key);
     let _turn = publishing.dedup.turn(key).lock().await;
     let Some(hold) = take_hold(publishing, &object, None).await? else { return Ok(()) };
     let freed = if hold.holder().as_ref() == Some(id) { hold.free().await } else { Ok(()) };
@@ -230,17 +238,22 @@ async fn release(
     freed
 }
 
-/// Frees the key of a message that is no more. A key that cannot be freed is kept until its window ends.
+/// Frees the key of a message that is no more, where this queue keeps keys.
 pub(crate) async fn release_key_of(publishing: &Arc<Publishing>, entry: &CatalogueEntry, message: &Message) {
-    let (Some(key), Some(_)) = (message.dedup_key(), entry.spec.dedup) else {
-        return;
-    };
+    if let Some(keeper) = Keeper::of(entry) {
+        release_key_at(publishing, keeper, message).await;
+    }
+}
+
+/// Frees the key of a message that is no more. A key that cannot be freed is kept until its window ends.
+pub(crate) async fn release_key_at(publishing: &Arc<Publishing>, keeper: Keeper, message: &Message) {
+    let Some(key) = message.dedup_key() else { return };
     let deadline = publishing.topology.handle.deadline;
     let publishing = publishing.clone();
-    let (entry, key, id) = (entry.clone(), key.to_owned(), message.id().clone());
+    let (key, id) = (key.to_owned(), message.id().clone());
     let work = background().spawn(async move {
-        if let Err(error) = release(&publishing, &entry, &key, &id).await {
-            tracing::warn!(name: "rabbitmq.key_not_freed", queue = %entry.name(), %id, %error, "a dedup key could not be freed: its window ends it");
+        if let Err(error) = release(&publishing, &keeper, &key, &id).await {
+            tracing::warn!(name: "rabbitmq.key_not_freed", queue = %keeper.queue, %id, %error, "a dedup key could not be freed: its window ends it");
         }
     });
     let _ = tokio::time::timeout(deadline, work).await;
@@ -255,16 +268,6 @@ pub(crate) async fn release_keys_of(
     let freed = |message| release_key_of(publishing, entry, message).boxed();
     let each: Vec<BoxFuture<'_, ()>> = messages.iter().map(freed).collect();
     futures_util::stream::iter(each).buffer_unordered(TOGETHER).collect::<()>().await;
-}
-
-/// What is to be freed when a message of this queue is acknowledged.
-pub(crate) fn is_freed_by_ack(publishing: &Arc<Publishing>, queue: &QueueName, message: &Message) -> bool {
-    message.dedup_key().is_some()
-        && publishing
-            .topology
-            .catalogue
-            .entry(queue)
-            .is_some_and(|entry| entry.spec.dedup.is_some_and(|dedup| matches!(dedup.until, DedupUntil::Ack)))
 }
 
 fn dedup_key(publishing: &Arc<Publishing>, queue: &QueueName, key: &str) -> DedupKey {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use polyqueue::backend::begin_delays;
 use polyqueue::{Certainty, Destination, Error, Message, Published, QueueName, Result};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use crate::address::NAME;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::delay::request::{publish_again, tell_if_slow, waits};
@@ -31,7 +32,7 @@ pub(crate) async fn dispatch(
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
     let answer = send(publishing, to, &batch, by).await;
-    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await {
+    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await? {
         return send(publishing, to, &batch, by).await;
     }
     answer
@@ -56,17 +57,26 @@ async fn send(
     }
 }
 
-/// Whether what was not there is there now: declared again where the broker has lost everything.
-async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) -> bool {
+/// Whether what was not there by the way that was known is there by another, or again.
+///
+/// # Errors
+/// Nobody can say now.
+async fn is_back(publishing: &Arc<Publishing>, to: &Destination, by: Instant) -> Result<bool> {
     let topology = &publishing.topology;
     let back = async {
         match to {
             Destination::Queue(queue) => revive(topology, queue).await,
-            Destination::Topic(_) => revive_bound(topology).await,
-            Destination::Reply(_) => false,
+            Destination::Topic(key) => revive_bound(topology, key).await,
+            Destination::Reply(_) => Ok(false),
         }
     };
-    timeout_at(by, back).await.unwrap_or(false)
+    match topology.handle.in_time("publish", by, back).await {
+        // Of what was to be published nothing was sent.
+        Err(error) if error.certainty() == Certainty::Unknown => {
+            Err(Error::unavailable(NAME, Certainty::Definite, error))
+        }
+        back => back,
+    }
 }
 
 /// The answer for a message of which nothing was sent.
@@ -132,7 +142,7 @@ async fn make_slots(
     stored
 }
 
-/// Publishes to a queue that was there when it was asked for on this connection.
+/// Publishes to a queue by its name.
 async fn publish_to(
     publishing: &Arc<Publishing>,
     queue: &QueueName,
@@ -180,9 +190,6 @@ async fn publish_to(
     slow.tell(publishing, &publisher).await;
     stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).await;
     handle.meter.of(queue).published(stored);
-    if results.iter().any(|result| matches!(result, Err(Error::NotFound(_)))) {
-        publisher.forget(&topology.names.ready(queue));
-    }
     if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
         return Err(Error::not_found(queue.clone()));
     }

@@ -1,22 +1,25 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
 use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
-use crate::publish::backpressure::{enter, make_room};
+use crate::publish::backpressure::{check_lives, enter, make_room};
 use crate::publish::dedup::{claim, release_key_of};
+use crate::publish::outcome::{Outcome, summed};
 use crate::publish::state::Publishing;
 use crate::topology::follow::read_catalogue;
-use crate::topology::lookup::check_exists;
+use crate::topology::routes::{can_enter, leads};
+use crate::topology::state::Topology;
 use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::address::NAME;
 use crate::connection::publisher::Publisher;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::publish::backpressure::EntryPermit;
 use crate::publish::requests::properties;
 use crate::topology::records::CatalogueEntry;
+use crate::wire::names::{by_address, lives};
+use crate::wire::terms::claimed;
 use polyqueue::backend::{no_dedup_keys, not_found_if_all};
 
 /// What the broker is still to answer.
@@ -31,12 +34,17 @@ pub(crate) async fn careful(
     queue: &QueueName,
     batch: &[Message],
 ) -> Result<Option<CatalogueEntry>> {
-    check_exists(&publishing.topology, queue).await?;
-    let has_key = batch.iter().any(|message| message.dedup_key().is_some());
-    if has_key {
-        read_catalogue(&publishing.topology, false).await?;
+    let topology = &publishing.topology;
+    if !can_enter(topology).await? {
+        return Err(Error::not_found(queue.clone()));
     }
-    Ok(publishing.topology.catalogue.entry(queue).filter(|entry| has_key || entry.spec.bound.is_some()))
+    if batch.iter().all(|message| message.dedup_key().is_none()) {
+        return Ok(topology.catalogue.entry(queue).filter(CatalogueEntry::is_careful));
+    }
+    if topology.catalogue.entry(queue).is_none() {
+        read_catalogue(topology, false).await?;
+    }
+    topology.catalogue.entry(queue).map(Some).ok_or_else(|| Error::not_found(queue.clone()))
 }
 
 /// Publishes one copy of each message to each of these queues, with all that they are declared to do.
@@ -55,21 +63,41 @@ pub(crate) async fn publish_copies(
     }
     check_keys(to, entries, batch)?;
     let mut then = std::time::Instant::now();
-    let waits = batch.iter().any(|message| !message.delay().is_zero());
+    let is_delayed = batch.iter().any(|message| !message.delay().is_zero());
+    let alive;
     let publisher = async {
-        if waits {
+        if is_delayed {
             then = begin(&publishing.wheel).await;
+        }
+        if !can_enter(&publishing.topology).await? {
+            return Err(Error::not_found(to.clone()));
         }
         publishing.topology.handle.publisher().await
     };
     let publisher = publishing.topology.handle.in_time("publish", by, publisher).await?;
     publishing.topology.handle.check_open()?;
+    let mut entries = entries;
+    if is_delayed {
+        let living = living(&publishing.topology, entries);
+        alive = publishing.topology.handle.in_time("publish", by, living).await?;
+        entries = &alive;
+    }
+    if entries.is_empty() {
+        return Err(Error::not_found(to.clone()));
+    }
     let mut copier = FanOut { publishing, publisher, to, entries, then, by, rooms: Vec::new() };
     let results = match copier.enter(batch).await {
         Ok(()) => copier.publish(batch).await,
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     };
     not_found_if_all(results)
+}
+
+/// Those of the queues that are there: what waits for one that has ended comes to nobody.
+async fn living(topology: &Arc<Topology>, entries: &[CatalogueEntry]) -> Result<Vec<CatalogueEntry>> {
+    let asked = entries.iter().map(|entry| leads(topology, lives(&entry.address)));
+    let answers = futures_util::future::try_join_all(asked).await?;
+    Ok(entries.iter().zip(answers).filter(|(_, lives)| *lives).map(|(entry, _)| entry.clone()).collect())
 }
 
 /// A key means nothing to a queue that keeps none.
@@ -115,14 +143,6 @@ struct Sent {
 enum Copy {
     Sent(Sent),
     Duplicate(MessageId),
-}
-
-/// What became of a copy.
-enum Outcome {
-    Stored,
-    Duplicate(MessageId),
-    Gone,
-    Failed(Error),
 }
 
 impl FanOut<'_> {
@@ -181,9 +201,6 @@ impl FanOut<'_> {
                 Ok(copies)
             }
             Err(error) => {
-                if let Error::NotFound(_) = error {
-                    self.entries.iter().for_each(|entry| self.forget(entry));
-                }
                 self.release(message, &claims).await;
                 Err(error)
             }
@@ -195,7 +212,11 @@ impl FanOut<'_> {
             let held = match (entry.spec.dedup, message.dedup_key()) {
                 (Some(dedup), Some(key)) => {
                     let claim = claim(self.publishing, entry, dedup, message, key);
-                    self.publishing.topology.handle.in_time("publish", self.by, claim).await?
+                    let held = self.publishing.topology.handle.in_time("publish", self.by, claim).await?;
+                    if held.is_some() {
+                        check_lives(self.publishing, entry).await?;
+                    }
+                    held
                 }
                 _ => None,
             };
@@ -243,7 +264,14 @@ impl FanOut<'_> {
 
     fn request(&self, message: &Message, entry: &CatalogueEntry) -> Result<PublishRequest> {
         let topology = &self.publishing.topology;
-        let (properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
+        let (mut properties, body) = (properties(message, topology.handle.now()), message.payload().clone());
+        if let Some(dedup) = entry.spec.dedup.filter(|_| message.dedup_key().is_some()) {
+            properties = claimed(properties, dedup.until);
+        }
+        if message.delay().is_zero() {
+            let (exchange, key) = (topology.names.entry(), by_address(&entry.address));
+            return Ok(PublishRequest { exchange, key, properties, body });
+        }
         let (to, wait) = ((entry.name(), &*entry.address), (self.then, message.delay()));
         request(&self.publishing.wheel, topology, to, wait, properties, body)
     }
@@ -286,11 +314,6 @@ impl FanOut<'_> {
         summed(self.to, message, outcomes)
     }
 
-    /// The next publish is to ask whether the queue is there.
-    fn forget(&self, entry: &CatalogueEntry) {
-        self.publisher.forget(&self.publishing.topology.names.ready(entry.name()));
-    }
-
     async fn outcome(&self, message: &Message, entry: &CatalogueEntry, copy: Copy) -> Outcome {
         let meter = self.publishing.topology.handle.meter.of(entry.name());
         let outcome = match copy {
@@ -308,7 +331,6 @@ impl FanOut<'_> {
                 Err(error) => Outcome::Failed(error),
             },
         };
-        self.forget(entry);
         let is_definite = match &outcome {
             Outcome::Failed(error) => error.certainty() == Certainty::Definite,
             _ => true,
@@ -317,63 +339,5 @@ impl FanOut<'_> {
             release_key_of(self.publishing, entry, message).await;
         }
         outcome
-    }
-}
-
-/// What became of a message by what became of its copies.
-fn summed(to: &Destination, message: &Message, outcomes: Vec<Outcome>) -> Result<Published> {
-    let (mut stored, mut first, mut failed) = (false, None, None);
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Stored => stored = true,
-            Outcome::Duplicate(id) => first = first.or(Some(id)),
-            Outcome::Gone => {}
-            Outcome::Failed(error) => failed = failed.or(Some(error)),
-        }
-    }
-    match (failed, first) {
-        (Some(error), _) if stored => Err(unknown(error)),
-        (Some(error), _) => Err(error),
-        (None, _) if stored => Ok(Published::stored(message.id().clone())),
-        (None, Some(first)) => Ok(Published::duplicate(message.id().clone(), first)),
-        (None, None) => Err(Error::not_found(to.clone())),
-    }
-}
-
-/// The same error, where some copies are stored and others are not.
-fn unknown(error: Error) -> Error {
-    match error.certainty() {
-        Certainty::Unknown => error,
-        Certainty::Definite => Error::unavailable(NAME, Certainty::Unknown, error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use polyqueue::RoutingKey;
-
-    fn sum(outcomes: Vec<Outcome>) -> Result<Published> {
-        let to = RoutingKey::new("t").unwrap().into();
-        summed(&to, &Message::new("").with_id(MessageId::new("own").unwrap()), outcomes)
-    }
-
-    fn duplicate() -> Outcome {
-        Outcome::Duplicate(MessageId::new("first").unwrap())
-    }
-
-    #[test]
-    fn a_message_is_a_duplicate_only_where_all_queues_had_it() {
-        assert_eq!(sum(vec![duplicate(), Outcome::Stored]).unwrap().duplicate_of, None);
-        let all = sum(vec![duplicate(), Outcome::Gone]).unwrap();
-        assert_eq!(all.duplicate_of.unwrap().as_str(), "first");
-        assert!(matches!(sum(vec![Outcome::Gone]), Err(Error::NotFound(_))));
-    }
-
-    #[test]
-    fn what_is_stored_in_part_is_not_a_definite_failure() {
-        let failed = || Outcome::Failed(Error::Closed);
-        assert_eq!(sum(vec![failed(), Outcome::Stored]).unwrap_err().certainty(), Certainty::Unknown);
-        assert_eq!(sum(vec![failed(), Outcome::Gone]).unwrap_err().certainty(), Certainty::Definite);
     }
 }

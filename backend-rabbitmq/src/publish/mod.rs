@@ -4,6 +4,7 @@ pub(crate) mod backpressure;
 pub(crate) mod dedup;
 pub(crate) mod dispatch;
 pub(crate) mod fan_out;
+pub(crate) mod outcome;
 pub(crate) mod reply;
 pub(crate) mod requests;
 pub(crate) mod state;

@@ -10,8 +10,9 @@ use polyqueue::{Message, QueueName, Result};
 use crate::connection::request::PublishRequest;
 use crate::delay::request::{begin, request};
 use crate::publish::state::Publishing;
-use crate::topology::lookup::address;
+use crate::topology::routes::address_now;
 use crate::wire::encode::encode;
+use crate::wire::names::by_name;
 use crate::wire::terms::with_terms;
 
 /// The properties of a message that is published now.
@@ -29,7 +30,7 @@ pub(crate) async fn requests(
     let topology = &publishing.topology;
     let (mut to, mut then) = (Arc::from(""), Instant::now());
     if batch.iter().any(|message| !message.delay().is_zero()) {
-        to = address(topology, queue).await?;
+        to = address_now(topology, queue).await?;
         then = begin(&publishing.wheel).await;
     }
     let now = topology.handle.now();
@@ -37,8 +38,12 @@ pub(crate) async fn requests(
     for message in batch {
         let properties = properties(message, now);
         let body = message.payload().clone();
-        let (to, wait) = ((queue, &*to), (then, message.delay()));
-        requests.push(request(&publishing.wheel, topology, to, wait, properties, body)?);
+        requests.push(if message.delay().is_zero() {
+            PublishRequest { exchange: topology.names.entry(), key: by_name(queue), properties, body }
+        } else {
+            let (to, wait) = ((queue, &*to), (then, message.delay()));
+            request(&publishing.wheel, topology, to, wait, properties, body)?
+        });
     }
     Ok(requests)
 }

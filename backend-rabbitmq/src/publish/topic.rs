@@ -3,15 +3,14 @@
 use crate::publish::fan_out::publish_copies;
 use crate::publish::requests::properties;
 use crate::publish::state::Publishing;
-use crate::topology::follow::read_catalogue;
-use crate::topology::state::Topology;
+use crate::topology::follow::{read_if_readable, up_to_date};
+use crate::topology::routes::has_exchange;
 use std::sync::Arc;
 
 use polyqueue::backend::not_found_if_all;
 use polyqueue::{Destination, Error, Message, Published, Result, RoutingKey};
 use tokio::time::Instant;
 
-use crate::connection::fault::if_there;
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::topology::records::CatalogueEntry;
 
@@ -34,14 +33,20 @@ pub(crate) async fn publish_to_topic(
     publish_to_exchange(publishing, key, &entries, batch, by).await
 }
 
-/// The queues that are bound to a topic. `exact`: by all that was confirmed before.
+/// The queues that are bound to a topic. `exact`: by all that was confirmed before; otherwise by what is known where the catalogue
+/// cannot be read: the exchange knows better than it which they are.
 async fn matching(
     publishing: &Arc<Publishing>,
     key: &RoutingKey,
     exact: bool,
 ) -> Result<Vec<CatalogueEntry>> {
-    read_catalogue(&publishing.topology, exact).await?;
-    Ok(publishing.topology.catalogue.matching(key))
+    let topology = &publishing.topology;
+    if exact {
+        up_to_date(topology).await?;
+    } else if !topology.catalogue.is_live() {
+        read_if_readable(topology).await;
+    }
+    Ok(topology.catalogue.matching(key))
 }
 
 async fn publish_to_exchange(
@@ -52,8 +57,9 @@ async fn publish_to_exchange(
     by: Instant,
 ) -> Result<Vec<Result<Published>>> {
     let exchange = publishing.topology.names.topics();
-    if !publishing.topology.handle.in_time("publish", by, has_topics(&publishing.topology, &exchange)).await?
-    {
+    // The exchange is there once any queue was bound.
+    let has_topics = has_exchange(&publishing.topology, &exchange);
+    if !publishing.topology.handle.in_time("publish", by, has_topics).await? {
         return Err(Error::not_found(key));
     }
     let now = publishing.topology.handle.now();
@@ -77,17 +83,4 @@ async fn publish_to_exchange(
         publishing.topology.handle.meter.of(entry.name()).published(stored);
     }
     not_found_if_all(results)
-}
-
-/// Whether any queue was ever bound: asked once a connection.
-async fn has_topics(topology: &Arc<Topology>, exchange: &str) -> Result<bool> {
-    let publisher = topology.handle.publisher().await?;
-    if publisher.knows(exchange) {
-        return Ok(true);
-    }
-    let found = if_there(topology.handle.control().find_exchange(exchange).await)?.is_some();
-    if found {
-        publisher.remember(exchange.to_owned());
-    }
-    Ok(found)
 }

@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use polyqueue::backend::QueueMeter;
-use polyqueue::{Certainty, Error, Result, Verdict};
+use polyqueue::{Certainty, Error, Result, Settled, Verdict};
 
 use crate::address::NAME;
 use crate::connection::answered::Answers;
@@ -185,11 +185,18 @@ impl Acks {
         }
     }
 
-    /// The replacement is published: ack the original. It is not: the verdict failed, or the broker gets it back.
+    /// The replacement is published: ack the original. It is not: the verdict failed, or the broker gets it back. Where the
+    /// replacement came back, only the broker knows whether the queue is there that the original is of: if it is, it comes again.
     fn replaced(&mut self, (key, settlement, published): Replaced, leases: &Leases) -> AckEvent {
         self.recovering -= usize::from(settlement.is_recovery());
         match (published, settlement) {
             (Ok(()), settlement) => self.ackable.push((key, settlement)),
+            (Err(Error::NotFound(_)), Settlement::Verdict(job, _)) => {
+                leases.lose(|lost| *lost == key);
+                self.reject(key.tag);
+                let _ = job.reply.send(Ok(Settled::LeaseLost));
+                return AckEvent::Returned;
+            }
             (Err(error), Settlement::Verdict(job, _)) => {
                 leases.reopen(&key);
                 let _ = job.reply.send(Err(error));

@@ -10,6 +10,22 @@ use crate::settle::replacement::Replacement;
 use crate::wire::expiry::Expiry;
 use crate::wire::properties::Raw;
 
+/// The life of its queue that a message is of: tells a queue from a later one of its name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Life {
+    /// Its address: the one by which the message came or, where it came by name, the one that is known of its queue.
+    pub(crate) address: Option<Arc<str>>,
+    /// Something has come back that was published to it: copies go by name.
+    pub(crate) is_dead_end: bool,
+}
+
+impl Life {
+    /// Where copies go; `None` is by name.
+    pub(crate) fn way(&self) -> Option<&Arc<str>> {
+        self.address.as_ref().filter(|_| !self.is_dead_end)
+    }
+}
+
 /// A message that can be handed out: what it says and what is needed to publish it again.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -24,8 +40,8 @@ pub(crate) struct Fetched {
     pub(crate) expiry: Option<Expiry>,
     /// From when on it may not be handed out.
     pub(crate) stale_at: Option<Instant>,
-    /// Its queue's address: tells a queue from a later one of its name.
-    pub(crate) address: Option<Arc<str>>,
+    /// The life of its queue that it is of.
+    pub(crate) life: Life,
     /// What takes its place, while the broker has not answered.
     pub(crate) replacement: Replacement,
 }

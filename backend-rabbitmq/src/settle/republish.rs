@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
-use polyqueue::{Certainty, DeadReason, Error, Event, QueueName, Result, Verdict};
+use polyqueue::{Certainty, DeadReason, DedupUntil, Error, Event, QueueName, Result, Verdict};
 use tokio::time::Instant;
 
 use crate::address::NAME;
@@ -15,14 +16,15 @@ use crate::connection::request::PublishRequest;
 use crate::dead::retention::retain_after_death;
 use crate::dead::state::DeadLetters;
 use crate::delay::request::{begin, make_slot, request, tell_if_slow, waits};
-use crate::publish::dedup::{is_freed_by_ack, release_key_of};
+use crate::publish::dedup::{Keeper, release_key_at};
 use crate::settle::fetched::Fetched;
 use crate::settle::job::{SettleJob, Settlement};
 use crate::settle::replacement::{Replacement, Stored};
-use crate::topology::lookup::address;
+use crate::topology::routes::{address_now, can_enter, leads};
 use crate::topology::state::Topology;
 use crate::wire::dead;
 use crate::wire::dead::{Death, EXPIRED};
+use crate::wire::names::{by_address, lives};
 use crate::wire::properties::Raw;
 use crate::wire::republish;
 use crate::wire::terms;
@@ -85,7 +87,9 @@ impl Republisher {
     async fn apply(&self, item: &Fetched, verdict: &Verdict, over: bool) -> Result<()> {
         match verdict {
             Verdict::Ack => {
-                self.release_key(item).await;
+                if !self.is_simple(item) {
+                    self.release_key(item).await;
+                }
                 Ok(())
             }
             Verdict::Retry { after, error } => self.retry(item, *after, Some(error), over).await,
@@ -127,19 +131,20 @@ impl Republisher {
         Ok(stored)
     }
 
-    /// Frees the message's dedup key, when it has one.
+    /// Frees the dedup key that was claimed for the message, where its queue keeps it.
     async fn release_key(&self, item: &Fetched) {
-        if item.message.dedup_key().is_some()
-            && let Some(entry) = self.topology().catalogue.entry(&self.queue)
-            && item.address.as_ref() == Some(&entry.address)
+        if terms::claimed_until(&item.raw.properties).is_some()
+            && let Some(address) = item.life.address.clone()
         {
-            release_key_of(&self.dead.publishing, &entry, &item.message).await;
+            let keeper = Keeper { queue: self.queue.clone(), address };
+            release_key_at(&self.dead.publishing, keeper, &item.message).await;
         }
     }
 
-    /// Whether something is to be done before a message is acked.
+    /// Whether nothing is to be done before a message is acked.
     pub(crate) fn is_simple(&self, item: &Fetched) -> bool {
-        !is_freed_by_ack(&self.dead.publishing, &self.queue, &item.message)
+        item.message.dedup_key().is_none()
+            || terms::claimed_until(&item.raw.properties) != Some(DedupUntil::Ack)
     }
 
     /// Publishes the same attempts again, before all others and in this order.
@@ -154,7 +159,8 @@ impl Republisher {
         for (item, begun) in items.iter().zip(begun) {
             renewed.push(match begun {
                 Ok(()) => {
-                    item.replacement.begun(handle, by).await.and_then(|stored| self.there(stored).map(drop))
+                    let stored = item.replacement.begun(handle, by).await;
+                    self.heeded(item, stored.and_then(|stored| self.there(stored).map(drop)))
                 }
                 Err(error) => Err(error),
             });
@@ -165,8 +171,7 @@ impl Republisher {
     async fn begin_renewal(&self, item: &Fetched, by: Instant) -> Result<()> {
         let properties = republish::republished(&item.raw, &item.message, item.attempt, None, None);
         let properties = republish::foremost(self.in_time(item, properties, true), item.message.priority());
-        let (key, body) = (self.topology().names.ready(&self.queue), item.raw.body.clone());
-        let request = PublishRequest { exchange: String::new(), key, properties, body };
+        let request = self.request(item, Duration::ZERO, properties, item.raw.body.clone()).await?;
         item.replacement.begin(&self.topology().handle, request, by).await
     }
 
@@ -186,27 +191,55 @@ impl Republisher {
         after: Duration,
         error: Option<&str>,
     ) -> Result<()> {
-        let mut then = std::time::Instant::now();
         let error = error.map(|error| polyqueue::backend::cut_error(error.to_owned()));
         let is_failed = attempt > item.attempt && item.message.max_attempts().is_none();
         let allowed = is_failed.then_some(item.max_attempts);
         let copy = republish::republished(&item.raw, &item.message, attempt, allowed, error.as_deref());
         let properties = self.in_time(item, copy, after.is_zero());
-        let body = item.raw.body.clone();
-        let mut to = item.address.clone().unwrap_or_default();
-        if !after.is_zero() {
-            to = address(self.topology(), &self.queue).await?;
-            let (handle, begun) = (&self.topology().handle, begin(&self.dead.publishing.wheel));
-            then = handle.in_time("publish", handle.until(), async { Ok(begun.await) }).await?;
+        let stored = async {
+            let request = self.request(item, after, properties, item.raw.body.clone()).await?;
+            self.store(&item.replacement, request).await
+        };
+        self.heeded(item, stored.await).map(drop)
+    }
+
+    /// What came back goes by name when its delivery comes again: then its queue is there.
+    fn heeded<T>(&self, item: &Fetched, stored: Result<T>) -> Result<T> {
+        if let (Err(Error::NotFound(_)), Some(address)) = (&stored, item.life.way()) {
+            self.topology().note_dead_end(address.clone());
         }
-        let wheel = &self.dead.publishing.wheel;
-        let request = request(wheel, self.topology(), (&self.queue, &to), (then, after), properties, body)?;
-        self.store(&item.replacement, request).await.map(drop)
+        stored
+    }
+
+    /// The request for a copy, for the life that the message is of. What knows no address goes by name, as it came.
+    async fn request(
+        &self,
+        item: &Fetched,
+        after: Duration,
+        properties: BasicProperties,
+        body: Bytes,
+    ) -> Result<PublishRequest> {
+        let topology = self.topology();
+        if after.is_zero() {
+            let (exchange, key) = match item.life.way() {
+                Some(address) if can_enter(topology).await? => (topology.names.entry(), by_address(address)),
+                _ => (String::new(), topology.names.ready(&self.queue)),
+            };
+            return Ok(PublishRequest { exchange, key, properties, body });
+        }
+        let to = match item.life.way() {
+            None => address_now(topology, &self.queue).await?,
+            Some(address) if leads(topology, lives(address)).await? => address.clone(),
+            Some(_) => return Err(Error::not_found(self.queue.clone())),
+        };
+        let (wheel, handle) = (&self.dead.publishing.wheel, &topology.handle);
+        let then = handle.in_time("publish", handle.until(), async { Ok(begin(wheel).await) }).await?;
+        request(wheel, topology, (&self.queue, &to), (then, after), properties, body)
     }
 
     /// Whether its queue was deleted since, by this handle: then it has gone with it, whatever the verdict.
     fn is_gone(&self, item: &Fetched) -> bool {
-        item.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
+        item.life.address.as_ref().is_some_and(|address| self.topology().catalogue.was_deleted_here(address))
     }
 
     /// Publishes a dead letter.

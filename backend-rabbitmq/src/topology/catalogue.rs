@@ -1,36 +1,34 @@
 //! Which queues there are, in a stream that every handle of the namespace reads: AMQP itself cannot be asked.
+//!
+//! It is a listing, and no truth: nothing that is published or received waits for it. Each connection reads it anew, so that
+//! one that was emptied or replaced is no other case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
-use lapin::options::BasicConsumeOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use parking_lot::Mutex;
 use polyqueue::backend::EventSender;
-use polyqueue::{Certainty, Error, Event, QueueName, QueueSpec, Result, RoutingKey};
-use tokio::time::{Instant, sleep, timeout};
+use polyqueue::{Event, QueueName, QueueSpec, RoutingKey};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::address::NAME;
-use crate::connection::control::Control;
-use crate::connection::control_channel::{ControlChannel, Deliveries};
-use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::connection::request::PublishRequest;
-use crate::topology::records::{AddressOwner, CatalogueEntry, KnownQueues, Record};
+use crate::topology::known::{AddressOwner, KnownQueues};
+use crate::topology::records::{CatalogueEntry, Record};
 
-/// How many records are under way at a time.
-const WINDOW: u16 = 500;
-/// How long a stream that has records may show none.
-const EMPTY: Duration = Duration::from_secs(5);
-/// How long to wait before a stream that shows nothing is looked at again.
-const AGAIN: Duration = Duration::from_millis(50);
-/// How long to wait for others who read.
-const TURN: Duration = Duration::from_secs(30);
 /// Where a stream holds more than this, its oldest whole segments go.
 const MAX_BYTES: i64 = 20 * 1024 * 1024;
+const SEGMENT_BYTES: i64 = 1024 * 1024;
+/// A snapshot that is larger is not written: each connection would have to read it.
+const MAX_SNAPSHOT: usize = 8 * 1024 * 1024;
+/// The header that says where to begin to read, for all that a snapshot says and what was written since.
+const FROM: &str = "x-pq-from";
+/// The record's offset, by the broker.
+const OFFSET: &str = "x-stream-offset";
 
 /// The stream of one namespace, as far as this handle has read it.
 #[derive(Debug)]
@@ -38,14 +36,24 @@ pub(crate) struct Catalogue {
     stream: String,
     known: Mutex<KnownQueues>,
     /// What was known when the broker lost everything, and was not made again since.
-    lost: Mutex<BTreeMap<QueueName, Arc<QueueSpec>>>,
+    lost: Mutex<BTreeMap<QueueName, CatalogueEntry>>,
     /// How often the broker lost everything.
     losses: AtomicU64,
     events: EventSender,
-    /// One reader at a time.
-    turn: tokio::sync::Mutex<()>,
-    /// A follower reads every record as it is written.
-    live: AtomicBool,
+    /// Those who wait for their marks.
+    marks: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    /// One reader at a time begins or writes its mark.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// The number of who reads every record as it is written; 0 is nobody.
+    live: AtomicU64,
+    /// How many there were.
+    followers: AtomicU64,
+    /// Ended by this handle.
+    deleted_here: Mutex<HashSet<Arc<str>>>,
+    /// The connection over which it could not be read the last time.
+    unreadable: Mutex<Option<u64>>,
+    /// Queues that are there, and not listed.
+    unlisted: Mutex<HashSet<QueueName>>,
 }
 
 impl Catalogue {
@@ -56,9 +64,19 @@ impl Catalogue {
             lost: Mutex::default(),
             losses: AtomicU64::new(0),
             events,
+            marks: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            live: AtomicBool::new(false),
+            live: AtomicU64::new(0),
+            followers: AtomicU64::new(0),
+            deleted_here: Mutex::default(),
+            unreadable: Mutex::default(),
+            unlisted: Mutex::default(),
         }
+    }
+
+    /// The stream's name, and that of the exchange which says that the stream can be read.
+    pub(crate) fn name(&self) -> &str {
+        &self.stream
     }
 
     /// All queues, by name.
@@ -71,9 +89,9 @@ impl Catalogue {
         self.known.lock().queues.get(queue.as_str()).cloned()
     }
 
-    /// The address of a queue, as far as it was read.
-    pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
-        self.known.lock().queues.get(queue.as_str()).map(|entry| entry.address.clone())
+    /// A deletion of a queue of this name that has begun, and has not ended.
+    pub(crate) fn being_deleted(&self, queue: &QueueName) -> Option<CatalogueEntry> {
+        self.known.lock().being_deleted(queue)
     }
 
     /// The queues that a message to this topic is for, by name.
@@ -92,29 +110,57 @@ impl Catalogue {
         self.known.lock().apply(record);
     }
 
-    /// Whether no record was ever read.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.known.lock().next == 0
+    /// When the last reading began that has come to its end.
+    pub(crate) fn read_at(&self) -> Option<Instant> {
+        self.known.lock().read_at
     }
 
-    /// Whether a follower reads every record as it is written.
+    /// Whether every record is read as it is written.
     pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Relaxed)
+        self.live.load(Relaxed) > 0
     }
 
-    /// Whether it was read within this time.
-    pub(crate) fn is_fresh(&self, within: Duration) -> bool {
-        self.known.lock().read_at.is_some_and(|at| at.elapsed() < within)
+    /// Whether it could not be read the last time, over this connection.
+    pub(crate) fn is_unreadable(&self, connection: Option<u64>) -> bool {
+        self.unreadable.lock().is_some_and(|over| connection == Some(over))
+    }
+
+    /// It could not be read over this connection.
+    pub(crate) fn note_unreadable(&self, connection: Option<u64>) {
+        *self.unreadable.lock() = connection;
+    }
+
+    /// It was read.
+    pub(crate) fn note_readable(&self) {
+        *self.unreadable.lock() = None;
     }
 
     /// Remembers that this handle deletes the queue at this address.
     pub(crate) fn delete_here(&self, address: Arc<str>) {
-        self.known.lock().deleted_here.insert(address);
+        self.deleted_here.lock().insert(address);
     }
 
     /// Whether this handle deleted the queue at this address: what was in hand then has gone with it.
     pub(crate) fn was_deleted_here(&self, address: &str) -> bool {
-        self.known.lock().deleted_here.contains(address)
+        self.deleted_here.lock().contains(address)
+    }
+
+    /// A queue is there that is not listed.
+    pub(crate) fn note_unlisted(&self, queue: &QueueName) {
+        self.unlisted.lock().insert(queue.clone());
+    }
+
+    /// It is listed now, or gone.
+    pub(crate) fn forget_unlisted(&self, queue: &QueueName) {
+        self.unlisted.lock().remove(queue);
+    }
+
+    /// How many queues are used here and not listed.
+    pub(crate) fn unlisted(&self) -> usize {
+        let known = self.known.lock();
+        let mut unlisted = self.unlisted.lock();
+        unlisted.retain(|queue| !known.queues.contains_key(queue.as_str()));
+        unlisted.len()
     }
 
     /// How often the broker lost everything, as far as it was seen.
@@ -123,14 +169,15 @@ impl Catalogue {
     }
 
     /// A queue that went with everything else, and is not there again.
-    pub(crate) fn lost(&self, queue: &QueueName) -> Option<Arc<QueueSpec>> {
+    pub(crate) fn lost(&self, queue: &QueueName) -> Option<CatalogueEntry> {
         self.lost.lock().get(queue).cloned()
     }
 
     /// Those of them that are bound to a topic.
     pub(crate) fn lost_bound(&self) -> Vec<QueueName> {
         let lost = self.lost.lock();
-        lost.values().filter(|spec| !spec.bindings.is_empty()).map(|spec| spec.name.clone()).collect()
+        let bound = lost.values().filter(|entry| !entry.spec.bindings.is_empty());
+        bound.map(|entry| entry.name().clone()).collect()
     }
 
     /// It is there again, or is not to be.
@@ -138,21 +185,25 @@ impl Catalogue {
         self.lost.lock().remove(queue);
     }
 
-    /// A request that appends a record.
+    /// A request that appends a record; it says where to begin to read, as far as it is known.
     pub(crate) fn request(&self, record: &Record) -> PublishRequest {
+        let from = match record {
+            Record::Snapshot { upto, .. } => Some(*upto),
+            _ => self.known.lock().from,
+        };
         let body = serde_json::to_vec(record).unwrap_or_default().into();
-        let properties = BasicProperties::default().with_delivery_mode(2);
+        let mut headers = FieldTable::default();
+        if let Some(from) = from {
+            headers.insert(FROM.into(), AMQPValue::LongLongInt(from));
+        }
+        let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
         PublishRequest { exchange: String::new(), key: self.stream.clone(), properties, body }
     }
 
-    /// The stream's name, and that of the exchange which says that the stream can be read.
-    pub(crate) fn name(&self) -> &str {
-        &self.stream
-    }
-
-    /// Whether the stream can be read: it is there, and its first record, too.
-    pub(crate) async fn exists(&self, control: &Control) -> Result<bool> {
-        Ok(if_there(control.find_exchange(&self.stream).await)?.is_some())
+    /// The request that writes the next snapshot, where one is due.
+    pub(crate) fn due_snapshot(&self) -> Option<PublishRequest> {
+        let snapshot = self.known.lock().due_snapshot()?;
+        Some(self.request(&snapshot)).filter(|request| request.body.len() <= MAX_SNAPSHOT)
     }
 
     /// What the stream is declared with.
@@ -160,166 +211,90 @@ impl Catalogue {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_BYTES));
+        // The segment that is written to does not go.
+        arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(SEGMENT_BYTES));
         arguments
     }
 
-    /// Reads to the end as it is now: whatever was confirmed before is known afterwards.
-    pub(crate) async fn refresh(&self, control: &Control) -> Result<()> {
-        let asked = Instant::now();
-        let late = |_| Error::timeout("a turn at the catalogue", TURN, Certainty::Definite);
-        let _turn = timeout(TURN, self.turn.lock()).await.map_err(late)?;
-        if self.known.lock().read_at.is_some_and(|begun| begun > asked) {
-            return Ok(()); // somebody has read since
-        }
-        let (begun, before) = (Instant::now(), self.known.lock().next);
-        let tail = self.last_records(control).await?;
-        let next = self.begin_at(before, tail.last().and_then(offset));
-        if let Some((first, end)) = tail.first().and_then(offset).zip(tail.last().and_then(offset))
-            && first > next
-        {
-            self.catch_up(control, next, end).await?;
-        }
+    /// Somebody waits for a mark of his.
+    pub(crate) fn await_mark(&self, by: &str) -> oneshot::Receiver<()> {
+        let (came, coming) = oneshot::channel();
+        self.marks.lock().insert(by.to_owned(), came);
+        coming
+    }
+
+    /// All that was confirmed before that reading began is known.
+    pub(crate) fn was_read(&self, begun: Instant) {
         let mut known = self.known.lock();
-        for delivery in &tail {
-            take(&mut known, delivery);
-        }
-        known.read_at = Some(begun);
-        Ok(())
+        known.read_at = known.read_at.max(Some(begun));
     }
 
-    /// The last records; none where there is no catalogue. One that was read before is not asked first whether it is there.
-    async fn last_records(&self, control: &Control) -> Result<Vec<Delivery>> {
-        if !self.is_unread()
-            && let Ok(tail) = self.tail(control).await
-            && !tail.is_empty()
-        {
-            return Ok(tail);
-        }
-        if self.exists(control).await? { self.tail_in_time(control).await } else { Ok(Vec::new()) }
-    }
-
-    /// Where to go on reading. A stream that ends before what was read `before` its end was asked for is another: the broker was
-    /// wiped. What a follower has read since proves nothing.
-    fn begin_at(&self, before: i64, end: Option<i64>) -> i64 {
+    /// What was read anew takes the place of all that was known.
+    pub(crate) fn replace(&self, read: KnownQueues) {
         let mut known = self.known.lock();
-        if end.map_or(0, |end| end + 1) < before {
-            let gone = std::mem::take(&mut *known).queues.into_values();
-            self.lost.lock().extend(gone.map(|entry| (entry.spec.name.clone(), entry.spec)));
-            self.losses.fetch_add(1, Relaxed);
-            let detail = format!("the catalogue, the stream {:?}, is gone or empty", self.stream);
-            self.events.send(Event::Wiped { detail });
+        self.live.store(0, Relaxed);
+        let former = std::mem::replace(&mut *known, read);
+        let lost = known.lost_since(former);
+        drop(known);
+        if lost.is_empty() {
+            return;
         }
-        known.next
+        self.lost.lock().extend(lost.into_iter().map(|entry| (entry.name().clone(), entry)));
+        self.losses.fetch_add(1, Relaxed);
+        let detail = format!("the catalogue, the stream {:?}, is gone or empty", self.stream);
+        self.events.send(Event::Wiped { detail });
     }
 
-    /// The last records of a stream that has some. A broker that has just started may not show it yet: that is no answer.
-    async fn tail_in_time(&self, control: &Control) -> Result<Vec<Delivery>> {
-        let deadline = Instant::now() + EMPTY;
-        loop {
-            match self.tail(control).await {
-                Ok(tail) if !tail.is_empty() => return Ok(tail),
-                Err(Refusal::Taken(error) | Refusal::Failed(error)) => return Err(error),
-                Ok(_) | Err(_) if Instant::now() >= deadline => {
-                    let said = format!("its catalogue, the stream {:?}, cannot be read", self.stream);
-                    return Err(Error::unavailable(NAME, Certainty::Definite, said));
-                }
-                Ok(_) | Err(_) => sleep(AGAIN).await,
-            }
-            // Where everything is being deleted, the stream goes before what says that it can be read.
-            if !self.exists(control).await? {
-                return Ok(Vec::new());
-            }
-        }
-    }
-
-    /// The last records. A stream's deliveries come on their own time, but all those of one chunk together: once the first is
-    /// there, whatever follows it stands before the answer to the next command.
-    async fn tail(&self, control: &Control) -> Answer<Vec<Delivery>> {
-        let last = AMQPValue::LongString("last".into());
-        let mut reader = self.read_from(control.dedicated().await?, last).await?;
-        let mut tail = Vec::new();
-        let Some(first) = timeout(EMPTY, reader.next()).await.unwrap_or(Ok(None))? else { return Ok(tail) };
-        tail.push(first);
-        reader.channel.prefetch(WINDOW).await?;
-        while let Some(next) = reader.here()? {
-            tail.push(next);
-        }
-        Ok(tail)
-    }
-
-    /// The records from `next` to `end`.
-    async fn catch_up(&self, control: &Control, next: i64, end: i64) -> Answer<()> {
-        let mut reader = self.read_from(control.dedicated().await?, starting(next)).await?;
-        let stands_still = || Error::timeout("reading the catalogue", EMPTY, Certainty::Definite);
-        while let Some(delivery) = timeout(EMPTY, reader.next()).await.map_err(|_| stands_still())?? {
-            self.read(&reader.channel, &delivery).await?;
-            if offset(&delivery).is_none_or(|offset| offset >= end) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A reader of all that is written from now on.
-    pub(crate) async fn begin_to_follow(&self, control: &Control) -> Result<Deliveries> {
-        self.refresh(control).await?;
-        let from = starting(self.known.lock().next);
-        Ok(self.read_from(control.lasting().await?, from).await?)
-    }
-
-    /// Reads on and on, until the channel ends: what was confirmed a moment ago is known a moment later.
-    pub(crate) async fn follow(&self, mut reader: Deliveries) -> Result<()> {
-        self.live.store(true, Relaxed);
-        let _ended = Ended(&self.live);
-        while let Some(delivery) = reader.next_while_alive(&self.stream).await? {
-            self.read(&reader.channel, &delivery).await?;
-        }
-        Ok(())
-    }
-
-    /// Reads one record, and asks for more before the window is used up.
-    async fn read(&self, channel: &ControlChannel, delivery: &Delivery) -> Answer<()> {
-        take(&mut self.known.lock(), delivery);
-        if delivery.delivery_tag.is_multiple_of(u64::from(WINDOW / 2)) {
-            channel.ack_up_to(delivery.delivery_tag).await?;
-        }
-        Ok(())
-    }
-
-    async fn read_from(&self, channel: ControlChannel, offset: AMQPValue) -> Answer<Deliveries> {
-        channel.prefetch(WINDOW).await?;
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-stream-offset".into(), offset);
-        channel.consume(&self.stream, BasicConsumeOptions::default(), arguments).await
+    /// Begins to read every record as it is written.
+    pub(crate) fn begin_live(self: &Arc<Self>) -> Following {
+        let number = self.followers.fetch_add(1, Relaxed) + 1;
+        self.live.store(number, Relaxed);
+        Following { catalogue: self.clone(), number }
     }
 }
 
-/// Says, however it ends, that nobody follows any more.
-struct Ended<'a>(&'a AtomicBool);
+/// Who reads every record as it is written, until it is dropped.
+pub(crate) struct Following {
+    pub(crate) catalogue: Arc<Catalogue>,
+    number: u64,
+}
 
-impl Drop for Ended<'_> {
+impl Following {
+    /// Reads a record, unless somebody has begun anew meanwhile.
+    pub(crate) fn take(&self, delivery: &Delivery) {
+        let mut known = self.catalogue.known.lock();
+        if self.catalogue.live.load(Relaxed) != self.number {
+            return;
+        }
+        let mark = offset(delivery).and_then(|offset| known.take(offset, &delivery.data));
+        drop(known);
+        if let Some(came) = mark.and_then(|mark| self.catalogue.marks.lock().remove(&mark)) {
+            let _ = came.send(());
+        }
+    }
+}
+
+impl Drop for Following {
     fn drop(&mut self) {
-        self.0.store(false, Relaxed);
+        if self.catalogue.live.compare_exchange(self.number, 0, Relaxed, Relaxed).is_ok() {
+            self.catalogue.marks.lock().clear();
+        }
     }
 }
 
-fn starting(next: i64) -> AMQPValue {
-    match next {
-        0 => AMQPValue::LongString("first".into()),
-        next => AMQPValue::LongLongInt(next),
-    }
+/// Where a record stands.
+pub(crate) fn offset(delivery: &Delivery) -> Option<i64> {
+    number(delivery, OFFSET)
 }
 
-fn take(known: &mut KnownQueues, delivery: &Delivery) {
-    if let Some(offset) = offset(delivery) {
-        known.take(offset, &delivery.data);
-    }
+/// Where its writer would begin to read.
+pub(crate) fn begins_at(delivery: &Delivery) -> Option<i64> {
+    number(delivery, FROM)
 }
 
-fn offset(delivery: &Delivery) -> Option<i64> {
-    let headers = delivery.properties.headers().as_ref()?;
-    match headers.inner().get("x-stream-offset") {
-        Some(AMQPValue::LongLongInt(offset)) => Some(*offset),
+fn number(delivery: &Delivery, header: &str) -> Option<i64> {
+    match delivery.properties.headers().as_ref()?.inner().get(header) {
+        Some(AMQPValue::LongLongInt(number)) => Some(*number),
         _ => None,
     }
 }

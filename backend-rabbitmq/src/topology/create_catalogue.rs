@@ -13,49 +13,51 @@ use polyqueue::{Certainty, Error, Result};
 
 use crate::address::NAME;
 use crate::connection::change::Change;
-use crate::connection::control_channel::{ControlChannel, Deliveries};
-use crate::connection::fault::{Answer, Refusal, if_there};
+use crate::connection::fault::if_there;
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
+use crate::topology::routes::exists;
+use crate::topology::turn::Turn;
 
-/// How long to wait for another handle before looking again.
-const TAKEN: Duration = Duration::from_millis(20);
 /// From this age on the first stream of a node, and with it all others, survives a crash on RabbitMQ 3.10.
 const SETTLING: Duration = Duration::from_secs(1);
 /// Exists only when there was a stream of that age.
 const SETTLED: &str = "polyqueue.streams";
 
-/// Sees to it that the catalogue can be read and written. `anew`: although it is said to be there.
-pub(crate) async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
-    let control = topology.handle.control();
-    if !anew && topology.catalogue.exists(control).await? {
-        return Ok(());
-    }
+/// Sees to it that the catalogue can be read and written; `anew`: although it is said to be there.
+async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
     let _one_at_a_time = topology.creating.lock().await;
-    let lock = loop {
-        if !anew && topology.catalogue.exists(control).await? {
+    let turn = loop {
+        if !anew && is_ready(topology).await? {
             return Ok(());
         }
-        let channel = control.dedicated().await?;
-        match lock(channel, &topology.names.birth()).await {
-            Ok(lock) => break lock,
-            Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
-            Err(refusal) => return Err(refusal.into()),
+        if let Some(turn) = Turn::try_take(topology, &topology.names.birth()).await? {
+            break turn;
         }
     };
-    if anew || !topology.catalogue.exists(control).await? {
-        make_catalogue(topology).await?;
-    }
-    lock.channel.end().await;
-    Ok(())
+    let made = match is_ready(topology).await? && exists(topology, topology.catalogue.name()).await? {
+        true => Ok(()), // by another, meanwhile
+        false => make_catalogue(topology).await,
+    };
+    turn.end().await;
+    made
+}
+
+/// Whether it is said that the stream can be read and written.
+async fn is_ready(topology: &Topology) -> Result<bool> {
+    Ok(if_there(topology.handle.control().find_exchange(topology.catalogue.name()).await)?.is_some())
 }
 
 async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
     let (control, name) = (topology.handle.control(), topology.catalogue.name().to_owned());
     let stream = Change::Queue { name: name.clone(), arguments: Catalogue::arguments() };
     control.change(vec![stream]).await?;
-    append(topology, &Record::Begin).await?;
+    let stream = Some(uuid::Uuid::new_v4().simple().to_string());
+    if let Confirm::Unroutable = store(topology, &Record::Begin { stream }).await? {
+        let said = "the catalogue's stream is gone again: declare a queue again";
+        return Err(Error::unavailable(NAME, Certainty::Definite, said));
+    }
     let said = |name| Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
     if if_there(control.find_exchange(SETTLED).await)?.is_none() {
         tokio::time::sleep(SETTLING).await;
@@ -64,20 +66,21 @@ async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
     Ok(control.change(vec![said(name)]).await?)
 }
 
-/// Appends a record.
-pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<()> {
-    match topology.handle.store(topology.catalogue.request(record)).await? {
-        Confirm::Stored => Ok(()),
-        Confirm::Unroutable => Err(Error::unavailable(
-            NAME,
-            Certainty::Definite,
-            "the catalogue's stream is gone: declare a queue again",
-        )),
-    }
+async fn store(topology: &Topology, record: &Record) -> Result<Confirm> {
+    topology.handle.store(topology.catalogue.request(record)).await
 }
 
-/// Holds the lock as long as the channel lives: the queue is this connection's alone and goes with its consumer.
-async fn lock(channel: ControlChannel, name: &str) -> Answer<Deliveries> {
-    channel.change(vec![Change::OwnQueue { name: name.to_owned() }]).await?;
-    channel.consume_alone(name).await
+/// Appends a record, to a new stream where there is none.
+pub(crate) async fn append(topology: &Arc<Topology>, record: &Record) -> Result<()> {
+    if !topology.catalogue.is_live() {
+        ensure_catalogue(topology, false).await?;
+    }
+    if let Confirm::Unroutable = store(topology, record).await? {
+        ensure_catalogue(topology, true).await?;
+        if let Confirm::Unroutable = store(topology, record).await? {
+            let said = "the catalogue's stream is gone again: declare a queue again";
+            return Err(Error::unavailable(NAME, Certainty::Definite, said));
+        }
+    }
+    Ok(())
 }

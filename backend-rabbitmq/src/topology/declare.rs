@@ -1,9 +1,5 @@
-//! Making, finding and deleting the broker objects behind one queue.
+//! Making the broker objects behind one queue, and binding it.
 
-use crate::topology::create_catalogue::{append, ensure_catalogue};
-use crate::topology::dedup_queues::declare_keys;
-use crate::topology::lookup::up_to_date;
-use crate::topology::state::Topology;
 use std::sync::Arc;
 
 use lapin::ExchangeKind;
@@ -12,42 +8,156 @@ use polyqueue::{Certainty, Error, Pattern, QueueName, QueueSpec, Result};
 
 use crate::address::NAME;
 use crate::connection::change::Change;
-use crate::connection::fault::if_there;
-use crate::connection::request::Confirm;
-use crate::topology::records::{CatalogueEntry, Record};
+use crate::connection::fault::{Answer, Refusal, if_there};
+use crate::topology::create_catalogue::append;
+use crate::topology::dedup_queues::declare_keys;
+use crate::topology::delete::{end_life, finish};
+use crate::topology::follow::up_to_date;
+use crate::topology::lookup::entry;
+use crate::topology::records::{CatalogueEntry, Record, fresh_address};
+use crate::topology::routes::{due_exchange, entries, exists, has_exchange, leads, of_address, of_name};
+use crate::topology::state::Topology;
 use crate::wire::delay::DUE;
+use crate::wire::names::{ended, lives};
+
+/// How often a declaration begins anew that another's deletion has got into.
+const ATTEMPTS: u32 = 3;
 
 /// Makes a queue, or adds bindings to the one that is there.
 ///
 /// # Errors
 /// `Invalid` when it is there and was declared to be something else.
 pub(crate) async fn declare(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<()> {
-    up_to_date(topology).await?;
-    let control = topology.handle.control();
-    if topology.catalogue.is_unread() {
-        ensure_catalogue(topology, false).await?;
-        topology.catalogue.refresh(control).await?;
-    }
-    let listed = topology.catalogue.entry(&spec.name);
-    if let Some(existing) = &listed {
-        spec.check_redeclared(&existing.spec)?;
-    }
-    // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
-    let channel = control.dedicated().await?;
-    let mut changes = queues_of(topology, spec);
-    let entry = match listed {
-        Some(entry) => entry,
-        None => {
-            channel.change(std::mem::take(&mut changes)).await?;
-            list(topology, spec).await?
+    declare_after(topology, spec, None).await
+}
+
+/// The same, at any address but that of its former life.
+pub(crate) async fn declare_after(
+    topology: &Arc<Topology>,
+    spec: &QueueSpec,
+    former: Option<&str>,
+) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        match (Declaration { topology, spec, former, is_there: false }).carry_out().await {
+            Err(Refusal::Missing(_)) if attempt < ATTEMPTS => {
+                attempt += 1;
+                topology.handle.publisher().await?.forget_all();
+            }
+            done => return Ok(done?),
         }
-    };
-    changes.extend(bindings_of(topology, spec, &entry));
-    channel.change(changes).await?;
-    declare_keys(topology, &entry).await?;
-    list_bindings(topology, &entry, spec).await?;
-    topology.handle.publisher().await?.remember(topology.names.ready(&spec.name));
-    Ok(())
+    }
+}
+
+/// One declaration on its way.
+struct Declaration<'a> {
+    topology: &'a Arc<Topology>,
+    spec: &'a QueueSpec,
+    former: Option<&'a str>,
+    is_there: bool,
+}
+
+impl Declaration<'_> {
+    async fn carry_out(&mut self) -> Answer<()> {
+        let (topology, name) = (self.topology, &self.spec.name);
+        up_to_date(topology).await?;
+        if let Some(begun) = topology.catalogue.being_deleted(name) {
+            finish(topology, &begun).await?;
+        }
+        let (ready, dead) = (topology.names.ready(name), topology.names.dead(name));
+        let mut listed = topology.catalogue.entry(name);
+        let lives_on = async {
+            match &listed {
+                Some(entry) => leads(topology, lives(&entry.address)).await,
+                None => Ok(false),
+            }
+        };
+        // Many queues are declared at a time, and the broker makes what one channel asks for one after the other.
+        let channel = topology.handle.control().dedicated();
+        // A question with the answer "no" ends its channel.
+        let found = async {
+            let is_there = exists(topology, &ready).await?;
+            Ok((is_there, is_there && exists(topology, &dead).await?))
+        };
+        let ((is_there, has_both), lives_on, channel) = tokio::try_join!(found, lives_on, channel)?;
+        self.is_there = is_there;
+        if let Some(lost) = listed.take_if(|_| !self.is_there) {
+            // Somebody has deleted it behind our back: its life is over.
+            end_life(topology, &lost).await?;
+        }
+        if let Some(entry) = &listed {
+            self.spec.check_redeclared(&entry.spec)?;
+        }
+        let is_new = !has_both;
+        if is_new {
+            channel.change(queues_of(topology, self.spec)).await?;
+        }
+        let entry = match listed {
+            Some(entry) => entry,
+            None => list(topology, self.spec, self.address().await?).await?,
+        };
+        if !lives_on && !leads(topology, lives(&entry.address)).await? {
+            channel.change(entries(topology)).await?;
+            channel.change(of_address(topology, name, &entry.address)).await?;
+        }
+        channel.change(self.bindings(&entry).await?).await?;
+        declare_keys(topology, &entry).await?;
+        list_bindings(topology, &entry, self.spec).await?;
+        topology.catalogue.forget_unlisted(name);
+        topology.forget_dead_end(&entry.address);
+        if !is_new && !self.spec.bindings.is_subset(&entry.spec.bindings) {
+            channel.change(kept(topology, name)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a queue is to be reached that is not listed.
+    async fn address(&self) -> Result<Arc<str>> {
+        let (topology, name) = (self.topology, &self.spec.name);
+        let first: Arc<str> = topology.names.first_address(name).into();
+        if self.is_there
+            && let Some(adopted) = topology.adopted(name)
+            && leads(topology, lives(&adopted)).await?
+        {
+            return Ok(adopted);
+        }
+        let is_used_up = self.former == Some(&*first) || leads(topology, ended(&first)).await?;
+        Ok(if is_used_up { fresh_address() } else { first })
+    }
+
+    /// What binds a queue to its name, its address and its topics.
+    async fn bindings(&self, entry: &CatalogueEntry) -> Answer<Vec<Change>> {
+        let (topology, name) = (self.topology, &self.spec.name);
+        let (ready, topics) = (topology.names.ready(name), topology.names.topics());
+        let bind = |exchange: &str, pattern: &str| Change::Bind {
+            queue: ready.clone(),
+            exchange: exchange.to_owned(),
+            pattern: pattern.to_owned(),
+        };
+        let mut changes = Vec::new();
+        if !has_exchange(topology, DUE).await? {
+            changes.push(due_exchange());
+        }
+        changes.push(bind(DUE, &entry.address));
+        if !self.spec.bindings.is_empty() && !has_exchange(topology, &topics).await? {
+            let (name, arguments) = (topics.clone(), FieldTable::default());
+            changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
+        }
+        changes.extend(self.spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
+        // Last: a crash of the broker may take back what its database did last, and whoever misses these makes them again.
+        changes.extend(of_name(topology, entry));
+        Ok(changes)
+    }
+}
+
+/// What is done last where nothing else is that may be taken back by a crash of the broker.
+fn kept(topology: &Topology, queue: &QueueName) -> Vec<Change> {
+    let last = || (topology.names.ready(queue), topology.names.entry(), "last".to_owned());
+    let ((queue, exchange, pattern), (of, from, key)) = (last(), last());
+    vec![
+        Change::Bind { queue, exchange, pattern },
+        Change::Unbind { queue: of, exchange: from, pattern: key },
+    ]
 }
 
 /// The broker's queues behind a queue.
@@ -59,40 +169,13 @@ fn queues_of(topology: &Topology, spec: &QueueSpec) -> Vec<Change> {
     [ready, dead].into_iter().zip(arguments).map(queue).collect()
 }
 
-/// What binds a queue to its address and its topics.
-fn bindings_of(topology: &Topology, spec: &QueueSpec, entry: &CatalogueEntry) -> Vec<Change> {
-    let (ready, topics) = (topology.names.ready(&spec.name), topology.names.topics());
-    let bind = |exchange: &str, pattern: &str| Change::Bind {
-        queue: ready.clone(),
-        exchange: exchange.to_owned(),
-        pattern: pattern.to_owned(),
-    };
-    let mut changes = vec![due_exchange(), bind(DUE, &entry.address)];
-    if !spec.bindings.is_empty() {
-        let (name, arguments) = (topics.clone(), FieldTable::default());
-        changes.push(Change::Exchange { name, kind: ExchangeKind::Topic, arguments });
-    }
-    changes.extend(spec.bindings.iter().map(|pattern| bind(&topics, pattern.as_str())));
-    changes
-}
-
-/// The exchange that leads what is due to its queue.
-pub(crate) fn due_exchange() -> Change {
-    let arguments = FieldTable::default();
-    Change::Exchange { name: DUE.to_owned(), kind: ExchangeKind::Direct, arguments }
-}
-
 /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
-async fn list(topology: &Arc<Topology>, spec: &QueueSpec) -> Result<CatalogueEntry> {
-    let record = Record::declare(spec);
-    if let Confirm::Unroutable = topology.handle.store(topology.catalogue.request(&record)).await? {
-        ensure_catalogue(topology, true).await?;
-        append(topology, &record).await?;
-    }
-    topology.catalogue.refresh(topology.handle.control()).await?;
+async fn list(topology: &Arc<Topology>, spec: &QueueSpec, address: Arc<str>) -> Result<CatalogueEntry> {
+    append(topology, &Record::declare(spec, address)).await?;
+    up_to_date(topology).await?;
     let entry = topology.catalogue.entry(&spec.name).ok_or_else(|| {
         let said = "the catalogue does not show what was written to it";
-        Error::backend(NAME, Certainty::Unknown, said)
+        Error::unavailable(NAME, Certainty::Unknown, said)
     })?;
     spec.check_redeclared(&entry.spec)?;
     Ok(entry)
@@ -118,10 +201,11 @@ async fn list_binding(topology: &Arc<Topology>, record: Record) -> Result<()> {
 /// Removes a binding, here and in the catalogue.
 pub(crate) async fn unbind(topology: &Arc<Topology>, queue: &QueueName, pattern: &Pattern) -> Result<()> {
     up_to_date(topology).await?;
-    let entry = topology.catalogue.entry(queue).ok_or_else(|| Error::not_found(queue.clone()))?;
-    if !entry.spec.bindings.contains(pattern) {
+    let listed = topology.catalogue.entry(queue);
+    if listed.as_ref().is_some_and(|entry| !entry.spec.bindings.contains(pattern)) {
         return Ok(());
     }
+    let entry = entry(topology, queue).await?;
     let (ready, topics) = (topology.names.ready(queue), topology.names.topics());
     let gone = Change::Unbind { queue: ready, exchange: topics, pattern: pattern.to_string() };
     if_there(topology.handle.control().change(vec![gone]).await)?;

@@ -1,41 +1,131 @@
-//! The catalogue, read as it is written, for who publishes to topics.
+//! The catalogue, read to its end and as it is written from then on.
 
-use crate::topology::lookup::up_to_date;
-use crate::topology::state::{Topology, Watcher};
 use std::sync::Arc;
-use std::sync::Weak;
+use std::time::Duration;
 
-use polyqueue::Result;
+use polyqueue::backend::background;
+use polyqueue::{Certainty, Error, Result};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::connection::fault::Refusal;
+use crate::topology::known::KnownQueues;
+use crate::topology::read_catalogue::{SILENT, follow, fresh_mark, read, write_mark};
+use crate::topology::state::{Topology, Watcher};
+
+/// How long to wait for others who read.
+const TURN: Duration = Duration::from_secs(30);
+/// For how long a broker is asked again that could not show its catalogue, and how often.
+const JUST_STARTED: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Sees to it that we know what the catalogue said a moment ago; `exact`: by all that was confirmed before.
 pub(crate) async fn read_catalogue(topology: &Arc<Topology>, exact: bool) -> Result<()> {
     if exact || !topology.catalogue.is_live() {
         up_to_date(topology).await?;
-        follow_catalogue(topology);
     }
     Ok(())
 }
 
-/// Sees to it that the catalogue is read as it is written, from a moment from now on.
-pub(crate) fn follow_catalogue(topology: &Arc<Topology>) {
-    let mut follower = topology.follower.lock();
-    if follower.as_ref().is_none_or(|Watcher(task)| task.is_finished()) {
-        *follower = Some(Watcher::spawn(topology, follow(Arc::downgrade(topology))));
+/// Reads the catalogue to its end: whatever was confirmed before is known afterwards. A broker that has just started may answer such
+/// a question by ending the connection; since reading changes nothing, it is asked again.
+pub(crate) async fn up_to_date(topology: &Arc<Topology>) -> Result<()> {
+    let until = Instant::now() + JUST_STARTED;
+    loop {
+        match refresh(topology).await {
+            Ok(()) => {
+                topology.catalogue.note_readable();
+                return after_a_loss(topology).await;
+            }
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                tracing::debug!(name: "rabbitmq.catalogue_unread", %error, "the catalogue could not be read");
+                sleep(AGAIN).await;
+            }
+            Err(error) => {
+                topology.catalogue.note_unreadable(topology.handle.control().generation());
+                return Err(error);
+            }
+        }
     }
 }
 
-/// Keeps the catalogue live until the connection ends.
-async fn follow(topology: Weak<Topology>) {
-    let Some(topology) = topology.upgrade() else { return };
-    let catalogue = topology.catalogue.clone();
-    let begun = catalogue.begin_to_follow(topology.handle.control()).await;
-    // The task must not keep its handle alive.
-    drop(topology);
-    let followed = match begun {
-        Ok(reader) => catalogue.follow(reader).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = followed {
-        tracing::debug!(name: "rabbitmq.catalogue_not_followed", %error, "what other clients declare is not followed for now");
+/// The same for who can do without it. One that could not be read over this connection is waited for no more, until it can. Answers
+/// whether it was read.
+pub(crate) async fn read_if_readable(topology: &Arc<Topology>) -> bool {
+    if !topology.catalogue.is_unreadable(topology.handle.control().generation()) {
+        return learn(topology, true).await.unwrap_or(false);
     }
+    if topology.catalogue.turn.try_lock().is_ok() {
+        drop(learn(topology, true));
+    }
+    false
+}
+
+/// Begins to read the catalogue; without `exact`, where it is not followed yet. What is lost later is known then.
+pub(crate) fn learn(topology: &Arc<Topology>, exact: bool) -> JoinHandle<bool> {
+    let topology = topology.clone();
+    background().spawn(async move {
+        let handle = topology.handle.clone();
+        tokio::select! {
+            () = handle.closed() => false,
+            read = read_catalogue(&topology, exact) => read.is_ok(),
+        }
+    })
+}
+
+/// What was seen on a connection is not there any more where the broker has lost everything since.
+async fn after_a_loss(topology: &Arc<Topology>) -> Result<()> {
+    if topology.forget_what_was_lost() {
+        topology.handle.publisher().await?.forget_all();
+    }
+    Ok(())
+}
+
+async fn refresh(topology: &Arc<Topology>) -> Result<()> {
+    let (asked, catalogue) = (Instant::now(), &topology.catalogue);
+    let late = |_| Error::timeout("a turn at the catalogue", TURN, Certainty::Definite);
+    let _turn = timeout(TURN, catalogue.turn.lock()).await.map_err(late)?;
+    if catalogue.read_at().is_some_and(|begun| begun > asked) {
+        return Ok(()); // somebody has read since
+    }
+    let begun = Instant::now();
+    if !(catalogue.is_live() && is_read_to_its_end(topology).await?) {
+        begin(topology).await?;
+    }
+    catalogue.was_read(begun);
+    if let Some(snapshot) = catalogue.due_snapshot() {
+        topology.handle.store(snapshot).await?;
+    }
+    Ok(())
+}
+
+/// Whether who follows has come to a mark that is written now.
+async fn is_read_to_its_end(topology: &Topology) -> Result<bool> {
+    let by = fresh_mark();
+    let came = topology.catalogue.await_mark(&by);
+    match write_mark(&topology.handle, &topology.catalogue, by).await {
+        Ok(()) => {}
+        Err(Refusal::Missing(_)) => return Ok(false),
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let late = |_| Error::timeout("reading the catalogue", SILENT, Certainty::Definite);
+    Ok(timeout(SILENT, came).await.map_err(late)?.is_ok())
+}
+
+/// Reads it anew, and follows it.
+async fn begin(topology: &Arc<Topology>) -> Result<()> {
+    let catalogue = &topology.catalogue;
+    let Some((known, reader)) = read(&topology.handle, catalogue).await? else {
+        catalogue.replace(KnownQueues::default());
+        return Ok(());
+    };
+    catalogue.replace(known);
+    let (following, weak) = (catalogue.begin_live(), Arc::downgrade(topology));
+    // The task must not keep its handle alive.
+    let is_current = move |channel: &_| {
+        weak.upgrade().is_some_and(|topology| topology.handle.control().is_current(channel))
+    };
+    let follower = Watcher::spawn(topology, follow(following, reader, is_current));
+    *topology.follower.lock() = Some(follower);
+    Ok(())
 }

@@ -1,49 +1,95 @@
-//! A broker that has lost everything: queues that a handle of this client uses are declared again as they were.
+//! What is not there when it is used: looked for once more, and declared again where nobody has deleted it in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use polyqueue::{Event, QueueName, Result};
+use polyqueue::{Certainty, Error, Event, QueueName, Result, RoutingKey};
 
-use crate::topology::declare::declare;
-use crate::topology::lookup::{count, up_to_date};
+use crate::address::NAME;
+use crate::topology::declare::{declare, declare_after};
+use crate::topology::follow::read_if_readable;
+use crate::topology::routes::{exists, leads, listed_soon, restore};
 use crate::topology::state::Topology;
+use crate::wire::names::ended;
 
-/// A queue is not there. Declares it again if the broker has lost everything since it was known. Answers whether it is there now.
-pub(crate) async fn revive(topology: &Arc<Topology>, queue: &QueueName) -> bool {
-    let catalogue = &topology.catalogue;
-    if catalogue.entry(queue).is_none() && catalogue.lost(queue).is_none() {
-        return false;
-    }
+/// How long a queue may be there that its declaration has not listed yet.
+const BEING_LISTED: Duration = Duration::from_secs(1);
+
+/// A queue is not there, by the way that was tried. Looks anew, and mends what can be. Answers whether it is there now.
+///
+/// # Errors
+/// Nobody can say now; `Unavailable` for a queue that is there and of which nobody knows what it was declared to be.
+pub(crate) async fn revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
     let _one_at_a_time = topology.reviving.lock().await;
-    match try_to_revive(topology, queue).await {
-        Ok(there) => there,
-        Err(error) => {
-            tracing::debug!(name: "rabbitmq.not_redeclared", %queue, %error, "what the broker has lost could not be declared again for now");
-            false
-        }
-    }
-}
-
-/// A topic reaches nobody. The same for all queues that were bound. Answers whether one is there now that was not.
-pub(crate) async fn revive_bound(topology: &Arc<Topology>) -> bool {
-    let mut revived = false;
-    for queue in topology.catalogue.lost_bound() {
-        revived |= revive(topology, &queue).await;
+    let revived = try_to_revive(topology, queue).await;
+    if let Err(error) = &revived {
+        tracing::debug!(name: "rabbitmq.not_redeclared", %queue, %error, "what the broker has lost could not be declared again for now");
     }
     revived
 }
 
-async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
-    up_to_date(topology).await?;
-    let catalogue = &topology.catalogue;
-    if catalogue.entry(queue).is_some() {
-        // Somebody has declared it meanwhile. One that was deleted behind our back is not brought back.
-        catalogue.forget_lost(queue);
-        return Ok(count(topology, queue, &topology.names.ready(queue)).await.is_ok());
+/// A topic reaches nobody. The same for all queues that were bound, and those that are listed as bound to this key. Answers whether
+/// one is there now that was not.
+pub(crate) async fn revive_bound(topology: &Arc<Topology>, key: &RoutingKey) -> Result<bool> {
+    let mut revived = false;
+    for queue in topology.catalogue.lost_bound() {
+        revived |= revive(topology, &queue).await?;
     }
-    let Some(spec) = catalogue.lost(queue) else { return Ok(false) };
-    declare(topology, &spec).await?;
+    if !revived && read_if_readable(topology).await {
+        for entry in topology.catalogue.matching(key) {
+            // Makes also the ways again that lead from the topics.
+            declare(topology, &entry.spec).await?;
+            revived = true;
+        }
+    }
+    Ok(revived)
+}
+
+async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
+    let (catalogue, ready) = (&topology.catalogue, topology.names.ready(queue));
+    // Before the listing is read: who deletes in order says so first.
+    let is_there = exists(topology, &ready).await?;
+    if let Some(entry) = listed_soon(topology, queue, BEING_LISTED).await? {
+        catalogue.forget_lost(queue);
+        if is_there {
+            restore(topology, &entry).await?;
+            return Ok(true);
+        }
+        return match declare(topology, &entry.spec).await {
+            Ok(()) => {
+                topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
+                Ok(true)
+            }
+            // For who may not make it, it is not there.
+            Err(Error::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+    }
+    if catalogue.being_deleted(queue).is_some() {
+        return Ok(false);
+    }
+    match catalogue.lost(queue) {
+        // Only the catalogue is gone.
+        Some(lost) if is_there => declare(topology, &lost.spec).await?,
+        Some(lost) if leads(topology, ended(&lost.address)).await? => {
+            catalogue.forget_lost(queue);
+            return Ok(false);
+        }
+        Some(lost) => {
+            declare_after(topology, &lost.spec, Some(&lost.address)).await?;
+            topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
+        }
+        None if is_there => return Err(nobody_knows(topology, queue)),
+        None => return Ok(false),
+    }
     catalogue.forget_lost(queue);
-    topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
     Ok(true)
+}
+
+fn nobody_knows(topology: &Topology, queue: &QueueName) -> Error {
+    topology.catalogue.note_unlisted(queue);
+    let said = format!(
+        "queue {queue} is there, and the catalogue does not say what bound and keys it has: declare it again"
+    );
+    Error::unavailable(NAME, Certainty::Definite, said)
 }

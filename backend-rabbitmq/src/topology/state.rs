@@ -1,5 +1,6 @@
 //! What is known of the broker's objects, and the tasks that look after them.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,6 +30,10 @@ pub(crate) struct Topology {
     losses_seen: AtomicU64,
     /// One call at a time makes again what was lost.
     pub(crate) reviving: tokio::sync::Mutex<()>,
+    /// Addresses that this client has given to queues that nobody has listed.
+    adopted: Mutex<HashMap<QueueName, Arc<str>>>,
+    /// Addresses from which something came back.
+    dead_ends: Mutex<HashSet<Arc<str>>>,
 }
 
 /// A task that ends with its handle.
@@ -62,8 +67,40 @@ impl Topology {
             follower: Mutex::default(),
             losses_seen: AtomicU64::new(0),
             reviving: tokio::sync::Mutex::default(),
+            adopted: Mutex::default(),
+            dead_ends: Mutex::default(),
             handle,
         }
+    }
+
+    /// The address that this client has given to a queue.
+    pub(crate) fn adopted(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.adopted.lock().get(queue).cloned()
+    }
+
+    /// Remembers that it has.
+    pub(crate) fn adopt(&self, queue: QueueName, address: Arc<str>) {
+        self.adopted.lock().insert(queue, address);
+    }
+
+    /// The address of a queue, as far as it was seen.
+    pub(crate) fn address(&self, queue: &QueueName) -> Option<Arc<str>> {
+        self.catalogue.entry(queue).map(|entry| entry.address).or_else(|| self.adopted(queue))
+    }
+
+    /// Whether something came back from this address.
+    pub(crate) fn is_dead_end(&self, address: &str) -> bool {
+        self.dead_ends.lock().contains(address)
+    }
+
+    /// Something came back from it.
+    pub(crate) fn note_dead_end(&self, address: Arc<str>) {
+        self.dead_ends.lock().insert(address);
+    }
+
+    /// Its ways were made again.
+    pub(crate) fn forget_dead_end(&self, address: &str) {
+        self.dead_ends.lock().remove(address);
     }
 
     /// The kind of broker queue behind a queue.

@@ -2,10 +2,19 @@
 
 use polyqueue::QueueName;
 
+use super::delay::DUE;
 use super::hash::Hash;
 
 /// The longest name of an object, in bytes.
 const LONGEST: usize = 255;
+
+/// Ends the name of the exchange where everything enters.
+const ENTRY: &str = ".in";
+/// Begins a key that leads to an address.
+const ADDRESS: &str = "a.";
+
+/// The queue, and the exchange before it, which keep nothing, for all namespaces: what gets there has found a way.
+pub(crate) const SINK: &str = "polyqueue.sink";
 
 /// The names of one namespace. The middle word keeps users' names and ours apart.
 #[derive(Clone, Debug)]
@@ -31,6 +40,24 @@ impl Names {
     /// The exchange for messages to topics.
     pub(crate) fn topics(&self) -> String {
         format!("{}.topics", self.namespace)
+    }
+
+    /// The exchange where everything enters that is published to a queue.
+    pub(crate) fn entry(&self) -> String {
+        format!("{}{ENTRY}", self.namespace)
+    }
+
+    /// What is there as long as the life of a queue at this address.
+    pub(crate) fn gate(&self, address: &str) -> String {
+        format!("{}.at.{address}", self.namespace)
+    }
+
+    /// The address of a queue's first life, which nobody has to be told.
+    pub(crate) fn first_address(&self, queue: &QueueName) -> String {
+        let mut hash = Hash::new();
+        hash.add(self.namespace.as_bytes());
+        hash.add(queue.as_str().as_bytes());
+        format!("{:032x}", hash.0)
     }
 
     /// A fresh inbox.
@@ -79,10 +106,40 @@ impl Names {
         format!("{}.catalogue", self.namespace)
     }
 
+    /// The lock of who ends a life of a queue.
+    pub(crate) fn turn(&self, queue: &QueueName) -> String {
+        format!("{}.turn.{}", self.namespace, self.first_address(queue))
+    }
+
     /// The lock of who makes that stream.
     pub(crate) fn birth(&self) -> String {
         format!("{}.birth", self.catalogue())
     }
+}
+
+/// The address by which a message came that the broker delivers so; `None` where it came by name, or by a topic.
+pub(crate) fn address_in<'a>(exchange: &str, key: &'a str) -> Option<&'a str> {
+    if exchange == DUE { Some(key) } else { key.strip_prefix(ADDRESS).filter(|_| exchange.ends_with(ENTRY)) }
+}
+
+/// Leads to a queue that asks nothing of who publishes.
+pub(crate) fn by_name(queue: &QueueName) -> String {
+    format!("n.{queue}")
+}
+
+/// Leads to the queue at this address.
+pub(crate) fn by_address(address: &str) -> String {
+    format!("{ADDRESS}{address}")
+}
+
+/// Leads to the sink while the life at this address lasts.
+pub(crate) fn lives(address: &str) -> String {
+    format!("g.{address}")
+}
+
+/// Leads to the sink once the life at this address was ended in order.
+pub(crate) fn ended(address: &str) -> String {
+    format!("l.{address}")
 }
 
 #[cfg(test)]
@@ -113,9 +170,20 @@ mod tests {
             names.marker(&address, &"k".repeat(200)),
             names.keys(&address),
             names.birth(),
+            names.gate(&address),
+            by_name(&queue),
         ];
         let longest = objects.iter().max_by_key(|object| object.len()).unwrap();
         assert!(longest.len() <= LONGEST, "{longest} has {} bytes", longest.len());
+    }
+
+    #[test]
+    fn a_first_address_is_the_same_for_everybody_and_no_other_queues() {
+        let (names, other) = (Names::new("n".into()), Names::new("na".into()));
+        let [a, b] = ["b", "ab"].map(|name| QueueName::new(name).unwrap());
+        assert_eq!(names.first_address(&a), "618c2ea1e6f61d9e65243123d4af28ff");
+        assert_eq!(names.first_address(&a).len(), 32);
+        assert_ne!(names.first_address(&b), other.first_address(&a));
     }
 
     #[test]
@@ -129,5 +197,15 @@ mod tests {
         objects.sort();
         objects.dedup();
         assert_eq!(objects.len(), keys.len());
+    }
+
+    #[test]
+    fn a_delivery_says_by_which_address_it_came() {
+        let (names, address) = (Names::new("a.in".into()), "0123");
+        assert_eq!(address_in(&names.entry(), &by_address(address)), Some(address));
+        assert_eq!(address_in(DUE, address), Some(address));
+        assert_eq!(address_in(&names.entry(), &by_name(&QueueName::from_static("a.b"))), None);
+        assert_eq!(address_in("", &names.ready(&QueueName::from_static("q"))), None);
+        assert_eq!(address_in(&names.topics(), "a.key"), None);
     }
 }

@@ -62,6 +62,8 @@ pub(crate) mod key {
     pub(crate) const EXPIRES: &str = "x-pq-expires";
     /// The key under which its queue stores one message only.
     pub(crate) const DEDUP: &str = "x-pq-key";
+    /// The key was claimed for this copy, and until when it is taken.
+    pub(crate) const UNTIL: &str = "x-pq-until";
     /// The record of a death.
     pub(crate) const DEAD: &str = "x-pq-dead";
 }

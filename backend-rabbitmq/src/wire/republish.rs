@@ -96,7 +96,7 @@ pub(crate) fn redriven(
     now: DateTime<Utc>,
 ) -> BasicProperties {
     let own = decode(raw).map_or_else(|_| *raw.properties.priority(), |it| Some(it.message.priority().get()));
-    let ended = [&[key::DEAD, key::ATTEMPT, key::ALLOWED, key::PRIORITY][..], &WAITING].concat();
+    let ended = [&[key::DEAD, key::ATTEMPT, key::ALLOWED, key::PRIORITY, key::UNTIL][..], &WAITING].concat();
     let mut headers = headers(&raw.properties, &ended);
     headers.insert(key::REDRIVEN.into(), number(i64::from(lives.redriven) + 1));
     headers.insert(key::FORMER.into(), number(i64::from(lives.former) + i64::from(attempts)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use polyqueue::Message;
+use polyqueue::{DedupUntil, Message};
 
 use super::properties::{as_number, as_text, entry, key, number, table, text};
 
@@ -30,6 +30,27 @@ pub(crate) fn with_terms(
             expiring(properties, ttl, end, Some(ttl).filter(|_| message.delay().is_zero()))
         }
         None => properties,
+    }
+}
+
+/// The properties of a message for which its key was claimed: who settles it need not know what its queue is declared to be.
+pub(crate) fn claimed(properties: BasicProperties, until: DedupUntil) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(key::UNTIL.into(), text(until_text(until)));
+    properties.with_headers(headers)
+}
+
+/// Until when the key is taken that was claimed for this copy.
+pub(crate) fn claimed_until(properties: &BasicProperties) -> Option<DedupUntil> {
+    let (_, said) = table(properties).find(|(key, _)| *key == key::UNTIL)?;
+    let said = as_text(said)?;
+    [DedupUntil::Window, DedupUntil::Ack].into_iter().find(|until| until_text(*until) == said)
+}
+
+fn until_text(until: DedupUntil) -> &'static str {
+    match until {
+        DedupUntil::Window => "window",
+        DedupUntil::Ack => "ack",
     }
 }
 
@@ -129,5 +150,16 @@ mod tests {
         let decoded = decode(&Raw { properties, body: "b".into() }).unwrap();
         assert_eq!(decoded.message.ttl(), Some(Duration::from_millis(70)));
         assert!(decoded.expiry.is_some_and(|expiry| expiry.watched && expiry.at.is_none()));
+    }
+
+    #[test]
+    fn until_when_a_key_is_taken_comes_back_and_nothing_else_does() {
+        for until in [DedupUntil::Window, DedupUntil::Ack] {
+            assert_eq!(claimed_until(&claimed(BasicProperties::default(), until)), Some(until));
+        }
+        assert_eq!(claimed_until(&BasicProperties::default()), None);
+        let mut headers = FieldTable::default();
+        headers.insert(key::UNTIL.into(), text("tomorrow"));
+        assert_eq!(claimed_until(&BasicProperties::default().with_headers(headers)), None);
     }
 }

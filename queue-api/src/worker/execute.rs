@@ -1,13 +1,12 @@
 //! One delivery: look up its handler, let it run, judge how that ended.
 
 use std::any::Any as Thing;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::task::JoinError;
 use tokio::time::sleep;
 use tracing::Instrument;
 
@@ -17,7 +16,7 @@ use crate::{Delivery, Failure, Limits, Message, Refusal, RetryPolicy, Verdict};
 use super::handler::ErasedHandler;
 use super::job::Job;
 use super::route::{Route, Routes};
-use super::turn::{Backlog, Turn};
+use super::turn::Backlog;
 use super::unknown::UnknownKinds;
 
 /// What the worker does with a payload whose schema has another major version than its handler reads.
@@ -35,9 +34,23 @@ pub enum Versions {
 pub(super) enum Ended {
     Returned(Result<(), Failure>),
     TimedOut(Duration),
-    LeaseLost,
+    LeaseLost {
+        has_begun: bool,
+    },
+    Panicked(Box<dyn Thing + Send>),
+    /// Its task was.
+    Dropped,
     /// The worker stopped before it was its turn.
     NeverBegan,
+    /// There is neither a turn of this handler nor a place to wait for one: to be given back for so long.
+    NoTurn(Duration),
+}
+
+impl Ended {
+    /// Whether the handler was called.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self, Self::NeverBegan | Self::NoTurn(_) | Self::LeaseLost { has_begun: false })
+    }
 }
 
 /// Knows the handlers, and what their endings mean.
@@ -70,24 +83,15 @@ impl Executor {
         if is_stricter { handlers.get() } else { delivery.max_attempts }
     }
 
-    /// The handler's run, to be given a task of its own; or the verdict on a message that no handler may see, or not now,
-    /// while `free` slots are left.
-    pub(super) fn start(
-        &self,
-        job: Job<()>,
-        backlog: &mut Backlog,
-        free: usize,
-    ) -> Result<impl Future<Output = Ended> + Send + 'static, Verdict> {
-        let Some(route) = self.routes.of(job.message.kind()) else { return Err(self.unknown(&job)) };
-        if job.attempt > job.max_attempts && self.is_stricter(&job) {
+    /// The handler of a message, or the verdict on one that no handler may see.
+    pub(super) fn admit(&self, job: &Job<()>) -> Result<Arc<Route>, Verdict> {
+        let Some(route) = self.routes.of(job.message.kind()) else { return Err(self.unknown(job)) };
+        if job.attempt > job.max_attempts && self.is_stricter(job) {
             let error = format!("the lease ended at attempt {}, the last", job.max_attempts);
             return Err(Verdict::DeadLetter { reason: Refusal::MaxAttempts, error });
         }
-        self.check_version(route.handler.as_ref(), &job)?;
-        let turn = route.turn(backlog, free).map_err(|after| Verdict::Release { after })?;
-        let span =
-            tracing::info_span!("job", queue = %job.queue, id = %job.message.id(), attempt = job.attempt);
-        Ok(supervised(route.handler.clone(), job, route.timeout, turn).instrument(span))
+        self.check_version(route.handler.as_ref(), job)?;
+        Ok(route.clone())
     }
 
     fn unknown(&self, job: &Job<()>) -> Verdict {
@@ -116,19 +120,23 @@ impl Executor {
         }
     }
 
-    /// The verdict on how a handler's task ended; `None` when the message is not ours to judge any more.
-    pub(super) fn judge(&self, job: &Job<()>, ended: Result<Ended, JoinError>) -> Option<Verdict> {
+    /// The verdict on how a handler ended; `None` when the message is not ours to judge any more.
+    pub(super) fn judge(&self, job: &Job<()>, ended: Ended) -> Option<Verdict> {
         let (queue, id, attempt) = (&job.queue, job.message.id(), job.attempt);
         let failure = match ended {
-            Ok(Ended::Returned(Ok(()))) => return Some(Verdict::Ack),
-            Ok(Ended::NeverBegan) => return Some(Verdict::Release { after: Duration::ZERO }),
-            Ok(Ended::Returned(Err(failure))) => failure,
-            Ok(Ended::TimedOut(after)) => Failure::from(format!("the handler timed out after {after:?}")),
-            Ok(Ended::LeaseLost) => {
+            Ended::Returned(Ok(())) => return Some(Verdict::Ack),
+            Ended::NeverBegan => return Some(Verdict::Release { after: Duration::ZERO }),
+            Ended::NoTurn(after) => return Some(Verdict::Release { after }),
+            Ended::Returned(Err(failure)) => failure,
+            Ended::TimedOut(after) => Failure::from(format!("the handler timed out after {after:?}")),
+            Ended::LeaseLost { .. } => {
                 tracing::warn!(name: "worker.lease_lost", %queue, %id, attempt, "the handler's future was dropped");
                 return None;
             }
-            Err(error) => Failure::from(crash(error)),
+            Ended::Panicked(payload) => {
+                Failure::from(format!("the handler panicked: {}", words(payload.as_ref())))
+            }
+            Ended::Dropped => Failure::from("the handler's task was aborted"),
         };
         tracing::info!(name: "worker.job_failed", %queue, %id, attempt, failure = said(&failure), "a handler failed");
         Some(self.verdict(job, failure))
@@ -161,26 +169,35 @@ impl Executor {
     }
 }
 
-async fn supervised(
-    handler: Arc<dyn ErasedHandler>,
+/// Calls the handler when it is its turn, where `free` slots allow waiting for it.
+pub(super) async fn supervised(
+    route: Arc<Route>,
     job: Job<()>,
-    timeout: Option<Duration>,
-    turn: Turn,
+    backlog: &Backlog,
+    free: impl FnOnce() -> usize,
 ) -> Ended {
+    if job.lease.is_over() {
+        return Ended::LeaseLost { has_begun: false };
+    }
+    let turn = match route.turn(backlog, free) {
+        Ok(turn) => turn,
+        Err(after) => return Ended::NoTurn(after),
+    };
+    let span = tracing::info_span!("job", queue = %job.queue, id = %job.message.id(), attempt = job.attempt);
     let lease = job.lease.clone();
     let run = async {
         let Ok(_turn) = turn.come().await else { return Ended::NeverBegan };
-        timeout.into_iter().for_each(|after| lease.begin_timeout(after));
+        route.timeout.into_iter().for_each(|after| lease.begin_timeout(after));
         tokio::select! {
             biased;
-            result = async { handler.run(job).await } => Ended::Returned(result),
-            after = passed(timeout) => Ended::TimedOut(after),
+            result = async { route.handler.run(job).await } => Ended::Returned(result),
+            after = passed(route.timeout) => Ended::TimedOut(after),
         }
     };
     tokio::select! {
         biased;
-        ended = run => ended,
-        () = lease.lost() => Ended::LeaseLost,
+        ended = run.instrument(span) => ended,
+        () = lease.lost() => Ended::LeaseLost { has_begun: true },
     }
 }
 
@@ -202,13 +219,6 @@ fn foreign_version<'m>(handler: &dyn ErasedHandler, message: &'m Message) -> Opt
 
 fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
-}
-
-fn crash(error: JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(payload) => format!("the handler panicked: {}", words(payload.as_ref())),
-        Err(_) => "the handler's task was aborted".into(),
-    }
 }
 
 fn words(payload: &(dyn Thing + Send)) -> &str {
@@ -245,18 +255,16 @@ mod tests {
         Job::of(QueueName::from_static("q"), ())
     }
 
-    #[tokio::test]
-    async fn an_aborted_task_is_a_failure_that_counts() {
-        let task = tokio::spawn(pending::<Ended>());
-        task.abort();
-        let verdict = executor().judge(&job(), task.await);
+    #[test]
+    fn a_dropped_task_is_a_failure_that_counts() {
+        let verdict = executor().judge(&job(), Ended::Dropped);
         assert_eq!(verdict, Some(Verdict::retry(Duration::from_secs(1), "the handler's task was aborted")));
     }
 
     #[tokio::test]
     async fn a_wait_beyond_the_limits_becomes_a_retry_that_says_so() {
         let snooze = Failure::Snooze(Duration::from_secs(400 * 24 * 60 * 60));
-        let Some(Verdict::Retry { error, .. }) = executor().judge(&job(), Ok(Ended::Returned(Err(snooze))))
+        let Some(Verdict::Retry { error, .. }) = executor().judge(&job(), Ended::Returned(Err(snooze)))
         else {
             panic!("not a retry");
         };

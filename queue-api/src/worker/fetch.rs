@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::poll;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Jitter;
@@ -16,6 +16,7 @@ use crate::{Consumer, Delivery, Error, QueueName, Result};
 use super::plan::Plan;
 use super::retry_wait::retry_wait;
 use super::running::RunningJobs;
+use super::tasks::until;
 
 /// How long one `receive` waits for a message before it is called again.
 const WAIT: Duration = Duration::from_secs(600);
@@ -121,11 +122,4 @@ pub(super) async fn answer(receiving: &mut Option<Receiving>) -> Result<Vec<Deli
     let got = call.await;
     *receiving = None;
     got
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
-    }
 }

@@ -49,7 +49,7 @@ impl Handlers {
 
     /// What their options do not say is as given here.
     pub(super) fn routes(self, retry: &RetryPolicy, timeout: Option<Duration>) -> Routes {
-        let route = |given| Route::new(given, retry, timeout);
+        let route = |given| Arc::new(Route::new(given, retry, timeout));
         Routes {
             by_kind: self.by_kind.into_iter().map(|(kind, given)| (kind, route(given))).collect(),
             others: self.others.map(route),

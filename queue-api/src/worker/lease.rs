@@ -1,12 +1,14 @@
 //! A lease: how long a message is ours.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use crate::later::later;
 use crate::{Consumer, Extended, Receipt, Result};
@@ -25,13 +27,20 @@ struct Inner {
     until: Mutex<Instant>,
     /// When the job has had its time: it is not extended any more.
     timeout: OnceLock<Instant>,
-    ended: CancellationToken,
+    is_ended: AtomicBool,
+    end: Notify,
 }
 
 impl Lease {
     pub(super) fn new(receipt: Receipt, consumer: Option<Weak<dyn Consumer>>, until: Instant) -> Self {
-        let (until, timeout, ended) = (Mutex::new(until), OnceLock::new(), CancellationToken::new());
-        Self(Arc::new(Inner { receipt, consumer, until, timeout, ended }))
+        Self(Arc::new(Inner {
+            receipt,
+            consumer,
+            until: Mutex::new(until),
+            timeout: OnceLock::new(),
+            is_ended: AtomicBool::new(false),
+            end: Notify::new(),
+        }))
     }
 
     pub(super) fn detached() -> Self {
@@ -42,9 +51,13 @@ impl Lease {
     /// extension. Then somebody else may be handed it, and the handler's own future has been dropped; this is for
     /// what the handler has started elsewhere. When a verdict ended the job it completes with the lease's last end.
     pub async fn lost(&self) {
+        let ended = self.0.end.notified();
+        if self.0.is_ended.load(Acquire) {
+            return;
+        }
         tokio::select! {
             biased;
-            () = self.0.ended.cancelled() => {}
+            () = ended => {}
             () = self.passed() => {}
         }
     }
@@ -57,7 +70,7 @@ impl Lease {
 
     /// Whether the message is not ours any more: what [`Lease::lost`] awaits, for code that cannot await.
     pub fn is_over(&self) -> bool {
-        self.0.ended.is_cancelled() || Instant::now() >= self.until()
+        self.0.is_ended.load(Acquire) || Instant::now() >= self.until()
     }
 
     /// The end of the lease, as it is known now.
@@ -99,7 +112,8 @@ impl Lease {
 
     /// The message is not ours any more.
     pub(super) fn end(&self) {
-        self.0.ended.cancel();
+        self.0.is_ended.store(true, Release);
+        self.0.end.notify_waiters();
     }
 
     pub(super) fn note(&self, answer: Extended) -> Extended {

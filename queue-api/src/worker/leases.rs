@@ -1,6 +1,6 @@
-//! The leases of one consumer's running jobs, and their renewal, which needs no thread of the application.
+//! The running jobs of one consumer, and the renewal of their leases, which needs no thread of the application.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,41 +9,54 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::background::background_by_the_same_clock;
-use crate::{Consumer, Extended, Message, Receipt, Result};
+use crate::{Consumer, Extended, Receipt, Result};
 
+use super::job::Job;
 use super::lease::Lease;
 use super::pulse::{Pulse, Turning};
+use super::slab::Slab;
 
-/// The leases of one consumer's running jobs.
+/// The running jobs of one consumer: their leases are extended as long as they are here.
 pub(super) struct Leases {
     consumer: Arc<dyn Consumer>,
-    live: Mutex<HashMap<Receipt, (Lease, Arc<Message>)>>,
+    jobs: Mutex<Slab<Job<()>>>,
     /// The kinds of those whose handler has ended since the last beat of the pulse: one of them may be why it is late.
     ended: Mutex<BTreeSet<String>>,
 }
 
 impl Leases {
     pub(super) fn new(consumer: Arc<dyn Consumer>) -> Self {
-        Self { consumer, live: Mutex::default(), ended: Mutex::default() }
+        Self { consumer, jobs: Mutex::default(), ended: Mutex::default() }
     }
 
-    /// A lease that the heartbeat extends until [`Leases::forget`].
-    pub(super) fn begin(&self, receipt: Receipt, until: Instant, message: Arc<Message>) -> Lease {
-        let lease = Lease::new(receipt.clone(), Some(Arc::downgrade(&self.consumer)), until);
-        self.live.lock().insert(receipt, (lease.clone(), message));
-        lease
+    /// The lease of a delivery.
+    pub(super) fn begin(&self, receipt: Receipt, until: Instant) -> Lease {
+        Lease::new(receipt, Some(Arc::downgrade(&self.consumer)), until)
     }
 
-    pub(super) fn forget(&self, lease: &Lease) {
-        self.live.lock().remove(lease.receipt());
+    /// A job runs, in this place, until [`Leases::end`].
+    pub(super) fn add(&self, job: Job<()>) -> usize {
+        self.jobs.lock().insert(job)
     }
 
-    /// A handler of this kind has ended.
-    pub(super) fn ended(&self, kind: &str) {
-        let mut ended = self.ended.lock();
+    /// The job in this place has ended, unless it has before.
+    pub(super) fn end(&self, place: usize) -> Option<Job<()>> {
+        let job = self.jobs.lock().remove(place)?;
+        let (mut ended, kind) = (self.ended.lock(), job.message.kind());
         if !ended.contains(kind) {
             ended.insert(kind.to_owned());
         }
+        Some(job)
+    }
+
+    /// All that still run end.
+    pub(super) fn end_all(&self) -> Vec<Job<()>> {
+        self.jobs.lock().drain()
+    }
+
+    /// How many run.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.lock().len()
     }
 
     /// Extends all leases until the tasks are dropped; unless the application's runtime has not turned for `stall_limit`.
@@ -72,7 +85,7 @@ impl Leases {
 
     /// Once when the application's runtime is given a last time, and once when it is given up.
     fn warn(&self, before: Turning, turning: Turning) {
-        let leases = self.live.lock().len();
+        let leases = self.len();
         match (before, turning) {
             (Turning::Yes, Turning::Slowly(still)) => {
                 tracing::warn!(name: "worker.runtime_stalled", ?still, leases, "the runtime does not turn: is every thread of it blocked?");
@@ -90,16 +103,16 @@ impl Leases {
         if late <= allowed {
             return;
         }
-        kinds.extend(self.live.lock().values().map(|(_, message)| message.kind().to_owned()));
+        kinds.extend(self.jobs.lock().iter().map(|job| job.message.kind().to_owned()));
         if !kinds.is_empty() {
             tracing::warn!(name: "worker.heartbeat_late", ?late, ?kinds, "does a handler of these kinds block its thread? see Worker::on_blocking");
         }
     }
 
     fn to_extend(&self) -> (Vec<Receipt>, Vec<Lease>) {
-        let live = self.live.lock();
-        let leases = live.iter().filter(|(_, (lease, _))| !lease.is_timed_out());
-        leases.map(|(receipt, (lease, _))| (receipt.clone(), lease.clone())).unzip()
+        let jobs = self.jobs.lock();
+        let leases = jobs.iter().map(|job| &job.lease).filter(|lease| !lease.is_timed_out());
+        leases.map(|lease| (lease.receipt().clone(), lease.clone())).unzip()
     }
 
     /// Whether every lease was answered.

@@ -14,17 +14,17 @@ use super::turn::{Backlog, Turn, Turns};
 /// All handlers of a worker, by what they are for.
 #[derive(Default)]
 pub(super) struct Routes {
-    pub(super) by_kind: HashMap<&'static str, Route>,
-    pub(super) others: Option<Route>,
+    pub(super) by_kind: HashMap<&'static str, Arc<Route>>,
+    pub(super) others: Option<Arc<Route>>,
 }
 
 impl Routes {
-    pub(super) fn of(&self, kind: &str) -> Option<&Route> {
+    pub(super) fn of(&self, kind: &str) -> Option<&Arc<Route>> {
         self.by_kind.get(kind).or(self.others.as_ref())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Route> {
-        self.by_kind.values().chain(&self.others)
+        self.by_kind.values().chain(&self.others).map(Arc::as_ref)
     }
 }
 
@@ -61,7 +61,7 @@ impl Route {
     }
 
     /// Where there is neither a turn nor a place to wait for one, how long to give the message back for.
-    pub(super) fn turn(&self, backlog: &mut Backlog, free: usize) -> Result<Turn, Duration> {
+    pub(super) fn turn(&self, backlog: &Backlog, free: impl FnOnce() -> usize) -> Result<Turn, Duration> {
         match &self.turns {
             Some(turns) => turns.turn(backlog, free),
             None => Ok(Turn::Unbounded),

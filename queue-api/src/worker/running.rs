@@ -2,13 +2,12 @@
 //! together.
 //!
 //! Only the runner's task touches the table, and it polls handlers, verdicts and heartbeat by one call of
-//! [`RunningJobs::progress`]: nothing that one of them adds can be missed by another, for no other task has to be woken.
+//! [`RunningJobs::progress`]: nothing that one of them adds can be missed by another.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{self, JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::{Consumer, Delivery, Verdict};
@@ -19,22 +18,27 @@ use super::leases::Leases;
 use super::plan::Plan;
 use super::report::Report;
 use super::settle::{PendingVerdict, Verdicts};
-use super::tasks::unbroken;
-use super::turn::Backlog;
+use super::slots::{End, Slots, Work};
+use super::tasks::{unbroken, until};
 
 /// The most messages that are asked for at once.
 const MOST: usize = 10_000;
+/// How long a message may wait here for a handler: then somebody else may have one for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The jobs of one queue that are ours: those in the hands of handlers, their leases, and the verdicts on their way.
+/// The jobs of one queue that are ours: those that wait for a handler or are in its hands, their leases, and the verdicts on their way.
 pub(super) struct RunningJobs {
     plan: Arc<Plan>,
     leases: Arc<Leases>,
-    handlers: JoinSet<Ended>,
-    backlog: Backlog,
-    jobs: HashMap<task::Id, Job<()>>,
+    slots: Slots,
     verdicts: Verdicts,
     /// Tasks of its own, so that no handler that blocks its thread stops it.
     heartbeat: JoinSet<()>,
+    ended: Vec<End>,
+    /// Handlers end at once: messages may wait for them here, as many as the prefetch allows.
+    is_ahead: bool,
+    /// When to look whether one has waited too long.
+    waited: Option<Instant>,
     /// Past the stop deadline: what is aborted now is given back.
     overdue: bool,
     report: Report,
@@ -43,56 +47,84 @@ pub(super) struct RunningJobs {
 impl RunningJobs {
     pub(super) fn new(plan: Arc<Plan>, consumer: Arc<dyn Consumer>) -> Self {
         let leases = Arc::new(Leases::new(consumer.clone()));
-        let backlog = Backlog::new(plan.concurrency);
         let heartbeat = leases.renew(plan.lease, plan.stall_limit);
         Self {
             verdicts: Verdicts::new(&plan, consumer),
+            slots: Slots::new(plan.clone()),
             plan,
             leases,
-            handlers: JoinSet::new(),
-            backlog,
-            jobs: HashMap::new(),
             heartbeat,
+            ended: Vec::new(),
+            is_ahead: true,
+            waited: None,
             overdue: false,
             report: Report::default(),
         }
     }
 
-    /// How many more messages may come: one for each idle handler, but no more while as many again wait for their
-    /// verdict to be delivered.
+    /// How many more messages may come: one for each idle handler, and while handlers end at once up to the prefetch, half of it at a
+    /// time; but no more while as many again wait for their verdict to be delivered.
     pub(super) fn room(&self) -> usize {
-        let (slots, running) = (self.plan.concurrency, self.jobs.len());
-        let held = running + self.verdicts.len();
-        slots.saturating_sub(running).min(slots.saturating_mul(2).saturating_sub(held)).min(MOST)
+        let (slots, held) = (self.plan.concurrency, self.leases.len());
+        let most = if self.is_ahead { self.plan.prefetch.max(slots) } else { slots };
+        let room = most.saturating_sub(held);
+        if held >= slots && room < most / 2 {
+            return 0;
+        }
+        room.min(most.saturating_mul(2).saturating_sub(held + self.verdicts.len())).min(MOST)
     }
 
     /// Until when nothing is to be fetched, because too much was given back.
     pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.backlog.paused_until()
+        self.slots.backlog().paused_until()
     }
 
-    /// Whether no handler runs.
+    /// Whether no handler runs, and nothing waits for one.
     pub(super) fn is_idle(&self) -> bool {
-        self.handlers.is_empty()
+        self.leases.len() == 0
     }
 
     pub(super) fn start(&mut self, chunk: Vec<Delivery>) {
+        let (mut admitted, since) = (Vec::with_capacity(chunk.len()), Instant::now());
         for delivery in chunk {
             let job = self.accept(delivery);
-            let free = self.plan.concurrency.saturating_sub(self.jobs.len());
-            match self.plan.executor.start(job.clone(), &mut self.backlog, free) {
-                Ok(run) => {
-                    self.report.handled += 1;
-                    self.jobs.insert(self.handlers.spawn(run).id(), job);
+            match self.plan.executor.admit(&job) {
+                Ok(route) => {
+                    let place = self.leases.add(job.clone());
+                    admitted.push(Work { place, job, route, since });
                 }
                 Err(verdict) => self.judged(job, verdict),
             }
         }
+        self.slots.offer(admitted);
+        if self.leases.len() > self.plan.concurrency {
+            self.waited.get_or_insert(since + LONGEST_WAIT);
+        }
     }
 
-    /// Gives back what waits for its turn.
-    pub(super) fn begin_no_more(&self) {
-        self.backlog.close();
+    /// Gives back what waits for a handler, or for its turn.
+    pub(super) fn begin_no_more(&mut self) {
+        self.slots.backlog().close();
+        self.give_back_queued(Instant::now());
+    }
+
+    /// Gives back what was queued by then and has no handler yet. Answers whether there was anything.
+    fn give_back_queued(&mut self, until: Instant) -> bool {
+        let queued = self.slots.withdraw(until);
+        let is_any = !queued.is_empty();
+        for work in queued {
+            self.ended_one((work.place, Ended::NeverBegan));
+        }
+        is_any
+    }
+
+    /// Gives back what has waited too long, and asks for no more than there are handlers until these end at once again.
+    fn give_back_what_waited(&mut self) {
+        let now = Instant::now();
+        if now.checked_sub(LONGEST_WAIT).is_some_and(|since| self.give_back_queued(since)) {
+            self.is_ahead = false;
+        }
+        self.waited = self.slots.oldest().map(|since| since + LONGEST_WAIT);
     }
 
     /// Gives back what came after the stop: nobody has had an attempt at it.
@@ -109,7 +141,8 @@ impl RunningJobs {
         tokio::select! {
             biased;
             () = self.verdicts.settled(&mut self.report) => {}
-            Some(ended) = self.handlers.join_next_with_id() => self.ended(ended),
+            () = self.slots.ended(&mut self.ended) => self.judge_ended(),
+            () = until(self.waited) => self.give_back_what_waited(),
             Some(ended) = self.heartbeat.join_next() => unbroken(ended),
         }
     }
@@ -117,13 +150,15 @@ impl RunningJobs {
     /// Drops all handlers, whose jobs are then given back.
     pub(super) fn abort(&mut self) {
         self.overdue = true;
-        self.handlers.abort_all();
+        self.slots.abort();
     }
 
     /// Gives back also what blocks its thread and cannot be dropped.
     pub(super) fn abandon(&mut self) {
-        let stuck: Vec<_> = self.jobs.drain().map(|(_, job)| job).collect();
-        stuck.into_iter().for_each(|job| self.release(job));
+        for job in self.leases.end_all() {
+            self.report.handled += 1;
+            self.release(job);
+        }
     }
 
     /// Waits for the last verdicts and hooks.
@@ -144,38 +179,26 @@ impl RunningJobs {
         self.report.received += 1;
         let max_attempts = self.plan.executor.max_attempts(&delivery);
         let (attempt, queue, message) = (delivery.attempt, delivery.queue, delivery.message);
-        let lease = self.leases.begin(delivery.receipt, delivery.lease_until, message.clone());
+        let lease = self.leases.begin(delivery.receipt, delivery.lease_until);
         Job { payload: (), attempt, max_attempts, queue, message, lease }
     }
 
-    /// A handler ended, and perhaps others with it.
-    fn ended(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
-        let mut next = Some(ended);
-        while let Some(ended) = next {
-            self.ended_one(ended);
-            next = self.handlers.try_join_next_with_id();
-        }
+    fn judge_ended(&mut self) {
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.drain(..).for_each(|end| self.ended_one(end));
+        self.ended = ended;
+        self.is_ahead |= self.slots.is_ahead();
     }
 
-    fn ended_one(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, Ok(ended)),
-            Err(error) => (error.id(), Err(error)),
-        };
-        let Some(job) = self.jobs.remove(&id) else { return };
-        self.leases.ended(job.message.kind());
-        if self.overdue && matches!(&ended, Err(error) if error.is_cancelled()) {
+    fn ended_one(&mut self, (place, ended): End) {
+        let Some(job) = self.leases.end(place) else { return };
+        self.report.handled += u64::from(ended.has_begun());
+        if self.overdue && matches!(ended, Ended::Dropped) {
             return self.release(job);
-        }
-        if matches!(ended, Ok(Ended::NeverBegan)) {
-            self.report.handled -= 1;
         }
         match self.plan.executor.judge(&job, ended) {
             Some(verdict) => self.judged(job, verdict),
-            None => {
-                self.leases.forget(&job.lease);
-                self.verdicts.lost(job, &mut self.report);
-            }
+            None => self.verdicts.lost(job, &mut self.report),
         }
     }
 
@@ -185,7 +208,6 @@ impl RunningJobs {
     }
 
     fn judged(&mut self, job: Job<()>, verdict: Verdict) {
-        self.leases.forget(&job.lease);
         self.verdicts.waiting.push(PendingVerdict { job, verdict });
     }
 }

@@ -31,15 +31,15 @@ impl Turns {
 
     /// A turn now, or a place to wait for one where `free` slots allow it; where there is neither, how long to give the
     /// message back for.
-    pub(super) fn turn(&self, backlog: &mut Backlog, free: usize) -> Result<Turn, Duration> {
+    pub(super) fn turn(&self, backlog: &Backlog, free: impl FnOnce() -> usize) -> Result<Turn, Duration> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(Turn::Now(self.begin(permit)));
         }
-        match backlog.place(free) {
+        match backlog.place(free()) {
             Some(place) => Ok(Turn::Later { turns: self.clone(), place, closed: backlog.closed.clone() }),
             None => {
                 let now = Instant::now();
-                backlog.releases.released(now);
+                backlog.releases.lock().released(now);
                 Err(self.pace.lock().wait(now))
             }
         }
@@ -57,7 +57,7 @@ pub(super) struct Backlog {
     places: Arc<Semaphore>,
     closed: CancellationToken,
     /// Of what found no place.
-    releases: ReleaseRate,
+    releases: Mutex<ReleaseRate>,
 }
 
 impl Backlog {
@@ -66,7 +66,7 @@ impl Backlog {
         Self {
             places: semaphore((slots / 4).max(1)),
             closed: CancellationToken::new(),
-            releases: ReleaseRate::new(Instant::now()),
+            releases: Mutex::new(ReleaseRate::new(Instant::now())),
         }
     }
 
@@ -77,7 +77,7 @@ impl Backlog {
 
     /// Until when nothing is to be fetched, because too much was given back.
     pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.releases.paused_until(Instant::now())
+        self.releases.lock().paused_until(Instant::now())
     }
 
     /// The last free slot is for what need not wait.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
@@ -13,7 +14,11 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(self.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
+        let listening = tracing::subscriber::set_default(subscriber);
+        // A line that another thread is about to log for the first time would be nobody's for ever.
+        std::thread::sleep(Duration::from_millis(20));
+        tracing::callsite::rebuild_interest_cache();
+        listening
     }
 
     pub(crate) fn text(&self) -> String {

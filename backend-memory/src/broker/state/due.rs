@@ -125,6 +125,9 @@ pub(super) fn expire_first(queue: &mut QueueState) {
 
 /// What is to be done when a call is over.
 pub(crate) fn effects(queue: &mut QueueState) -> Effects {
+    if std::mem::take(&mut queue.serves) {
+        consume::serve(queue);
+    }
     debug_assert!(queue.steps.taken() <= MOST, "{} steps under one lock", queue.steps.taken());
     let due = queue.next_due();
     queue.waiting.check_timer(due);

@@ -1,7 +1,8 @@
 //! What identifies a consumer, a hand-out and a call that waits; what a receipt says.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use polyqueue::Message;
@@ -46,4 +47,28 @@ pub(crate) struct HandedOut {
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
     pub(crate) receipt_parts: ReceiptParts,
+}
+
+/// Values by an id of ours.
+pub(crate) type ById<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+/// Ids of ours.
+pub(crate) type Ids<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
+
+/// Hashes ids: numbers in sequence that nobody else can choose, so that no secret is needed to spread them.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 ^ u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio, as a fraction of 2^64.
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

@@ -1,11 +1,11 @@
 //! What is in somebody's hands: each hand-out has its own token and a lease that ends.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use polyqueue::Settled;
 
-use super::ids::{ConsumerId, ReceiptParts, Token};
+use super::ids::{ById, ConsumerId, Ids, ReceiptParts, Token};
 use super::removed::Index;
 use super::stored::Stored;
 use crate::broker::clock::At;
@@ -38,10 +38,10 @@ impl Leased {
 /// What is in somebody's hands.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    held: HashMap<Token, Leased>,
+    held: ById<Token, Leased>,
     ends: BTreeSet<(At, Token)>,
     /// Settled ones whose lease was extended, until it would have ended: their receipts do not know that end.
-    settled: HashSet<Token>,
+    settled: Ids<Token>,
     forget: BTreeSet<(At, Token)>,
 }
 

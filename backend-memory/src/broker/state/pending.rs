@@ -1,8 +1,8 @@
 //! Receives that wait for a message: the oldest that may have one is served first, the oldest of all keeps the time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::ids::{ConsumerId, HandedOut, WaiterId};
+use super::ids::{ById, ConsumerId, HandedOut, WaiterId};
 use crate::broker::clock::At;
 
 /// What a receive waits for.
@@ -28,7 +28,7 @@ pub(super) struct PendingReceives {
     /// The oldest of each consumer that has room.
     open: BTreeSet<WaiterId>,
     /// Answers that nobody has fetched yet.
-    answers: HashMap<WaiterId, WaitOutcome>,
+    answers: ById<WaiterId, WaitOutcome>,
     /// Whom to wake when the call that is under way is over.
     woken: Vec<WaiterId>,
     /// The receive that keeps the time, and for when its timer is set.

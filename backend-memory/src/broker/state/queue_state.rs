@@ -1,6 +1,5 @@
 //! One queue: what is where, and the moves that more than one act makes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use polyqueue::backend::EventSender;
@@ -12,7 +11,7 @@ use super::dead_letters::DeadLetters;
 use super::dedup_keys::{Claim, DedupKeys};
 use super::delayed::{Delayed, number_of};
 use super::expiry::{Expiry, Location};
-use super::ids::{ConsumerId, WaiterId};
+use super::ids::{ById, ConsumerId, WaiterId};
 use super::in_flight::InFlight;
 use super::pending::PendingReceives;
 use super::ready::Ready;
@@ -43,7 +42,7 @@ pub(crate) struct QueueState {
     pub(super) dead: DeadLetters,
     pub(super) purged: Purged,
     pub(super) keys: Option<DedupKeys>,
-    pub(super) consumers: HashMap<ConsumerId, ConsumerState>,
+    pub(super) consumers: ById<ConsumerId, ConsumerState>,
     pub(super) waiting: PendingReceives,
     pub(super) blocked: BlockedPublishes,
     pub(super) removed: Removed,
@@ -52,6 +51,8 @@ pub(crate) struct QueueState {
     pub(crate) steps: Steps,
     /// Whether something is due, or could be handed to somebody who waits, for which no step was left.
     pub(super) behind: bool,
+    /// Those who wait are to be served when the call is over: many verdicts make room for one large answer, not for many small ones.
+    pub(super) serves: bool,
 }
 
 /// What a call did that is to be counted for its caller.
@@ -82,7 +83,7 @@ impl QueueState {
             dead: DeadLetters::new(spec.name.clone(), clock, serial),
             purged: Purged::default(),
             keys: spec.dedup.map(DedupKeys::new),
-            consumers: HashMap::new(),
+            consumers: ById::default(),
             waiting: PendingReceives::default(),
             blocked: BlockedPublishes::default(),
             removed: Removed::default(),
@@ -90,6 +91,7 @@ impl QueueState {
             deleted: false,
             steps: Steps::default(),
             behind: false,
+            serves: false,
         }
     }
 

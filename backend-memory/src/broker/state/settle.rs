@@ -50,7 +50,7 @@ pub(crate) fn settle(
     queue.in_flight.remember(receipt_parts.token, &held);
     queue.free_capacity(held.consumer);
     let answer = apply(queue, held, verdict);
-    consume::serve(queue);
+    queue.serves = true;
     (answer, busy)
 }
 
