@@ -330,6 +330,20 @@ async fn what_is_deleted_by_the_brokers_own_means_is_there_again_at_the_next_use
         sleep(Duration::from_millis(600)).await;
         assert_eq!(owner.stats(&Q).await.unwrap().ready, 0, "one of a former life came");
     }
+    // A topic finds it again, too, until it is deleted in order.
+    let topic = RoutingKey::new("t").unwrap();
+    let tell =
+        async |queue: &Arc<dyn Queue>| queue.publish(&topic.clone().into(), vec![Message::new("")]).await;
+    owner.declare(&QueueSpec::new(Q).bind(Pattern::new("t").unwrap())).await.unwrap();
+    channel.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
+    tell(&owner).await.unwrap().remove(0).unwrap();
+    assert_eq!(stale.purge(&Q, Purge::Waiting).await.unwrap(), 1);
+    owner.delete(&Q).await.unwrap();
+    for queue in [&owner, &stale] {
+        assert!(is_missing(&tell(queue).await));
+        assert!(is_missing(&put(queue, "", Duration::ZERO).await));
+    }
+    owner.declare(&Q.into()).await.unwrap();
     channel.exchange_delete("polyqueue.in".into(), ExchangeDeleteOptions::default()).await.unwrap();
     let again = async {
         while put(&stale, "now", Duration::ZERO).await.is_err() {

@@ -37,12 +37,25 @@ pub(crate) async fn declare_after(
     spec: &QueueSpec,
     former: Option<&str>,
 ) -> Result<()> {
+    carry_out(Declaration { topology, spec, former, listed_at: None, is_there: false }).await
+}
+
+/// Makes again what is missing of a queue that is listed, unless it was deleted since.
+///
+/// # Errors
+/// `NotFound` when it was.
+pub(crate) async fn declare_again(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
+    let listed_at = Some(entry.address.clone());
+    carry_out(Declaration { topology, spec: &entry.spec, former: None, listed_at, is_there: false }).await
+}
+
+async fn carry_out(mut declaration: Declaration<'_>) -> Result<()> {
     let mut attempt = 1;
     loop {
-        match (Declaration { topology, spec, former, is_there: false }).carry_out().await {
+        match declaration.carry_out().await {
             Err(Refusal::Missing(_)) if attempt < ATTEMPTS => {
                 attempt += 1;
-                topology.handle.publisher().await?.forget_all();
+                declaration.topology.handle.publisher().await?.forget_all();
             }
             done => return Ok(done?),
         }
@@ -54,6 +67,8 @@ struct Declaration<'a> {
     topology: &'a Arc<Topology>,
     spec: &'a QueueSpec,
     former: Option<&'a str>,
+    /// Where it must be listed still.
+    listed_at: Option<Arc<str>>,
     is_there: bool,
 }
 
@@ -61,6 +76,11 @@ impl Declaration<'_> {
     async fn carry_out(&mut self) -> Answer<()> {
         let (topology, name) = (self.topology, &self.spec.name);
         up_to_date(topology).await?;
+        if let Some(address) = &self.listed_at
+            && topology.catalogue.entry(name).is_none_or(|entry| entry.address != *address)
+        {
+            return Err(Error::not_found(name.clone()).into());
+        }
         if let Some(begun) = topology.catalogue.being_deleted(name) {
             finish(topology, &begun).await?;
         }
@@ -83,6 +103,7 @@ impl Declaration<'_> {
         self.is_there = is_there;
         if let Some(lost) = listed.take_if(|_| !self.is_there) {
             // Somebody has deleted it behind our back: its life is over.
+            self.listed_at = None;
             end_life(topology, &lost).await?;
         }
         if let Some(entry) = &listed {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use polyqueue::{Certainty, Error, Event, QueueName, Result, RoutingKey};
 
 use crate::address::NAME;
-use crate::topology::declare::{declare, declare_after};
+use crate::topology::declare::{declare, declare_after, declare_again};
 use crate::topology::follow::read_if_readable;
+use crate::topology::records::CatalogueEntry;
 use crate::topology::routes::{exists, leads, listed_soon, restore};
 use crate::topology::state::Topology;
 use crate::wire::names::ended;
@@ -35,11 +36,11 @@ pub(crate) async fn revive_bound(topology: &Arc<Topology>, key: &RoutingKey) -> 
     for queue in topology.catalogue.lost_bound() {
         revived |= revive(topology, &queue).await?;
     }
-    if !revived && read_if_readable(topology).await {
+    let is_bound = || !topology.catalogue.matching(key).is_empty();
+    // Most topics that reach nobody have nobody: then nothing is asked.
+    if !revived && is_bound() && read_if_readable(topology).await {
         for entry in topology.catalogue.matching(key) {
-            // Makes also the ways again that lead from the topics.
-            declare(topology, &entry.spec).await?;
-            revived = true;
+            revived |= made_again(topology, &entry).await?;
         }
     }
     Ok(revived)
@@ -55,15 +56,7 @@ async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bo
             restore(topology, &entry).await?;
             return Ok(true);
         }
-        return match declare(topology, &entry.spec).await {
-            Ok(()) => {
-                topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
-                Ok(true)
-            }
-            // For who may not make it, it is not there.
-            Err(Error::Denied { .. }) => Ok(false),
-            Err(error) => Err(error),
-        };
+        return made_again(topology, &entry).await;
     }
     if catalogue.being_deleted(queue).is_some() {
         return Ok(false);
@@ -84,6 +77,19 @@ async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bo
     }
     catalogue.forget_lost(queue);
     Ok(true)
+}
+
+/// Makes a queue and its ways again that nobody has deleted in order. Answers whether it is there now.
+async fn made_again(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<bool> {
+    match declare_again(topology, entry).await {
+        Ok(()) => {
+            topology.handle.events.send(Event::Redeclared { queue: entry.name().clone() });
+            Ok(true)
+        }
+        // For who may not make it, it is not there.
+        Err(Error::Denied { .. } | Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn nobody_knows(topology: &Topology, queue: &QueueName) -> Error {
