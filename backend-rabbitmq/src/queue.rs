@@ -80,7 +80,7 @@ impl RabbitQueue {
 #[async_trait]
 impl Queue for RabbitQueue {
     fn info(&self) -> Info {
-        Info::new(NAME).durable_and_shared().with_ack_window(ACK_WINDOW)
+        Info::new(NAME).durable_and_shared().with_ack_window(ACK_WINDOW).without_atomic_moves()
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {

@@ -16,6 +16,9 @@ pub struct Info {
     pub shared: bool,
     /// Acks younger than this may be undone by a crash of the broker.
     pub ack_window: Duration,
+    /// Whether a retry, a release, a death and the end of a delay are one step each at the broker. Where they are not (RabbitMQ), a fault
+    /// in the middle of one leaves two copies, and each comes to its own end: a message that was acked may come once more.
+    pub atomic_moves: bool,
     /// The largest values that it takes.
     pub limits: Limits,
 }
@@ -28,6 +31,7 @@ impl Info {
             durable: false,
             shared: false,
             ack_window: Duration::ZERO,
+            atomic_moves: true,
             limits: Limits::default(),
         }
     }
@@ -44,6 +48,13 @@ impl Info {
     #[must_use]
     pub fn with_ack_window(mut self, window: Duration) -> Self {
         self.ack_window = window;
+        self
+    }
+
+    /// The same where [`Info::atomic_moves`] does not hold.
+    #[must_use]
+    pub fn without_atomic_moves(mut self) -> Self {
+        self.atomic_moves = false;
         self
     }
 }

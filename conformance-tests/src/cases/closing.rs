@@ -20,9 +20,8 @@ async fn closed_by_the_broker(env: Env, fault: Fault, times: usize) -> Outcome {
     let traffic = loaded(&env).await?;
     while_one_waits(&env, &traffic, fault).await?;
     while_one_works(&env, &traffic, fault).await?;
-    let faults = env.faults().await?;
     for _ in 0..times {
-        faults.apply(fault).await?;
+        traffic.suffers(fault, Duration::ZERO).await?;
         sleep(env.t(env.rng().unit())).await;
     }
     traffic.recovers().await?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use polyqueue::{Consumer, Delivery, Message, MessageId, Queue, QueueName, Settled, Verdict};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::arrival::{patience, timed};
+use super::arrival::{Span, patience, timed};
 use super::hand::{brief, level};
 use super::ledger::{Ledger, passing};
 use super::traffic::stubborn;
@@ -79,7 +79,7 @@ impl Crowd {
             OF_THE_BROKER.iter().copied().filter(|fault| faults.offers(fault.kind())).collect();
         let mut rng = self.env.rng();
         for nth in 0..FAULTS {
-            let lasts = Duration::from_secs_f64(LONGEST * rng.unit());
+            let (began, lasts) = (Instant::now(), Duration::from_secs_f64(LONGEST * rng.unit()));
             if nth % 2 == 0 {
                 let fault = rng.pick(&offered).copied().unwrap_or(Fault::Kill9);
                 happened.push(format!("{fault:?} for {lasts:?}"));
@@ -97,6 +97,7 @@ impl Crowd {
                 sleep(lasts).await;
                 link.heal();
             }
+            self.ledger.disturbed(Span { inv: began, ret: Instant::now() });
             sleep(Duration::from_secs_f64(LONGEST * rng.unit())).await;
         }
         Ok(())
@@ -137,6 +138,8 @@ impl Crowd {
             let batch: Vec<Message> = (0..=rng.below(3)).map(|_| self.message(&mut rng)).collect();
             let ids: Vec<MessageId> = batch.iter().map(|message| message.id().clone()).collect();
             ids.iter().for_each(|id| self.ledger.publishes(id));
+            let delayed = batch.iter().filter(|message| !message.delay().is_zero());
+            delayed.for_each(|message| self.ledger.delays(message.id()));
             match queue.publish(&(&self.name).into(), batch).await {
                 Ok(answers) => {
                     for (id, answer) in ids.into_iter().zip(answers) {
@@ -178,7 +181,7 @@ impl Crowd {
                 }
             };
             for delivery in came {
-                self.ledger.came(0, delivery.message.id(), receive);
+                self.ledger.came(0, &delivery, receive);
                 if let Some(verdict) = self.verdict(&mut rng, &delivery) {
                     self.settle(&*consumer, &delivery, verdict).await?;
                 }

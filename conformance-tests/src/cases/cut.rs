@@ -143,7 +143,7 @@ impl Victim {
             Ok(came) => came,
             Err(error) => return passing(&error).map(|()| Vec::new()),
         };
-        came.iter().for_each(|it| self.ledger.came(0, it.message.id(), receive));
+        came.iter().for_each(|it| self.ledger.came(0, it, receive));
         Ok(came)
     }
 

@@ -27,13 +27,35 @@ struct Pages {
     reappeared: Vec<MessageId>,
     /// The lane of each hand-out, with the birth of its message and when it came.
     came: Vec<(usize, Instant, Instant)>,
-    /// When the last answer came that each was acked.
-    acked: BTreeMap<MessageId, Instant>,
+    /// Those that were surely moved: delayed, or handed out before.
+    moved: BTreeSet<MessageId>,
+    handed_out: BTreeSet<MessageId>,
+    acked: BTreeMap<MessageId, Acked>,
     /// Those whose end is sure or possible.
     ended: BTreeSet<MessageId>,
     crashes: Vec<Instant>,
-    /// Hand-outs of what had been acked before they were asked for: the ack's answer and the hand-out.
-    risen: Vec<(MessageId, Instant, Instant)>,
+    /// From before each fault until after it was healed.
+    faults: Vec<Span>,
+    /// Hand-outs of what had been acked before they were asked for, and when they came.
+    risen: Vec<(MessageId, Acked, Instant)>,
+}
+
+/// The last answer that a message was acked.
+#[derive(Clone, Copy)]
+struct Acked {
+    at: Instant,
+    /// Whether it was moved before.
+    moved: bool,
+}
+
+impl Pages {
+    /// Whether a fault may have left two copies of what was acked: one that came into a move, or two where the first of them made the
+    /// client move it.
+    fn may_have_been_two(&self, id: &MessageId, acked: Acked) -> bool {
+        let Some(&born) = self.born.get(id) else { return false };
+        let felt = |fault: &&Span| fault.inv <= acked.at && fault.ret + WORKS_WITHIN >= born;
+        self.faults.iter().filter(felt).count() >= if acked.moved { 1 } else { 2 }
+    }
 }
 
 impl Ledger {
@@ -47,16 +69,25 @@ impl Ledger {
         self.0.lock().stored.insert(id.clone(), Instant::now());
     }
 
+    /// It waits at the broker before it is ready.
+    pub(super) fn delays(&self, id: &MessageId) {
+        self.0.lock().moved.insert(id.clone());
+    }
+
     /// It was handed out on this lane by that receive.
-    pub(super) fn came(&self, lane: usize, id: &MessageId, receive: Span) {
+    pub(super) fn came(&self, lane: usize, delivery: &Delivery, receive: Span) {
+        let id = delivery.message.id();
         let mut pages = self.0.lock();
+        if !pages.handed_out.insert(id.clone()) || delivery.attempt > 1 {
+            pages.moved.insert(id.clone());
+        }
         if let Some(&born) = pages.born.get(id) {
             pages.came.push((lane, born, receive.ret));
         }
         if pages.lost.contains(id) && pages.wiped.is_some_and(|wiped| receive.inv > wiped) {
             pages.reappeared.push(id.clone());
         }
-        if let Some(&acked) = pages.acked.get(id).filter(|acked| **acked < receive.inv) {
+        if let Some(&acked) = pages.acked.get(id).filter(|acked| acked.at < receive.inv) {
             pages.risen.push((id.clone(), acked, receive.ret));
         }
     }
@@ -67,7 +98,8 @@ impl Ledger {
         let mut pages = self.0.lock();
         match answer {
             Ok(Settled::Applied) => {
-                pages.acked.insert(id.clone(), Instant::now());
+                let moved = pages.moved.contains(id);
+                pages.acked.insert(id.clone(), Acked { at: Instant::now(), moved });
                 pages.ended.insert(id.clone());
             }
             Ok(Settled::AlreadySettled) => drop(pages.ended.insert(id.clone())),
@@ -86,6 +118,11 @@ impl Ledger {
     /// The broker's process died between these two.
     pub(super) fn crashed(&self, span: Span) {
         self.0.lock().crashes.extend([span.inv, span.ret]);
+    }
+
+    /// A fault lasted so long.
+    pub(super) fn disturbed(&self, span: Span) {
+        self.0.lock().faults.push(span);
     }
 
     /// When the first of those came on this lane whose publish began after `healed`.
@@ -136,12 +173,14 @@ impl Ledger {
         self.0.lock().reappeared.clone()
     }
 
-    /// No ack that a client was told of was undone, but by a crash that came within the window which the broker declares.
+    /// No ack that a client was told of was undone, but by a crash that came within the window which the broker declares; and none of what
+    /// was acked came again, but where a fault may have left two of it.
     pub(super) fn no_ack_was_undone(&self, env: &Env) -> Outcome {
         let pages = self.0.lock();
         for (id, acked, came) in &pages.risen {
-            let undone = pages.crashes.iter().any(|crash| kept_too_late(env, *acked, *crash));
-            ensure!(undone, "{id} came {:?} after the answer that it was acked", *came - *acked);
+            let undone = pages.crashes.iter().any(|crash| kept_too_late(env, acked.at, *crash));
+            let copied = !env.info().atomic_moves && pages.may_have_been_two(id, *acked);
+            ensure!(undone || copied, "{id} came {:?} after the answer that it was acked", *came - acked.at);
         }
         ensure!(!pages.acked.is_empty(), "nothing was acked: nothing was tried");
         Ok(())

@@ -74,6 +74,10 @@ struct Program {
     consumer: Box<dyn Consumer>,
     messages: BTreeMap<MessageId, Whereabouts>,
     acked: Vec<(MessageId, Instant)>,
+    /// How many faults each has lived through, and those that were handed out more than once.
+    felt: BTreeMap<MessageId, usize>,
+    handed_out: BTreeSet<MessageId>,
+    moved: BTreeSet<MessageId>,
     in_hand: Vec<Delivery>,
     said: Vec<String>,
 }
@@ -89,9 +93,21 @@ impl Program {
         let name = env.queue_name(&format!("program-{nth}"));
         queue.declare(&name.clone().into()).await?;
         let consumer = queue.subscribe(&stubborn(env, &name)).await?;
-        let (env, messages) = (env.clone(), BTreeMap::new());
-        let (acked, in_hand, said) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { env, rng, name, queue, link, consumer, messages, acked, in_hand, said })
+        Ok(Self {
+            env: env.clone(),
+            rng,
+            name,
+            queue,
+            link,
+            consumer,
+            messages: BTreeMap::new(),
+            acked: Vec::new(),
+            felt: BTreeMap::new(),
+            handed_out: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            in_hand: Vec::new(),
+            said: Vec::new(),
+        })
     }
 
     async fn run(&mut self) -> Outcome {
@@ -114,6 +130,7 @@ impl Program {
 
     async fn crash(&mut self) -> Outcome {
         self.said.push("crash".into());
+        self.feel_a_fault();
         let before = Instant::now();
         fault_and_heal(&self.env, Fault::Kill9).await?;
         for (id, acked) in &self.acked {
@@ -126,9 +143,23 @@ impl Program {
         Ok(())
     }
 
+    fn feel_a_fault(&mut self) {
+        for (id, _) in self.messages.iter().filter(|(_, known)| known.waiting) {
+            *self.felt.entry(id.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether there may be two of it: where a move takes two steps, a fault may have come between them, or two where the first of them
+    /// made the client move it.
+    fn may_be_two(&self, id: &MessageId) -> bool {
+        let felt = self.felt.get(id).copied().unwrap_or_default();
+        !self.env.info().atomic_moves && felt >= if self.moved.contains(id) { 1 } else { 2 }
+    }
+
     /// What is asked arrives, its answer does not.
     fn cut_before_the_answer(&mut self) -> tokio::task::JoinHandle<()> {
         self.said.push("cut before the answer:".into());
+        self.feel_a_fault();
         self.link.swallow(Direction::ToClient);
         let link = self.link.clone();
         tokio::spawn(async move {
@@ -162,6 +193,9 @@ impl Program {
             let known = self.messages.get(&id).copied().unwrap_or_default();
             ensure!(known.waiting, "{id} came, which may only be {known:?}");
             // What may have died may have left a copy there.
+            if !self.handed_out.insert(id.clone()) || delivery.attempt > 1 {
+                self.moved.insert(id.clone());
+            }
             self.messages.insert(id, Whereabouts { dead: known.dead, ..Whereabouts::WAITING });
             self.in_hand.push(delivery);
         }
@@ -190,7 +224,8 @@ impl Program {
         let before = self.messages.get(&id).copied().unwrap_or_default();
         let known = match self.consumer.settle(&settled).await.and_then(|mut answers| answers.remove(0)) {
             Ok(Settled::Applied | Settled::Died) => {
-                Whereabouts { dead: before.dead || effect.dead, ..effect }
+                let waiting = effect.waiting || self.may_be_two(&id);
+                Whereabouts { dead: before.dead || effect.dead, waiting, ..effect }
             }
             Ok(Settled::LeaseLost) => before,
             Ok(Settled::AlreadySettled) => {

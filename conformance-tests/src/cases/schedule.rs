@@ -42,9 +42,7 @@ async fn suffer(env: &Env, traffic: &Traffic, link: &dyn Link, happened: &mut Ve
             None => {
                 let order = OnTheWay::any(&mut rng);
                 happened.push(format!("{order:?} for {lasts:?}"));
-                order.happen(link);
-                sleep(lasts).await;
-                link.heal();
+                traffic.suffers_on_the_way(link, order, lasts).await;
             }
         }
         sleep(env.t(rng.unit())).await;

@@ -8,9 +8,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::arrival::{patience, timed};
+use super::arrival::{Span, patience, timed};
 use super::hand::brief;
 use super::ledger::{Ledger, WORKS_WITHIN, passing};
+use crate::link::Link;
+use crate::mishap::OnTheWay;
 use crate::verbs::eventually;
 use crate::{Env, Fail, Fault, Outcome, ensure};
 
@@ -78,7 +80,18 @@ impl Traffic {
         }
         done?;
         sleep(time).await;
-        faults.heal().await
+        let healed = faults.heal().await;
+        self.ledger.disturbed(Span { inv: span.inv, ret: Instant::now() });
+        healed
+    }
+
+    /// Lets this happen on the way to the broker, for `time`.
+    pub(super) async fn suffers_on_the_way(&self, link: &dyn Link, order: OnTheWay, time: Duration) {
+        let inv = Instant::now();
+        order.happen(link);
+        sleep(time).await;
+        link.heal();
+        self.ledger.disturbed(Span { inv, ret: Instant::now() });
     }
 
     /// Everything on the broker is lost.
@@ -183,7 +196,7 @@ async fn consume(
             }
         };
         for delivery in &came {
-            ledger.came(lane, delivery.message.id(), receive);
+            ledger.came(lane, delivery, receive);
         }
         let acks: Vec<_> = came.iter().map(|it| (it.receipt.clone(), Verdict::Ack)).collect();
         if acks.is_empty() {

@@ -241,6 +241,7 @@ impl Drill {
             producers: self.order.producers,
             holds_by_connection: self.site.holds_by_connection(),
             ack_window: self.operator.info().ack_window,
+            atomic_moves: self.operator.info().atomic_moves,
             grain: Duration::from_millis(if self.site.time() == Time::Real { 2 } else { 0 }),
             slowness: &slowness,
         };

@@ -24,6 +24,8 @@ pub(super) struct Evidence<'a> {
     /// See [`Site::holds_by_connection`](super::Site::holds_by_connection).
     pub(super) holds_by_connection: bool,
     pub(super) ack_window: Duration,
+    /// See [`Info::atomic_moves`](polyqueue::Info::atomic_moves).
+    pub(super) atomic_moves: bool,
     /// How far clocks may differ.
     pub(super) grain: Duration,
     /// By how much more than usual the machine was late between these two.

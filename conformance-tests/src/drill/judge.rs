@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::entry::{Told, Word};
 use super::found::{Evidence, Found};
-use super::life::{Hold, Life};
+use super::life::{Given, Hold, Life};
 use super::{duplicates, waits};
 
 /// How long after a crash an answer that was given before it is read, on a machine that is not busy.
@@ -85,8 +85,7 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
     for hold in &life.holds {
         let Some(given) = hold.given.filter(|given| given.is_last()) else { continue };
         let Some((told, _)) = given.told else { continue };
-        // Where a retry is a copy and an ack, a fault between them leaves both.
-        if evidence.holds_by_connection && (hold.handout.attempt > 1 || given.word != Word::Ack) {
+        if may_be_two(evidence, life, hold, &given) {
             continue;
         }
         if undone_by_a_crash(evidence, told) {
@@ -103,6 +102,15 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
             }
         }
     }
+}
+
+/// Whether a fault may have left two copies of what was brought to its end: where a move takes two steps, one may have come between
+/// them.
+fn may_be_two(evidence: &Evidence<'_>, life: &Life, hold: &Hold, given: &Given) -> bool {
+    let born = life.sent.as_ref().map_or(Duration::ZERO, |sent| sent.at);
+    let delayed = life.sent.as_ref().is_some_and(|sent| !sent.delay.is_zero());
+    let moved = hold.handout.attempt > 1 || given.word != Word::Ack || delayed;
+    !evidence.atomic_moves && moved && evidence.disturbed(born, given.at)
 }
 
 /// Whether a crash may have undone what was confirmed at this time: it came within the broker's window behind it. What was confirmed

@@ -35,8 +35,7 @@ pub trait Site: Send + Sync + 'static {
         None
     }
 
-    /// Whether what a connection holds is free as soon as the broker misses the connection, and a fault in the middle of a retry
-    /// may leave two copies of a message.
+    /// Whether what a connection holds is free as soon as the broker misses the connection.
     fn holds_by_connection(&self) -> bool {
         false
     }

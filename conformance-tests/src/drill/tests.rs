@@ -22,14 +22,15 @@ struct Script {
     deeds: Vec<Done>,
     holds_by_connection: bool,
     ack_window: Duration,
+    atomic_moves: bool,
 }
 
 impl Script {
     /// One message, stored.
     fn stored(task: Task, delay: Duration) -> Self {
         let ledger = Ledger::new(Arc::new(Watch::default()));
-        let script =
-            Self { ledger, deeds: Vec::new(), holds_by_connection: false, ack_window: Duration::ZERO };
+        let (deeds, ack_window) = (Vec::new(), Duration::ZERO);
+        let script = Self { ledger, deeds, holds_by_connection: false, ack_window, atomic_moves: true };
         script.note(0, What::Publishing { producer: 0, id: "m".into(), queue: 0, delay, task });
         script.note(10, What::Published { id: "m".into(), told: Told::Stored });
         script
@@ -70,6 +71,7 @@ impl Script {
             producers: 1,
             holds_by_connection: self.holds_by_connection,
             ack_window: self.ack_window,
+            atomic_moves: self.atomic_moves,
             grain: Duration::ZERO,
             slowness: &|_, _| Duration::ZERO,
         };
@@ -118,6 +120,25 @@ fn what_was_acked_may_not_come_again_whatever_happens() {
     script.came(2, 200, 2_500, 2);
     script.settled(2, 2_501, Word::Ack, Ended::Applied);
     assert_eq!(script.broken(60_000), ["after_ack"]);
+}
+
+/// Where a move takes two steps, a fault between them leaves two copies, of what was moved.
+#[test]
+fn a_second_copy_needs_a_move_and_a_fault() {
+    let script = |attempt, fault, atomic_moves| {
+        let script = plain();
+        let script = if fault { script.fault(Deed::Broker(Fault::CloseConnections), 15, 20) } else { script };
+        let script = Script { atomic_moves, holds_by_connection: !atomic_moves, ..script };
+        script.came(1, 10, 20, attempt);
+        script.settled(1, 30, Word::Ack, Ended::Applied);
+        script.came(2, 2_200, 2_500, attempt);
+        script.settled(2, 2_501, Word::Ack, Ended::Applied);
+        script.broken(60_000).contains(&"after_ack")
+    };
+    assert!(!script(2, true, false), "a move that a fault came into");
+    assert!(script(1, true, false), "a first hand-out was not moved");
+    assert!(script(2, false, false), "nothing came into its move");
+    assert!(script(2, true, true), "a move in one step");
 }
 
 /// Of an ack that takes five milliseconds, a broker that was killed may take back what it confirmed within a second before.

@@ -64,7 +64,7 @@ fn configuration(port: u16, encryption: &str, management: Option<u16>) -> String
     {{tcp_listeners, [{{"127.0.0.1", {port}}}]}},
     {{num_tcp_acceptors, 2}},
 {encryption}    {{disk_free_limit, 50000000}},
-    {{vm_memory_high_watermark, {{absolute, 1073741824}}}}
+    {{vm_memory_high_watermark, {{absolute, 4294967296}}}}
 ]}}{management}].
 "#
     )
