@@ -103,7 +103,7 @@ async fn read(channel: &Channel) -> lapin::Result<BTreeSet<String>> {
 
 /// Without a body, which the broker takes during an alarm, too.
 async fn make(channel: &Channel) -> lapin::Result<String> {
-    let id = format!("{:08x}", uuid::Uuid::new_v4().as_u128() as u32);
+    let id = format!("{:07x}", uuid::Uuid::new_v4().as_u128() & 0xfff_ffff);
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let properties =
         BasicProperties::default().with_delivery_mode(TRANSIENT).with_message_id(id.as_str().into());

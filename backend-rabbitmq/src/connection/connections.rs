@@ -1,5 +1,6 @@
 //! The connections of one client, which its handles in all namespaces share.
 
+use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,11 @@ impl Connections {
         if let Some(publisher) = self.publishing.live().and_then(|session| self.publisher_on(&session)) {
             return Ok(publisher);
         }
+        // Boxed, as all that is rare is on the way of a publish: whoever publishes would carry its room along.
+        self.open_publisher(until).boxed().await
+    }
+
+    async fn open_publisher(&self, until: Instant) -> Result<Publisher> {
         let session = self.publishing.session(until).await?;
         let late = |_| {
             Error::unavailable(

@@ -1,5 +1,6 @@
 //! The standing channels for commands: one call at a time on each, and another channel when one has died.
 
+use futures_util::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,27 +59,27 @@ impl Control {
 
     /// How many messages are ready in a queue.
     pub(crate) async fn messages(&self, queue: &str) -> Answer<u64> {
-        self.standing(&self.questions).await?.messages(queue).await
+        async { self.standing(&self.questions).await?.messages(queue).await }.boxed().await
     }
 
     /// How many consumers a queue has.
     pub(crate) async fn consumers(&self, queue: &str) -> Answer<u32> {
-        self.standing(&self.questions).await?.consumers(queue).await
+        async { self.standing(&self.questions).await?.consumers(queue).await }.boxed().await
     }
 
     /// Whether there is such an exchange: refused as missing when there is none.
     pub(crate) async fn find_exchange(&self, name: &str) -> Answer<()> {
-        self.standing(&self.questions).await?.find_exchange(name).await
+        async { self.standing(&self.questions).await?.find_exchange(name).await }.boxed().await
     }
 
     /// Makes changes, in this order.
     pub(crate) async fn change(&self, changes: Vec<Change>) -> Answer<()> {
-        self.standing(&self.changes).await?.change(changes).await
+        async { self.standing(&self.changes).await?.change(changes).await }.boxed().await
     }
 
     /// Removes what is ready, and says how many that were.
     pub(crate) async fn purge(&self, queue: &str) -> Answer<u64> {
-        self.standing(&self.changes).await?.purge(queue).await
+        async { self.standing(&self.changes).await?.purge(queue).await }.boxed().await
     }
 
     async fn standing<'a>(
@@ -95,7 +96,7 @@ impl Control {
             |channel: &ControlChannel| channel.is_fit() && live.as_ref().is_some_and(|on| channel.is_on(on));
         let channel = match place.take().filter(is_fit) {
             Some(channel) => channel,
-            None => self.dedicated().await?,
+            None => self.dedicated().boxed().await?,
         };
         Ok(MutexGuard::map(place, |place| place.insert(channel)))
     }

@@ -38,7 +38,11 @@ impl Arrivals {
 
     /// These came; the queue had so many more, where that was asked.
     pub(crate) fn add(&mut self, deliveries: Vec<Delivery>, more: Option<usize>) {
-        self.waiting.extend(deliveries);
+        if self.waiting.is_empty() {
+            self.waiting = deliveries;
+        } else {
+            self.waiting.extend(deliveries);
+        }
         self.more = more;
     }
 
@@ -81,13 +85,14 @@ impl Arrivals {
         Ok(())
     }
 
-    /// All that waits, each with its age.
-    pub(crate) fn take(&mut self) -> Vec<(Delivery, Age)> {
-        let aged = |delivery: Delivery| {
-            let age = self.boots.age(stamp(&delivery.properties));
-            (delivery, age)
-        };
-        std::mem::take(&mut self.waiting).into_iter().map(aged).collect()
+    /// All that waits.
+    pub(crate) fn take(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// How old one is.
+    pub(crate) fn age(&self, delivery: &Delivery) -> Age {
+        self.boots.age(stamp(&delivery.properties))
     }
 
     /// The boots that are said by what came back, and not known.

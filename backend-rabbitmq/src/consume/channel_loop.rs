@@ -309,10 +309,12 @@ impl ChannelLoop {
         let (mut ready, mut renewed) = (Vec::new(), Vec::new());
         let (mut came_back, mut received) = (0, 0);
         let more = self.arrivals.more();
-        for (delivery, age) in self.arrivals.take() {
+        let by_name = self.reader.life_by_name();
+        for delivery in self.arrivals.take() {
             received += 1;
             let key = Key { epoch: self.epoch, tag: delivery.delivery_tag };
-            let life = self.reader.life(&delivery);
+            let age = self.arrivals.age(&delivery);
+            let life = self.reader.life(&delivery).unwrap_or_else(|| by_name.clone());
             let raw = Raw { properties: delivery.properties, body: delivery.data.into() };
             match self.triage.sort(raw, delivery.redelivered, age, life, self.reader.handle().now()) {
                 Action::HandOut(item) => ready.push((key, item)),

@@ -61,12 +61,19 @@ impl ConsumerState {
         &self.subscription.queue
     }
 
-    /// The life that a delivery is of.
-    pub(crate) fn life(&self, delivery: &Delivery) -> Life {
-        let topology = self.topology();
+    /// The life that a delivery says it is of.
+    pub(crate) fn life(&self, delivery: &Delivery) -> Option<Life> {
         let said = address_in(delivery.exchange.as_str(), delivery.routing_key.as_str());
-        let address = said.map(Arc::from).or_else(|| topology.address(self.queue()));
-        let is_dead_end = address.as_ref().is_some_and(|address| topology.is_dead_end(address));
+        said.map(|address| self.life_at(Some(address.into())))
+    }
+
+    /// The life of whatever came by name.
+    pub(crate) fn life_by_name(&self) -> Life {
+        self.life_at(self.topology().address(self.queue()))
+    }
+
+    fn life_at(&self, address: Option<Arc<str>>) -> Life {
+        let is_dead_end = address.as_ref().is_some_and(|address| self.topology().is_dead_end(address));
         Life { address, is_dead_end }
     }
 

@@ -1,5 +1,6 @@
 //! Where a batch goes.
 
+use futures_util::FutureExt;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub(crate) async fn dispatch(
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
     let answer = send(publishing, to, &batch, by).await;
-    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).await? {
+    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).boxed().await? {
         return send(publishing, to, &batch, by).await;
     }
     answer
@@ -48,12 +49,12 @@ async fn send(
     match to {
         Destination::Queue(queue) => {
             match handle.in_time("publish", by, careful(publishing, queue, batch)).await? {
-                Some(entry) => publish_copies(publishing, to, &[entry], batch, by).await,
+                Some(entry) => publish_copies(publishing, to, &[entry], batch, by).boxed().await,
                 None => publish_to(publishing, queue, batch, by).await,
             }
         }
-        Destination::Topic(key) => publish_to_topic(publishing, key, batch, by).await,
-        Destination::Reply(address) => publish_replies(handle, address, batch, by).await,
+        Destination::Topic(key) => publish_to_topic(publishing, key, batch, by).boxed().await,
+        Destination::Reply(address) => publish_replies(handle, address, batch, by).boxed().await,
     }
 }
 
@@ -187,11 +188,25 @@ async fn publish_to(
             Err(error) => Err(error),
         });
     }
-    slow.tell(publishing, &publisher).await;
-    stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).await;
+    slow.tell(publishing, &publisher).boxed().await;
+    stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).boxed().await;
     handle.meter.of(queue).published(stored);
     if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
         return Err(Error::not_found(queue.clone()));
     }
     Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is moved several times on its way; what is rare has its room elsewhere. It had 22,000 bytes once, and cost twice as much.
+    #[test]
+    fn a_publish_carries_little_along() {
+        fn size<'a, F: Future>(_: fn(&'a Arc<Publishing>, &'a Destination, Vec<Message>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(dispatch) <= 3_000, "{} bytes", size(dispatch));
+    }
 }

@@ -8,6 +8,7 @@ use crate::publish::state::Publishing;
 use crate::topology::follow::read_catalogue;
 use crate::topology::routes::{can_enter, leads};
 use crate::topology::state::Topology;
+use futures_util::FutureExt;
 use polyqueue::{Certainty, Destination, Error, Message, MessageId, Published, QueueName, Result};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -42,7 +43,7 @@ pub(crate) async fn careful(
         return Ok(topology.catalogue.entry(queue).filter(CatalogueEntry::is_careful));
     }
     if topology.catalogue.entry(queue).is_none() {
-        read_catalogue(topology, false).await?;
+        read_catalogue(topology, false).boxed().await?;
     }
     topology.catalogue.entry(queue).map(Some).ok_or_else(|| Error::not_found(queue.clone()))
 }

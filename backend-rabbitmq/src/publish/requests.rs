@@ -1,5 +1,6 @@
 //! What is published for a message.
 
+use futures_util::FutureExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,8 +31,8 @@ pub(crate) async fn requests(
     let topology = &publishing.topology;
     let (mut to, mut then) = (Arc::from(""), Instant::now());
     if batch.iter().any(|message| !message.delay().is_zero()) {
-        to = address_now(topology, queue).await?;
-        then = begin(&publishing.wheel).await;
+        to = address_now(topology, queue).boxed().await?;
+        then = begin(&publishing.wheel).boxed().await;
     }
     let now = topology.handle.now();
     let mut requests = Vec::with_capacity(batch.len());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::boot::before;
 use super::expiry::Expiry;
 use super::headers;
-use super::properties::{BORN, Raw, SUBSTITUTE, VERSION, as_number, as_text, born, key, table};
+use super::properties::{BORN, Raw, SUBSTITUTE, VERSION, as_number, as_text, key, table};
 use super::terms::expiration;
 
 /// A message and what we count about it.
@@ -160,16 +160,12 @@ fn reply_to(properties: &BasicProperties) -> Option<ReplyAddress> {
     properties.reply_to().as_ref().and_then(|address| ReplyAddress::new(address.as_str()).ok())
 }
 
-/// When this library first published it: as `app_id` says, or else the message's id, if it is of the same second as the
-/// timestamp. Another application's id says nothing of that.
+/// When this library first published it: the timestamp, and the milliseconds that `app_id` says.
 fn published(properties: &BasicProperties) -> Option<DateTime<Utc>> {
-    let said =
-        properties.app_id().as_ref().and_then(|app| before(app.as_str().strip_prefix(BORN)?).parse().ok());
-    let told = || {
-        let second = i64::try_from((*properties.timestamp())?).ok()?;
-        born(properties.message_id().as_ref()?.as_str()).filter(|millis| millis / 1000 == second)
-    };
-    DateTime::from_timestamp_millis(said.or_else(told)?)
+    let app = properties.app_id().as_ref()?;
+    let millis: u32 = before(app.as_str().strip_prefix(BORN)?).parse().ok()?;
+    let seconds = i64::try_from((*properties.timestamp())?).ok()?;
+    DateTime::from_timestamp(seconds, millis.checked_mul(1_000_000)?)
 }
 
 /// The AMQP timestamp, in seconds.
@@ -256,7 +252,7 @@ mod tests {
     #[test]
     fn an_application_that_is_not_ours_says_nothing_of_the_time() {
         for (app, millis) in
-            [("polyqueue@7123", 7123), ("polyqueue@soon", 5000), ("polyqueue", 5000), ("7123", 5000)]
+            [("pq@123", 5123), ("pq@soon", 5000), ("pq@4294967295", 5000), ("polyqueue", 5000), ("123", 5000)]
         {
             let properties = BasicProperties::default().with_timestamp(5).with_app_id(app.into());
             let message = decode(&raw(properties.clone())).unwrap().message;
@@ -269,20 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn the_id_tells_the_time_where_it_is_the_right_one() {
-        let message = Message::new("body");
-        let made = born(message.id().as_str()).unwrap();
-        for published in [made, made + 1, made - 1, made + 5000, 7] {
-            let properties = encode(&message, published);
-            assert_eq!(properties.app_id().is_none(), published == made);
-            let read = decode(&raw(properties)).unwrap().message;
+    fn the_time_of_publishing_is_told_to_the_millisecond() {
+        for published in [0, 7, 1_700_000_000_001, 1_700_000_000_999] {
+            let read = decode(&raw(encode(&Message::new("body"), published))).unwrap().message;
             assert_eq!(read.published_at().unwrap().timestamp_millis(), published);
         }
-        let foreign =
-            BasicProperties::default().with_timestamp(5).with_message_id(message.id().as_str().into());
-        let read = decode(&raw(foreign)).unwrap().message;
-        assert_eq!(read.published_at().unwrap().timestamp_millis(), 5000, "an id of another second");
-        assert_eq!(born("order-4711"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use lapin::types::FieldTable;
 use polyqueue::Message;
 
 use super::headers;
-use super::properties::{BORN, born, key, number, text};
+use super::properties::{BORN, key, number, text};
 
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;
@@ -16,16 +16,13 @@ pub(crate) fn encode(message: &Message, published_ms: i64) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
         .with_message_id(message.id().as_str().into())
         .with_priority(message.priority().get());
-    // Each property costs the broker time: most ids are made when their message is published, and tell.
-    if born(message.id().as_str()) != Some(published_ms) {
-        properties = properties.with_app_id(format!("{BORN}{published_ms}").into());
-    }
     let table = table(message);
     if !table.inner().is_empty() {
         properties = properties.with_headers(table);
     }
-    if let Ok(seconds) = u64::try_from(published_ms / 1000) {
-        properties = properties.with_timestamp(seconds);
+    if let Ok(published_ms) = u64::try_from(published_ms) {
+        let app = format!("{BORN}{:03}", published_ms % 1000);
+        properties = properties.with_timestamp(published_ms / 1000).with_app_id(app.into());
     }
     if !message.kind().is_empty() {
         properties = properties.with_type(message.kind().into());
