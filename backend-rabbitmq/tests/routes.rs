@@ -12,8 +12,8 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{
-    Certainty, ConnectOptions, Dedup, Error, Message, Overflow, Pattern, Purge, Queue, QueueExt, QueueName,
-    QueueSpec, RoutingKey, Settled, Subscription, Verdict,
+    Certainty, ConnectOptions, DeadFilter, Dedup, Error, Message, Overflow, Page, Pattern, Purge, Queue,
+    QueueExt, QueueName, QueueSpec, RoutingKey, Settled, Subscription, Verdict,
 };
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
@@ -27,6 +27,43 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 /// The node that the tests share; it ends with the last of them.
 static NODE: Mutex<Weak<RabbitBroker>> = Mutex::const_new(Weak::new());
+
+/// What has died stays where it is when the queue that it died in is deleted by the broker's own means.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_stay_when_their_queue_is_made_again() {
+    let host = Host::new("letters").await;
+    let queue = connect(&host.url()).await;
+    let (_connection, plain) = stranger(&host.url()).await;
+    queue.declare(&Q.into()).await.unwrap();
+    queue.publish_one(Q, Message::new("dead")).await.unwrap();
+    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
+    let held = consumer.receive(1, SOON).await.unwrap().remove(0);
+    consumer.settle(&[(held.receipt, Verdict::reject("no"))]).await.unwrap()[0].as_ref().unwrap();
+    consumer.close().await.unwrap();
+    plain.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
+    queue.publish_one(Q, Message::new("alive")).await.unwrap();
+    let letters = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(10)).await.unwrap().dead_letters;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(queue.redrive(&Q, &[letters[0].id.clone()]).await.unwrap(), [true]);
+    assert_eq!(take(&queue, 2).await.len(), 2);
+}
+
+/// What says that the first life of a queue was ended goes with the exchange that it is bound to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_declared_anew_also_where_the_mark_of_its_end_is_gone() {
+    let host = Host::new("unmarked").await;
+    let queue = connect(&host.url()).await;
+    let (_connection, plain) = stranger(&host.url()).await;
+    for _ in 0..2 {
+        queue.declare(&Q.into()).await.unwrap();
+        queue.delete(&Q).await.unwrap();
+        plain.exchange_delete("polyqueue.in".into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+    queue.declare(&Q.into()).await.unwrap();
+    queue.publish_one(Q, Message::new("there")).await.unwrap();
+    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
+    assert_eq!(consumer.receive(1, SOON).await.unwrap().len(), 1);
+}
 
 /// A virtual host of a test's own.
 struct Host {

@@ -42,10 +42,12 @@ fn is_about_another(error: &lapin::Error) -> bool {
         || ["unknown delivery tag", "larger than configured max size"].iter().any(|text| said.contains(text))
 }
 
-/// Whether a queue that is there cannot be used at the moment: its node starts, or it is being restarted there. The broker calls that
-/// "not found", too.
+/// Whether a queue that is there cannot be used at the moment: its node starts, or it is being restarted there, which the broker calls
+/// "not found", too; or it is a stream that is being made or deleted.
 fn is_recovering(said: &str) -> bool {
-    ["has crashed", "down or inaccessible", "stopped by supervisor"].iter().any(|text| said.contains(text))
+    ["has crashed", "down or inaccessible", "stopped by supervisor", "not have a replica on the local node"]
+        .iter()
+        .any(|text| said.contains(text))
 }
 
 /// Whether a right is missing: "refused" is also what somebody else has for himself.
@@ -95,6 +97,10 @@ impl Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            // Who asks for what is not there knows what to do. Elsewhere it has gone a moment ago, and is made again.
+            Refusal::Missing(Error::Backend { certainty, cause, .. }) => {
+                Self::unavailable(NAME, certainty, cause.to_string())
+            }
             Refusal::Missing(e) | Refusal::Taken(e) | Refusal::NotYet(e) | Refusal::Failed(e) => e,
         }
     }

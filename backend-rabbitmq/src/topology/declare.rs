@@ -11,8 +11,9 @@ use crate::connection::change::Change;
 use crate::connection::fault::{Answer, Refusal, if_there};
 use crate::topology::create_catalogue::append;
 use crate::topology::dedup_queues::declare_keys;
-use crate::topology::delete::{end_life, finish};
+use crate::topology::delete::{clear_former, finish};
 use crate::topology::follow::up_to_date;
+use crate::topology::known::AddressOwner;
 use crate::topology::lookup::entry;
 use crate::topology::records::{CatalogueEntry, Record, fresh_address};
 use crate::topology::routes::{due_exchange, entries, exists, has_exchange, leads, of_address, of_name};
@@ -101,11 +102,8 @@ impl Declaration<'_> {
         };
         let ((is_there, has_both), lives_on, channel) = tokio::try_join!(found, lives_on, channel)?;
         self.is_there = is_there;
-        if let Some(lost) = listed.take_if(|_| !self.is_there) {
-            // Somebody has deleted it behind our back: its life is over.
-            self.listed_at = None;
-            end_life(topology, &lost).await?;
-        }
+        // Somebody has deleted it behind our back: it goes on as another life.
+        let former = listed.take_if(|_| !self.is_there);
         if let Some(entry) = &listed {
             self.spec.check_redeclared(&entry.spec)?;
         }
@@ -115,14 +113,21 @@ impl Declaration<'_> {
         }
         let entry = match listed {
             Some(entry) => entry,
-            None => list(topology, self.spec, self.address().await?).await?,
+            None => {
+                let address = self.address(former.as_ref()).await?;
+                list(topology, self.spec, address, former.as_ref()).await?
+            }
         };
+        self.listed_at = None;
         if !lives_on && !leads(topology, lives(&entry.address)).await? {
             channel.change(entries(topology)).await?;
             channel.change(of_address(topology, name, &entry.address)).await?;
         }
         channel.change(self.bindings(&entry).await?).await?;
         declare_keys(topology, &entry).await?;
+        if let Some(former) = former {
+            clear_former(topology, &former).await?;
+        }
         list_bindings(topology, &entry, self.spec).await?;
         topology.catalogue.forget_unlisted(name);
         topology.forget_dead_end(&entry.address);
@@ -133,7 +138,7 @@ impl Declaration<'_> {
     }
 
     /// Where a queue is to be reached that is not listed.
-    async fn address(&self) -> Result<Arc<str>> {
+    async fn address(&self, former: Option<&CatalogueEntry>) -> Result<Arc<str>> {
         let (topology, name) = (self.topology, &self.spec.name);
         let first: Arc<str> = topology.names.first_address(name).into();
         if self.is_there
@@ -142,7 +147,11 @@ impl Declaration<'_> {
         {
             return Ok(adopted);
         }
-        let is_used_up = self.former == Some(&*first) || leads(topology, ended(&first)).await?;
+        // The mark may have gone with the exchange that it was bound to: the listing ignores who declares at an address that has ended.
+        let is_used_up = self.former == Some(&*first)
+            || former.is_some_and(|former| former.address == first)
+            || topology.catalogue.whose(&first) == AddressOwner::Deleted
+            || leads(topology, ended(&first)).await?;
         Ok(if is_used_up { fresh_address() } else { first })
     }
 
@@ -191,12 +200,18 @@ fn queues_of(topology: &Topology, spec: &QueueSpec) -> Vec<Change> {
 }
 
 /// Writes a queue into the catalogue and answers what it says then: another's declaration may have come first.
-async fn list(topology: &Arc<Topology>, spec: &QueueSpec, address: Arc<str>) -> Result<CatalogueEntry> {
-    append(topology, &Record::declare(spec, address)).await?;
+async fn list(
+    topology: &Arc<Topology>,
+    spec: &QueueSpec,
+    address: Arc<str>,
+    former: Option<&CatalogueEntry>,
+) -> Answer<CatalogueEntry> {
+    append(topology, &Record::declare(spec, address, former)).await?;
     up_to_date(topology).await?;
+    // Another may have deleted it in order, or the stream is another one now.
     let entry = topology.catalogue.entry(&spec.name).ok_or_else(|| {
         let said = "the catalogue does not show what was written to it";
-        Error::unavailable(NAME, Certainty::Unknown, said)
+        Refusal::Missing(Error::unavailable(NAME, Certainty::Unknown, said))
     })?;
     spec.check_redeclared(&entry.spec)?;
     Ok(entry)

@@ -37,10 +37,12 @@ async fn begin_and_finish(topology: &Arc<Topology>, queue: &QueueName) -> Result
     finish(topology, &entry).await
 }
 
-/// Ends the life of a queue, whatever of it is there.
-pub(crate) async fn end_life(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<()> {
-    begin(topology, entry).await?;
-    finish(topology, entry).await
+/// Clears away what is left of a life that the listing says is over, but what the next one of its queue goes on with.
+pub(crate) async fn clear_former(topology: &Arc<Topology>, former: &CatalogueEntry) -> Result<()> {
+    if *topology.names.first_address(former.name()) == *former.address {
+        topology.handle.control().change(mark(topology, &former.address)).await?;
+    }
+    delete_keys(topology, former).await
 }
 
 /// Says that it ends: from here on nothing is this queue's.

@@ -108,6 +108,12 @@ impl KnownQueues {
                     self.queues.entry(entry.name().to_string()).or_insert(entry);
                 }
             }
+            Record::Renew { former, listed } => {
+                if self.take_out(&listed.queue, &former).is_some() {
+                    self.end(former);
+                    self.apply(Record::Declare(listed));
+                }
+            }
             Record::Bind { queue, address, pattern } => {
                 if let Some(spec) = self.spec_at(&queue, &address) {
                     spec.bindings.insert(pattern);
@@ -250,6 +256,19 @@ mod tests {
         assert_eq!(&*known.queues["q"].address, "3");
         assert_eq!((known.whose("1"), known.whose("5")), (AddressOwner::Deleted, AddressOwner::Nobody));
         assert_eq!(known.whose("3"), AddressOwner::Queue(QueueName::from_static("q")));
+    }
+
+    #[test]
+    fn a_queue_that_went_goes_on_at_another_address_unless_it_has_done_so_or_was_deleted() {
+        let renew = |former: &str, address: &str| Record::Renew {
+            former: former.into(),
+            listed: Listed { queue: "q".into(), address: address.into(), spec: None },
+        };
+        let twice = known([declare("q", "1"), renew("1", "2"), renew("1", "3")]);
+        assert_eq!(&*twice.queues["q"].address, "2");
+        assert_eq!(twice.whose("1"), AddressOwner::Deleted);
+        assert!(known([declare("q", "1"), deleting("q", "1"), renew("1", "2")]).queues.is_empty());
+        assert!(known([declare("q", "1"), delete("q", "1"), renew("1", "2")]).queues.is_empty());
     }
 
     #[test]

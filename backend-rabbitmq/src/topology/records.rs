@@ -17,6 +17,13 @@ pub(crate) enum Record {
     },
     /// The queue exists from here on, unless it did before.
     Declare(Listed),
+    /// The queue at the address `former` is gone, though nobody has deleted it in order, and goes on at another. Nothing, unless it
+    /// was at that address.
+    Renew {
+        former: Arc<str>,
+        #[serde(flatten)]
+        listed: Listed,
+    },
     /// The queue at this address is bound by one more pattern.
     Bind { queue: String, address: Arc<str>, pattern: Pattern },
     /// It is not bound by this pattern any more.
@@ -52,10 +59,13 @@ fn stored<'de, D: Deserializer<'de>>(spec: D) -> Result<Option<Arc<QueueSpec>>, 
 }
 
 impl Record {
-    /// A declaration of a life at this address.
-    pub(crate) fn declare(spec: &QueueSpec, address: Arc<str>) -> Self {
-        let entry = CatalogueEntry { address, spec: Arc::new(spec.clone()) };
-        Self::Declare((&entry).into())
+    /// A declaration of a life at this address, which may be the next of one that has gone.
+    pub(crate) fn declare(spec: &QueueSpec, address: Arc<str>, former: Option<&CatalogueEntry>) -> Self {
+        let listed = Listed::from(&CatalogueEntry { address, spec: Arc::new(spec.clone()) });
+        match former {
+            Some(former) => Self::Renew { former: former.address.clone(), listed },
+            None => Self::Declare(listed),
+        }
     }
 }
 
@@ -111,7 +121,7 @@ mod tests {
     #[test]
     fn records_read_as_they_were_written() {
         let spec = QueueSpec::new(QueueName::from_static("é")).bound(3, polyqueue::Overflow::Reject);
-        let record = Record::declare(&spec, "a".into());
+        let record = Record::declare(&spec, "a".into(), None);
         let json = serde_json::to_string(&record).unwrap();
         assert_eq!(
             json,
@@ -121,6 +131,14 @@ mod tests {
         let plain: Record = serde_json::from_str(r#"{"op":"declare","queue":"é","address":"a"}"#).unwrap();
         let Record::Declare(plain) = plain else { panic!("{plain:?}") };
         assert_eq!(plain.entry().unwrap().spec, Arc::new(QueueSpec::new(QueueName::from_static("é"))));
+        let former = CatalogueEntry { address: "former".into(), spec: Arc::new(spec.clone()) };
+        let renewed = Record::declare(&spec, "b".into(), Some(&former));
+        let json = serde_json::to_string(&renewed).unwrap();
+        assert!(
+            json.starts_with(r#"{"op":"renew","former":"former","queue":"é","address":"b","spec":"#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), renewed);
         let begin = Record::Begin { stream: None };
         assert_eq!(serde_json::from_str::<Record>(r#"{"op":"begin"}"#).unwrap(), begin);
     }

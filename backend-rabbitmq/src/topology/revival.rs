@@ -16,13 +16,23 @@ use crate::wire::names::ended;
 /// How long a queue may be there that its declaration has not listed yet.
 const BEING_LISTED: Duration = Duration::from_secs(1);
 
+/// How often a revival begins anew that a loss has come into.
+const ATTEMPTS: u32 = 3;
+
 /// A queue is not there, by the way that was tried. Looks anew, and mends what can be. Answers whether it is there now.
 ///
 /// # Errors
 /// Nobody can say now; `Unavailable` for a queue that is there and of which nobody knows what it was declared to be.
 pub(crate) async fn revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
     let _one_at_a_time = topology.reviving.lock().await;
-    let revived = try_to_revive(topology, queue).await;
+    let mut revived = try_to_revive(topology, queue).await;
+    // What was listed when it was looked for may be lost since, with the listing.
+    for _ in 1..ATTEMPTS {
+        if !matches!(revived, Ok(false)) || topology.catalogue.lost(queue).is_none() {
+            break;
+        }
+        revived = try_to_revive(topology, queue).await;
+    }
     if let Err(error) = &revived {
         tracing::debug!(name: "rabbitmq.not_redeclared", %queue, %error, "what the broker has lost could not be declared again for now");
     }
@@ -73,6 +83,8 @@ async fn try_to_revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bo
             topology.handle.events.send(Event::Redeclared { queue: queue.clone() });
         }
         None if is_there => return Err(nobody_knows(topology, queue)),
+        // As it was read last, and it cannot be read now.
+        None if catalogue.entry(queue).is_some() => return Err(unread(queue)),
         None => return Ok(false),
     }
     catalogue.forget_lost(queue);
@@ -90,6 +102,13 @@ async fn made_again(topology: &Arc<Topology>, entry: &CatalogueEntry) -> Result<
         Err(Error::Denied { .. } | Error::NotFound(_)) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+fn unread(queue: &QueueName) -> Error {
+    let said = format!(
+        "queue {queue} is not there, and the catalogue, which says whether it was deleted, cannot be read"
+    );
+    Error::unavailable(NAME, Certainty::Definite, said)
 }
 
 fn nobody_knows(topology: &Topology, queue: &QueueName) -> Error {

@@ -1,5 +1,6 @@
 //! The ways to a queue, which the broker takes away with it: what leads nowhere comes back.
 
+use futures_util::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) async fn can_enter(topology: &Arc<Topology>) -> Result<bool> {
     if topology.handle.publisher().await?.knows(&entry) {
         return Ok(true);
     }
-    let found = has_exchange(topology, &entry).await?;
+    let found = has_exchange(topology, &entry).boxed().await?;
     if found {
         drop(learn(topology, false));
     }
@@ -55,7 +56,17 @@ pub(crate) async fn leads(topology: &Arc<Topology>, key: String) -> Result<bool>
     }
     let (exchange, properties) = (topology.names.entry(), BasicProperties::default());
     let asked = PublishRequest { exchange, key, properties, body: Default::default() };
-    Ok(matches!(topology.handle.store(asked).await?, Confirm::Stored))
+    match topology.handle.store(asked).await {
+        Ok(confirm) => Ok(matches!(confirm, Confirm::Stored)),
+        // The exchange has gone since it was seen.
+        Err(error) => {
+            if can_enter(topology).await? {
+                Err(error)
+            } else {
+                Ok(false)
+            }
+        }
+    }
 }
 
 /// Whether a queue of the broker is there.
