@@ -75,6 +75,20 @@ async fn health_knows_of_an_alarm_before_anybody_publishes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_declaration_that_an_alarm_holds_up_says_so() {
+    let broker = RabbitBroker::start().await.unwrap();
+    let queue = open(&broker, Duration::from_secs(2)).await;
+    suffer(&broker, Fault::Alarm).await;
+    let error = queue.declare(&QueueName::from_static("late").into()).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Unavailable { .. }) && error.to_string().contains("blocks publishes"),
+        "{error}"
+    );
+    broker.undo().await.unwrap();
+    queue.declare(&QueueName::from_static("late").into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verdicts_that_are_repeated_during_an_alarm_leave_one_copy() {
     let broker = RabbitBroker::start().await.unwrap();
     let queue = open(&broker, Duration::from_secs(1)).await;

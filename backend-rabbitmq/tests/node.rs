@@ -1,12 +1,15 @@
 //! What only RabbitMQ has, seen from a plain client beside the library, on a private node.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicRecoverOptions, ConfirmSelectOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{
@@ -18,7 +21,8 @@ use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
 use tokio::time::sleep;
 
-const TTL: Duration = Duration::from_millis(300);
+/// Long beside what a busy machine needs between two calls.
+const TTL: Duration = Duration::from_millis(1500);
 const SOON: Duration = Duration::from_secs(10);
 const NAMESPACE: &str = "node";
 
@@ -109,6 +113,7 @@ async fn on_a_private_node() {
         keys_leave_nothing(&bench),
         a_death_that_the_broker_deals_frees_its_key(&bench),
         what_cannot_be_kept_is_refused(&bench),
+        looks_with_other_tools_count_once_and_lose_nothing(&bench),
     );
     bench.queue.close().await.unwrap();
 }
@@ -212,6 +217,33 @@ async fn a_wrong_clock_is_not_believed(bench: &Bench) {
     assert_eq!((came.message.id(), came.attempt), (&sent.id, 1));
     assert_eq!(settle(&*consumer, &came, Verdict::Ack).await, Settled::Applied);
     ahead.close().await.unwrap();
+}
+
+/// The broker marks what was got and put back as it marks what a holder died with.
+async fn looks_with_other_tools_count_once_and_lose_nothing(bench: &Bench) {
+    let name = bench.declared(named("looked at")).await;
+    let last = Message::new("last").with_max_attempts(NonZeroU32::MIN);
+    for message in [Message::new("patient"), last] {
+        bench.queue.publish_one(&name, message).await.unwrap();
+    }
+    for _ in 0..5 {
+        for _ in 0..2 {
+            let got =
+                bench.plain.basic_get(format!("{NAMESPACE}.q.{name}").into(), BasicGetOptions::default());
+            got.await.unwrap().expect("it was put back");
+        }
+        bench.plain.basic_recover(BasicRecoverOptions { requeue: true }).await.unwrap();
+    }
+    let consumer = bench.consumer(&name).await;
+    let came = next(&*consumer).await;
+    assert_eq!((came.message.payload().as_ref(), came.attempt), (b"patient".as_slice(), 2));
+    settle(&*consumer, &came, Verdict::Ack).await;
+    let letter = bench.dead_at_last(&name, 1).await.pop().unwrap();
+    assert_eq!((letter.reason, letter.attempts), (DeadReason::MaxAttempts, 1));
+    assert_eq!(bench.queue.redrive(&name, &[letter.id]).await.unwrap(), [true]);
+    let came = next(&*consumer).await;
+    assert_eq!((came.message.payload().as_ref(), came.attempt), (b"last".as_slice(), 1));
+    settle(&*consumer, &came, Verdict::Ack).await;
 }
 
 async fn keys_leave_nothing(bench: &Bench) {

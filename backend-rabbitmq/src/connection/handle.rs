@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
-use crate::address::Address;
+use crate::address::{Address, NAME};
 use crate::connection::connections::Connections;
 use crate::connection::control::Control;
 use crate::connection::hold_limit::HoldLimit;
@@ -124,10 +124,22 @@ impl Handle {
         tokio::select! {
             biased;
             result = timeout_at(self.until(), call) => {
-                result.unwrap_or_else(|_| Err(Error::timeout(what, self.deadline, Certainty::Unknown)))
+                result.unwrap_or_else(|_| Err(self.late(what)))
             }
             () = self.closed() => Err(Error::Closed),
         }
+    }
+
+    /// The error of a call that did not end in time: what holds it up, where that is known.
+    fn late(&self, what: &'static str) -> Error {
+        if self.blocked().is_none() {
+            return Error::timeout(what, self.deadline, Certainty::Unknown);
+        }
+        let (address, within) = (&self.address, self.deadline);
+        let said = format!(
+            "{address}: {what} did not end within {within:?}: the broker blocks publishes: a memory or disk alarm"
+        );
+        Error::unavailable(NAME, Certainty::Unknown, said)
     }
 
     /// The broker's version; `None` when it does not say that it is a RabbitMQ.

@@ -74,6 +74,16 @@ impl Session {
         }
     }
 
+    /// Waits until the broker is heard to say that it takes no publishes.
+    pub(crate) async fn until_blocked(&self) {
+        let mut told = self.blocked.clone();
+        while !self.is_blocked() {
+            if let Ok(Err(_)) = timeout(LOOK, told.changed()).await {
+                std::future::pending().await // nobody tells any more
+            }
+        }
+    }
+
     /// What is asked over this connection, which the client library may leave without an answer when that ends.
     pub(crate) async fn while_alive<T>(
         &self,

@@ -26,16 +26,27 @@ impl Trial {
         Self { session, channel: Mutex::default() }
     }
 
-    /// Publishes nothing to nobody. A broker that has an alarm says so when it hears from a publisher, and answers what is empty all
-    /// the same. Answers whether this user may write there.
+    /// Publishes nothing to nobody, twice. A broker that has an alarm says so when it hears from a publisher, and answers what is empty
+    /// all the same, perhaps before it is heard to say so; a second time it does not. Answers whether this user may write there.
     pub(crate) async fn ask(&self) -> lapin::Result<bool> {
-        let (key, properties, body) = (NOBODY.to_owned(), BasicProperties::default(), Bytes::new());
-        let asked = self.publish(PublishRequest { exchange: String::new(), key, properties, body }).await;
+        let mut asked = self.publish_nothing().await;
+        if asked.is_ok() {
+            tokio::select! {
+                biased;
+                () = self.session.until_blocked() => {}
+                again = self.publish_nothing() => asked = again,
+            }
+        }
         match asked {
             Ok(_) => Ok(true),
             Err(error) if is_of_a_channel(&error) => Ok(!is_denied(&error)),
             Err(error) => Err(error),
         }
+    }
+
+    async fn publish_nothing(&self) -> lapin::Result<Option<Confirm>> {
+        let (key, properties, body) = (NOBODY.to_owned(), BasicProperties::default(), Bytes::new());
+        self.publish(PublishRequest { exchange: String::new(), key, properties, body }).await
     }
 
     /// Publishes, and waits for the answer: none where the broker refuses the message.
