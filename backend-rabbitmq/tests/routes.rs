@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeleteOptions,
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -411,4 +413,44 @@ async fn who_may_not_configure_uses_what_is_there() {
     assert_eq!(queue.queues().await.unwrap(), [spec]);
     let denied = queue.declare(&QueueName::from_static("new").into()).await;
     assert!(matches!(denied, Err(Error::Denied { .. })), "{denied:?}");
+}
+
+/// What is delayed finds a queue with a bound by its address, which a client learns; what is not, by what it is declared to be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_both_reaches_a_queue_with_a_bound_that_this_client_has_never_declared() {
+    let host = Host::new("mixed").await;
+    let owner = connect(&host.url()).await;
+    owner.declare(&QueueSpec::new(Q).bound(10, Overflow::Reject)).await.unwrap();
+    let other = connect(&host.url()).await;
+    let batch = vec![Message::new("later").with_delay(MOMENT), Message::new("now")];
+    let answers = other.publish(&Q.into(), batch).await.unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(take(&owner, 2).await.len(), 2);
+}
+
+/// Who looks for queues that nobody has listed waits a second for each: others' queues are made again meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_queue_is_made_again_while_others_are_looked_for() {
+    let host = Host::new("others").await;
+    let queue = connect(&host.url()).await;
+    let (_connection, plain) = stranger(&host.url()).await;
+    queue.declare(&Q.into()).await.unwrap();
+    works(&queue).await;
+    let unlisted: Vec<QueueName> =
+        (0..20).map(|n| QueueName::new(format!("unlisted-{n}")).unwrap()).collect();
+    for name in &unlisted {
+        let (object, options) =
+            (format!("polyqueue.q.{name}"), QueueDeclareOptions { durable: true, ..Default::default() });
+        plain.queue_declare(object.into(), options, FieldTable::default()).await.unwrap();
+    }
+    plain.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
+    let others = unlisted.iter().map(|name| queue.publish_one(name, Message::new("unknown")));
+    let mine = async {
+        sleep(MOMENT).await;
+        timeout(SOON / 2, queue.publish_one(Q, Message::new("mine"))).await.unwrap().unwrap();
+    };
+    let (others, ()) = tokio::join!(join_all(others), mine);
+    for other in others {
+        assert!(matches!(other, Err(Error::Unavailable { .. })), "{other:?}");
+    }
 }

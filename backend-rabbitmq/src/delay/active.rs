@@ -320,7 +320,8 @@ impl Active {
     /// Nobody knows its queue.
     fn strand(&mut self, mut held: Held) {
         let now = self.shared.clock.earliest().unwrap_or_default();
-        let since = *held.ticket.stranded.get_or_insert(now);
+        let since = held.ticket.stranded.map_or(now, |since| since.min(now));
+        held.ticket.stranded = Some(since);
         let id = held.properties.message_id().as_ref().map(|id| id.as_str()).unwrap_or_default();
         self.shared.strand(&held.ticket.namespace, id);
         if now - since > DAY {

@@ -1,12 +1,16 @@
 //! The life of a client's mover: a connection, the time, the turn, moving; and again after whatever went wrong.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use polyqueue::backend::Jitter;
-use polyqueue::{Error, Result};
+use polyqueue::{Certainty, Error, Result};
 use tokio::time::{Instant, sleep};
 
+use crate::address::NAME;
 use crate::connection::handle::Handle;
 use crate::connection::link::Link;
 use crate::connection::publisher::Publisher;
@@ -45,7 +49,12 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
     let mut failures = 0;
     loop {
         let (mut session, began) = (None, Instant::now());
-        let end = serve(&shared, &handle, (&link, &ending), &mut session).await;
+        let serving =
+            AssertUnwindSafe(serve(&shared, &handle, (&link, &ending), &mut session)).catch_unwind();
+        // One message that nobody thought of must not stop all others in the virtual host.
+        let end = serving
+            .await
+            .unwrap_or_else(|panic| End::Failed(Error::backend(NAME, Certainty::Unknown, said(&*panic))));
         shared.set_role(Role::Beginning);
         let error = match end {
             End::Closed => {
@@ -66,6 +75,13 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
             () = ending.ended() => return,
         }
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("what moves messages panicked: {}", text.unwrap_or_default())
 }
 
 async fn serve(

@@ -32,11 +32,44 @@ pub(crate) async fn dispatch(
     let handle = &publishing.topology.handle;
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
     let by = handle.until();
-    let answer = send(publishing, to, &batch, by).await;
-    if matches!(answer, Err(Error::NotFound(_))) && is_back(publishing, to, by).boxed().await? {
-        return send(publishing, to, &batch, by).await;
+    match send(publishing, to, &batch, by).await {
+        Err(Error::NotFound(_)) if is_back(publishing, to, by).boxed().await? => {
+            send(publishing, to, &batch, by).await
+        }
+        Ok(results) if matches!(to, Destination::Queue(_)) && results.iter().any(is_missing) => {
+            Ok(send_missing(publishing, to, &batch, results, by).boxed().await)
+        }
+        answer => answer,
     }
-    answer
+}
+
+fn is_missing(result: &Result<Published>) -> bool {
+    matches!(result, Err(Error::NotFound(_)))
+}
+
+/// Some have found the queue by a way that the others do not have: where it is there, these go by another.
+async fn send_missing(
+    publishing: &Arc<Publishing>,
+    to: &Destination,
+    batch: &[Message],
+    mut results: Vec<Result<Published>>,
+    by: Instant,
+) -> Vec<Result<Published>> {
+    let missing: Vec<usize> =
+        results.iter().enumerate().filter(|(_, result)| is_missing(result)).map(|(at, _)| at).collect();
+    let again = async {
+        if !is_back(publishing, to, by).await? {
+            return Ok(None);
+        }
+        let messages: Vec<Message> = missing.iter().map(|at| batch[*at].clone()).collect();
+        send(publishing, to, &messages, by).await.map(Some)
+    };
+    match again.await {
+        Ok(None) => {}
+        Ok(Some(again)) => missing.into_iter().zip(again).for_each(|(at, again)| results[at] = again),
+        Err(error) => missing.into_iter().for_each(|at| results[at] = Err(error.clone())),
+    }
+    results
 }
 
 async fn send(

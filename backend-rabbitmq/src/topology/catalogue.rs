@@ -223,6 +223,11 @@ impl Catalogue {
         coming
     }
 
+    /// Nobody waits for it any more.
+    pub(crate) fn forget_mark(&self, by: &str) {
+        self.marks.lock().remove(by);
+    }
+
     /// All that was confirmed before that reading began is known.
     pub(crate) fn was_read(&self, begun: Instant) {
         let mut known = self.known.lock();

@@ -3,11 +3,12 @@
 use crate::connection::change::Change;
 use crate::connection::fault::{Answer, if_there};
 use crate::topology::records::CatalogueEntry;
+use crate::topology::routes::exists;
 use crate::topology::state::Topology;
 use crate::wire::names::Names;
 use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
-use polyqueue::Result;
+use polyqueue::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,12 @@ pub(crate) async fn declare_keys(topology: &Arc<Topology>, entry: &CatalogueEntr
     arguments.insert("x-message-ttl".into(), millis(dedup.window + SLACK));
     let notes = topology.names.keys(&entry.address);
     let mut changes = vec![Change::Queue { name: notes.clone(), arguments }];
-    changes.extend(kept(&topology.names, notes));
-    Ok(topology.handle.control().change(changes).await?)
+    changes.extend(kept(&topology.names, notes.clone()));
+    match topology.handle.control().change(changes).await.map_err(Error::from) {
+        // Who may not make it can use what is there.
+        Err(Error::Denied { .. }) if exists(topology, &notes).await? => Ok(()),
+        changed => changed,
+    }
 }
 
 /// What is to be done last before the answer, so that a crash of the broker does not take back a queue that was just declared.

@@ -103,13 +103,17 @@ async fn refresh(topology: &Arc<Topology>) -> Result<()> {
 async fn is_read_to_its_end(topology: &Topology) -> Result<bool> {
     let by = fresh_mark();
     let came = topology.catalogue.await_mark(&by);
-    match write_mark(&topology.handle, &topology.catalogue, by).await {
-        Ok(()) => {}
-        Err(Refusal::Missing(_)) => return Ok(false),
-        Err(refusal) => return Err(refusal.into()),
-    }
+    let written = write_mark(&topology.handle, &topology.catalogue, by.clone()).await;
+    let came = match written {
+        Ok(()) => timeout(SILENT, came).await,
+        Err(refusal) => {
+            topology.catalogue.forget_mark(&by);
+            return if let Refusal::Missing(_) = refusal { Ok(false) } else { Err(refusal.into()) };
+        }
+    };
+    topology.catalogue.forget_mark(&by);
     let late = |_| Error::timeout("reading the catalogue", SILENT, Certainty::Definite);
-    Ok(timeout(SILENT, came).await.map_err(late)?.is_ok())
+    Ok(came.map_err(late)?.is_ok())
 }
 
 /// Reads it anew, and follows it.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use polyqueue::{Certainty, Error, Event, QueueName, Result, RoutingKey};
 
+use tokio::time::Instant;
+
 use crate::address::NAME;
 use crate::topology::declare::{declare, declare_after, declare_again};
 use crate::topology::follow::read_if_readable;
@@ -16,6 +18,24 @@ use crate::wire::names::ended;
 /// How long a queue may be there that its declaration has not listed yet.
 const BEING_LISTED: Duration = Duration::from_secs(1);
 
+/// How many queues are looked for at a time.
+const AT_ONCE: usize = 32;
+
+/// The last revival among some queues, by when it began; one at a time.
+type Last = tokio::sync::Mutex<Option<(QueueName, Instant, Result<bool>)>>;
+
+/// Who makes again what was lost: one call at a time for a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Revivals([Last; AT_ONCE]);
+
+impl Revivals {
+    fn of(&self, queue: &QueueName) -> &Last {
+        let sum =
+            queue.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        &self.0[sum % AT_ONCE]
+    }
+}
+
 /// How often a revival begins anew that a loss has come into.
 const ATTEMPTS: u32 = 3;
 
@@ -24,7 +44,22 @@ const ATTEMPTS: u32 = 3;
 /// # Errors
 /// Nobody can say now; `Unavailable` for a queue that is there and of which nobody knows what it was declared to be.
 pub(crate) async fn revive(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
-    let _one_at_a_time = topology.reviving.lock().await;
+    let asked = Instant::now();
+    let mut last = topology.revivals.of(queue).lock().await;
+    // Whoever waited for one that began after he had asked has his answer.
+    if let Some((of, began, revived)) = &*last
+        && of == queue
+        && *began >= asked
+    {
+        return revived.clone();
+    }
+    let began = Instant::now();
+    let revived = revive_alone(topology, queue).await;
+    *last = Some((queue.clone(), began, revived.clone()));
+    revived
+}
+
+async fn revive_alone(topology: &Arc<Topology>, queue: &QueueName) -> Result<bool> {
     let mut revived = try_to_revive(topology, queue).await;
     // What was listed when it was looked for may be lost since, with the listing.
     for _ in 1..ATTEMPTS {

@@ -13,6 +13,7 @@ use crate::connection::handle::Handle;
 use crate::queue_type::behavior::QueueType;
 use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
+use crate::topology::revival::Revivals;
 use crate::wire::names::Names;
 
 /// One namespace, as a client sees it.
@@ -28,8 +29,7 @@ pub(crate) struct Topology {
     pub(crate) follower: Mutex<Option<Watcher>>,
     /// The losses of the broker after which nothing is held for seen any more.
     losses_seen: AtomicU64,
-    /// One call at a time makes again what was lost.
-    pub(crate) reviving: tokio::sync::Mutex<()>,
+    pub(crate) revivals: Revivals,
     /// Addresses that this client has given to queues that nobody has listed.
     adopted: Mutex<HashMap<QueueName, Arc<str>>>,
     /// Addresses from which something came back.
@@ -66,7 +66,7 @@ impl Topology {
             creating: tokio::sync::Mutex::default(),
             follower: Mutex::default(),
             losses_seen: AtomicU64::new(0),
-            reviving: tokio::sync::Mutex::default(),
+            revivals: Revivals::default(),
             adopted: Mutex::default(),
             dead_ends: Mutex::default(),
             handle,

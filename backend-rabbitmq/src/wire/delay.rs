@@ -31,6 +31,9 @@ pub(crate) fn slot_of_queue(queue: &str) -> Option<(usize, i64)> {
     Some((level.parse().ok()?, index.parse().ok()?))
 }
 
+/// The end of the year 9999, in milliseconds since 1970.
+const LATEST: i64 = 253_402_300_799_999;
+
 /// What is written on a message that waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -47,16 +50,16 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Reads it.
+    /// Reads it. Whoever wrote it may have written any number: what is no time is the nearest one.
     pub(crate) fn read(properties: &BasicProperties) -> Option<Self> {
         let table = properties.headers().as_ref()?;
         let said = |key| entry(table, key).and_then(as_text).map(str::to_owned);
         Some(Self {
-            due: entry(table, key::DUE).and_then(as_number)?,
+            due: entry(table, key::DUE).and_then(as_number)?.clamp(0, LATEST),
             address: said(key::ADDRESS)?,
             namespace: said(key::NAMESPACE)?,
             target: said(key::TARGET)?,
-            stranded: entry(table, key::STRANDED).and_then(as_number),
+            stranded: entry(table, key::STRANDED).and_then(as_number).map(|since| since.clamp(0, LATEST)),
         })
     }
 
@@ -108,6 +111,15 @@ mod tests {
         assert_eq!(Ticket::read(&came), None);
         assert!(came.headers().as_ref().unwrap().inner().is_empty());
         assert_eq!((came.message_id(), came.priority()), (waits.message_id(), waits.priority()));
+    }
+
+    #[test]
+    fn what_is_no_time_is_the_nearest_one() {
+        for (said, read) in [(i64::MIN, 0), (-1, 0), (i64::MAX, LATEST)] {
+            let wrong = Ticket { due: said, stranded: Some(said), ..ticket() };
+            let ticket = Ticket::read(&wrong.write(BasicProperties::default())).unwrap();
+            assert_eq!((ticket.due, ticket.stranded), (read, Some(read)));
+        }
     }
 
     #[test]
