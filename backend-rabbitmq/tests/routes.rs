@@ -6,21 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
-};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{
-    Certainty, ConnectOptions, DeadFilter, Dedup, Error, Message, Overflow, Page, Pattern, Purge, Queue,
-    QueueExt, QueueName, QueueSpec, RoutingKey, Settled, Subscription, Verdict,
+    Certainty, ConnectOptions, Dedup, Error, Message, Overflow, Pattern, Purge, Queue, QueueExt, QueueName,
+    QueueSpec, RoutingKey, Subscription, Verdict,
 };
 use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 const Q: QueueName = QueueName::from_static("q");
 const CATALOGUE: &str = "polyqueue.catalogue";
@@ -29,43 +25,6 @@ const MOMENT: Duration = Duration::from_millis(100);
 
 /// The node that the tests share; it ends with the last of them.
 static NODE: Mutex<Weak<RabbitBroker>> = Mutex::const_new(Weak::new());
-
-/// What has died stays where it is when the queue that it died in is deleted by the broker's own means.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters_stay_when_their_queue_is_made_again() {
-    let host = Host::new("letters").await;
-    let queue = connect(&host.url()).await;
-    let (_connection, plain) = stranger(&host.url()).await;
-    queue.declare(&Q.into()).await.unwrap();
-    queue.publish_one(Q, Message::new("dead")).await.unwrap();
-    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
-    let held = consumer.receive(1, SOON).await.unwrap().remove(0);
-    consumer.settle(&[(held.receipt, Verdict::reject("no"))]).await.unwrap()[0].as_ref().unwrap();
-    consumer.close().await.unwrap();
-    plain.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
-    queue.publish_one(Q, Message::new("alive")).await.unwrap();
-    let letters = queue.dead_letters(&Q, &DeadFilter::all(), Page::first(10)).await.unwrap().dead_letters;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(queue.redrive(&Q, &[letters[0].id.clone()]).await.unwrap(), [true]);
-    assert_eq!(take(&queue, 2).await.len(), 2);
-}
-
-/// What says that the first life of a queue was ended goes with the exchange that it is bound to.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_is_declared_anew_also_where_the_mark_of_its_end_is_gone() {
-    let host = Host::new("unmarked").await;
-    let queue = connect(&host.url()).await;
-    let (_connection, plain) = stranger(&host.url()).await;
-    for _ in 0..2 {
-        queue.declare(&Q.into()).await.unwrap();
-        queue.delete(&Q).await.unwrap();
-        plain.exchange_delete("polyqueue.in".into(), ExchangeDeleteOptions::default()).await.unwrap();
-    }
-    queue.declare(&Q.into()).await.unwrap();
-    queue.publish_one(Q, Message::new("there")).await.unwrap();
-    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
-    assert_eq!(consumer.receive(1, SOON).await.unwrap().len(), 1);
-}
 
 /// A virtual host of a test's own.
 struct Host {
@@ -346,54 +305,6 @@ async fn a_deletion_that_was_cut_off_comes_to_its_end() {
     }
 }
 
-/// A queue that somebody deletes by the broker's own means is made again by who uses it next, and exchanges by who declares.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_deleted_by_the_brokers_own_means_is_there_again_at_the_next_use() {
-    let host = Host::new("deleted").await;
-    let (owner, stale) = (connect(&host.url()).await, connect(&host.url()).await);
-    let (_connection, channel) = stranger(&host.url()).await;
-    owner.declare(&Q.into()).await.unwrap();
-    works(&stale).await;
-    for _ in 0..2 {
-        let consumer = stale.subscribe(&Subscription::new(Q)).await.unwrap();
-        put(&stale, "held", Duration::ZERO).await.unwrap();
-        let held = consumer.receive(1, SOON).await.unwrap().remove(0);
-        put(&stale, "old", MOMENT * 5).await.unwrap();
-        channel.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
-        works(&stale).await;
-        owner.declare(&Q.into()).await.unwrap();
-        let retry = Verdict::Retry { after: Duration::ZERO, error: "too late".into() };
-        let settled = consumer.settle(&[(held.receipt, retry)]).await.unwrap().remove(0);
-        assert!(matches!(settled, Ok(Settled::LeaseLost)), "{settled:?}");
-        works(&stale).await;
-        sleep(Duration::from_millis(600)).await;
-        assert_eq!(owner.stats(&Q).await.unwrap().ready, 0, "one of a former life came");
-    }
-    // A topic finds it again, too, until it is deleted in order.
-    let topic = RoutingKey::new("t").unwrap();
-    let tell =
-        async |queue: &Arc<dyn Queue>| queue.publish(&topic.clone().into(), vec![Message::new("")]).await;
-    owner.declare(&QueueSpec::new(Q).bind(Pattern::new("t").unwrap())).await.unwrap();
-    channel.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
-    tell(&owner).await.unwrap().remove(0).unwrap();
-    assert_eq!(stale.purge(&Q, Purge::Waiting).await.unwrap(), 1);
-    owner.delete(&Q).await.unwrap();
-    for queue in [&owner, &stale] {
-        assert!(is_missing(&tell(queue).await));
-        assert!(is_missing(&put(queue, "", Duration::ZERO).await));
-    }
-    owner.declare(&Q.into()).await.unwrap();
-    channel.exchange_delete("polyqueue.in".into(), ExchangeDeleteOptions::default()).await.unwrap();
-    let again = async {
-        while put(&stale, "now", Duration::ZERO).await.is_err() {
-            sleep(MOMENT).await;
-        }
-    };
-    timeout(SOON, again).await.unwrap();
-    stale.purge(&Q, Purge::Waiting).await.unwrap();
-    works(&stale).await;
-}
-
 /// Without the right to configure, all works that makes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_configure_uses_what_is_there() {
@@ -426,31 +337,4 @@ async fn a_batch_of_both_reaches_a_queue_with_a_bound_that_this_client_has_never
     let answers = other.publish(&Q.into(), batch).await.unwrap();
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(take(&owner, 2).await.len(), 2);
-}
-
-/// Who looks for queues that nobody has listed waits a second for each: others' queues are made again meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_queue_is_made_again_while_others_are_looked_for() {
-    let host = Host::new("others").await;
-    let queue = connect(&host.url()).await;
-    let (_connection, plain) = stranger(&host.url()).await;
-    queue.declare(&Q.into()).await.unwrap();
-    works(&queue).await;
-    let unlisted: Vec<QueueName> =
-        (0..20).map(|n| QueueName::new(format!("unlisted-{n}")).unwrap()).collect();
-    for name in &unlisted {
-        let (object, options) =
-            (format!("polyqueue.q.{name}"), QueueDeclareOptions { durable: true, ..Default::default() });
-        plain.queue_declare(object.into(), options, FieldTable::default()).await.unwrap();
-    }
-    plain.queue_delete("polyqueue.q.q".into(), QueueDeleteOptions::default()).await.unwrap();
-    let others = unlisted.iter().map(|name| queue.publish_one(name, Message::new("unknown")));
-    let mine = async {
-        sleep(MOMENT).await;
-        timeout(SOON / 2, queue.publish_one(Q, Message::new("mine"))).await.unwrap().unwrap();
-    };
-    let (others, ()) = tokio::join!(join_all(others), mine);
-    for other in others {
-        assert!(matches!(other, Err(Error::Unavailable { .. })), "{other:?}");
-    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod lookup;
 pub(crate) mod read_catalogue;
 pub(crate) mod records;
 pub(crate) mod revival;
+pub(crate) mod revivals;
 pub(crate) mod routes;
 pub(crate) mod state;
 pub(crate) mod turn;

@@ -18,24 +18,6 @@ use crate::wire::names::ended;
 /// How long a queue may be there that its declaration has not listed yet.
 const BEING_LISTED: Duration = Duration::from_secs(1);
 
-/// How many queues are looked for at a time.
-const AT_ONCE: usize = 32;
-
-/// The last revival among some queues, by when it began; one at a time.
-type Last = tokio::sync::Mutex<Option<(QueueName, Instant, Result<bool>)>>;
-
-/// Who makes again what was lost: one call at a time for a queue.
-#[derive(Debug, Default)]
-pub(crate) struct Revivals([Last; AT_ONCE]);
-
-impl Revivals {
-    fn of(&self, queue: &QueueName) -> &Last {
-        let sum =
-            queue.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        &self.0[sum % AT_ONCE]
-    }
-}
-
 /// How often a revival begins anew that a loss has come into.
 const ATTEMPTS: u32 = 3;
 

@@ -13,7 +13,7 @@ use crate::connection::handle::Handle;
 use crate::queue_type::behavior::QueueType;
 use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
-use crate::topology::revival::Revivals;
+use crate::topology::revivals::Revivals;
 use crate::wire::names::Names;
 
 /// One namespace, as a client sees it.

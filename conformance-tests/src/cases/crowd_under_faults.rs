@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::arrival::{Span, patience, timed};
 use super::hand::{brief, level};
 use super::ledger::{Ledger, passing};
-use super::traffic::stubborn;
+use super::traffic::{all_well, stubborn};
 use crate::link::Link;
 use crate::mishap::{OF_THE_BROKER, OnTheWay};
 use crate::verbs::{dead_all, eventually};
@@ -58,16 +58,16 @@ impl Crowd {
             publishing: CancellationToken::new(),
             consuming: CancellationToken::new(),
         };
-        let mut tasks = JoinSet::new();
+        let (mut producers, mut consumers) = (JoinSet::new(), JoinSet::new());
         for handle in [&first, &linked.queue] {
             let consumer = handle.subscribe(&stubborn(env, &crowd.name)).await?;
-            tasks.spawn(crowd.clone().produce(handle.clone(), env.rng()));
-            tasks.spawn(crowd.clone().consume(consumer, env.rng()));
+            producers.spawn(crowd.clone().produce(handle.clone(), env.rng()));
+            consumers.spawn(crowd.clone().consume(consumer, env.rng()));
         }
         let mut happened = Vec::new();
         let outcome = crowd.suffers(&*linked.link, &mut happened).await;
         let outcome = match outcome {
-            Ok(()) => crowd.ends(&first, tasks).await,
+            Ok(()) => crowd.ends(&first, producers, consumers).await,
             failed => failed,
         };
         outcome.map_err(|fail| Fail::new(format!("{fail}\nafter {}", happened.join(", "))))
@@ -103,8 +103,15 @@ impl Crowd {
         Ok(())
     }
 
-    async fn ends(&self, queue: &Arc<dyn Queue>, mut tasks: JoinSet<Outcome>) -> Outcome {
+    async fn ends(
+        &self,
+        queue: &Arc<dyn Queue>,
+        producers: JoinSet<Outcome>,
+        consumers: JoinSet<Outcome>,
+    ) -> Outcome {
         self.publishing.cancel();
+        // A publish that is under way may store what is still to come.
+        all_well(producers).await?;
         let within = 4 * brief(&self.env) + 2 * patience(&self.env);
         let drained = eventually(&self.env, within, "the end of every stored message", || async {
             let missing = self.missing();
@@ -121,9 +128,7 @@ impl Crowd {
         // An ack that had no effect shows at the end of its lease.
         sleep(brief(&self.env)).await;
         self.consuming.cancel();
-        while let Some(task) = tasks.join_next().await {
-            task.map_err(|error| Fail::new(error.to_string()))??;
-        }
+        all_well(consumers).await?;
         drained.map_err(|fail| Fail::new(format!("{fail}; missing: {:?}", self.missing())))?;
         self.env.drained(&self.name);
         self.ledger.no_ack_was_undone(&self.env)

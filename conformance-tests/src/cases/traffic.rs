@@ -27,7 +27,8 @@ pub(super) struct Traffic {
     handles: Vec<Arc<dyn Queue>>,
     publishing: CancellationToken,
     consuming: CancellationToken,
-    tasks: JoinSet<Outcome>,
+    producers: JoinSet<Outcome>,
+    consumers: JoinSet<Outcome>,
 }
 
 impl Traffic {
@@ -41,7 +42,8 @@ impl Traffic {
             handles,
             publishing: CancellationToken::new(),
             consuming: CancellationToken::new(),
-            tasks: JoinSet::new(),
+            producers: JoinSet::new(),
+            consumers: JoinSet::new(),
         };
         for nth in 0..traffic.lanes.len() {
             traffic.open_lane(nth).await?;
@@ -57,9 +59,9 @@ impl Traffic {
         let consumer = reader.subscribe(&stubborn(&self.env, &name)).await?;
         let writer = self.handles[(nth + 1) % self.handles.len()].clone();
         let (env, ledger) = (self.env.clone(), self.ledger.clone());
-        self.tasks.spawn(consume(env, ledger, self.consuming.clone(), nth, consumer));
+        self.consumers.spawn(consume(env, ledger, self.consuming.clone(), nth, consumer));
         let (env, ledger) = (self.env.clone(), self.ledger.clone());
-        self.tasks.spawn(produce(env, ledger, self.publishing.clone(), writer, name));
+        self.producers.spawn(produce(env, ledger, self.publishing.clone(), writer, name));
         Ok(())
     }
 
@@ -128,8 +130,10 @@ impl Traffic {
     }
 
     /// Publishes no more, lets everything that was stored come to its end, and judges what was seen.
-    pub(super) async fn end(mut self) -> Outcome {
+    pub(super) async fn end(self) -> Outcome {
         self.publishing.cancel();
+        // A publish that is under way may store what is still to come.
+        all_well(self.producers).await?;
         let drained = || async { Ok(self.ledger.outstanding().is_empty().then_some(())) };
         // What a lost connection held comes back at the end of its lease.
         let within = brief(&self.env) + 2 * patience(&self.env);
@@ -137,14 +141,20 @@ impl Traffic {
         // An ack that had no effect shows at the end of its lease.
         sleep(brief(&self.env)).await;
         self.consuming.cancel();
-        while let Some(task) = self.tasks.join_next().await {
-            task.map_err(|error| Fail::new(error.to_string()))??;
-        }
+        all_well(self.consumers).await?;
         drained.map_err(|fail| Fail::new(format!("{fail}; missing: {:?}", self.ledger.outstanding())))?;
         let reappeared = self.ledger.reappeared();
         ensure!(reappeared.is_empty(), "the broker had lost them, and yet they came: {reappeared:?}");
         self.ledger.no_ack_was_undone(&self.env)
     }
+}
+
+/// Waits until all of them have ended, each without a failure.
+pub(super) async fn all_well(mut tasks: JoinSet<Outcome>) -> Outcome {
+    while let Some(task) = tasks.join_next().await {
+        task.map_err(|error| Fail::new(error.to_string()))??;
+    }
+    Ok(())
 }
 
 /// A subscription under which no fault makes a dead letter.
