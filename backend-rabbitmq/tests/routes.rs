@@ -224,7 +224,7 @@ async fn stale_publishers_beside_who_deletes_and_declares_are_told_the_truth() {
         declared = Instant::now();
         sleep(Duration::from_millis(60)).await;
     }
-    sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_secs(1)).await;
     over.store(true, Relaxed);
     let consumer = owner.subscribe(&Subscription::new(Q)).await.unwrap();
     let mut expected = HashSet::new();
