@@ -73,11 +73,25 @@ fn early(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
         let later = |next: &&Hold| next.handout.attempt > hold.handout.attempt && next.came > hold.came;
         let next = life.holds.iter().filter(later);
         for next in next.filter(|next| !life.redriven_between(hold.came, next.came)) {
-            if next.came + evidence.grain < due {
+            if next.came + evidence.grain < due && !of_another_copy(evidence, life, hold, next) {
                 found.add("early", next.came, format!("{id} came {:?} before its retry", due - next.came));
             }
         }
     }
+}
+
+/// Where a fault may have left two copies, each has its own attempts and waits: whether this is what became of the other one.
+fn of_another_copy(evidence: &Evidence<'_>, life: &Life, hold: &Hold, next: &Hold) -> bool {
+    let born = life.sent.as_ref().map_or(Duration::ZERO, |sent| sent.at);
+    let was_free = |other: &Hold| {
+        other.given.is_none_or(|given| given.waits().is_some_and(|after| given.at + after <= next.came))
+    };
+    let mut others = life.holds.iter().filter(|other| {
+        other.handout.hold != hold.handout.hold
+            && other.handout.attempt + 1 == next.handout.attempt
+            && other.came < next.came
+    });
+    !evidence.atomic_moves && evidence.disturbed(born, next.came) && others.any(was_free)
 }
 
 /// What was acked, or has died, comes no more.

@@ -141,6 +141,25 @@ fn a_second_copy_needs_a_move_and_a_fault() {
     assert!(script(2, true, true), "a move in one step");
 }
 
+/// Each of two copies has its own waits.
+#[test]
+fn a_copy_comes_when_its_own_wait_is_over() {
+    let script = |first_wait, atomic_moves| {
+        let script = plain().fault(Deed::Broker(Fault::CloseConnections), 35, 40);
+        let script = Script { atomic_moves, holds_by_connection: true, ..script };
+        script.came(1, 10, 20, 1);
+        script.settled(1, 30, Word::Retry { after: ms(first_wait) }, Ended::Applied);
+        script.came(2, 390, 400, 1);
+        script.settled(2, 410, Word::Retry { after: ms(300) }, Ended::Applied);
+        script.came(3, 415, 420, 2);
+        script.settled(3, 430, Word::Ack, Ended::Applied);
+        script.broken(60_000).contains(&"early")
+    };
+    assert!(!script(300, false), "the first copy's wait was over");
+    assert!(script(500, false), "neither wait was over");
+    assert!(script(300, true), "there can be no second copy");
+}
+
 /// Of an ack that takes five milliseconds, a broker that was killed may take back what it confirmed within a second before.
 #[test]
 fn an_ack_counts_from_its_confirmation() {
