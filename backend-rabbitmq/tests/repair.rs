@@ -1,6 +1,8 @@
 //! What others delete by the broker's own means is made again, on a private node.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +18,7 @@ use polyqueue_conformance::broker::{Broker, RabbitBroker};
 use polyqueue_rabbitmq::PROVIDER;
 use tokio::time::{sleep, timeout};
 
-const Q: QueueName = QueueName::from_static("q");
-const SOON: Duration = Duration::from_secs(10);
-const MOMENT: Duration = Duration::from_millis(100);
+use self::support::{MOMENT, Q, SOON, is_missing, put, take, works};
 
 /// A namespace of a test's own, and somebody who has never heard of this library.
 struct Place {
@@ -163,36 +163,4 @@ async fn one_queue_is_made_again_while_others_are_looked_for(node: &RabbitBroker
     for other in others {
         assert!(matches!(other, Err(Error::Unavailable { .. })), "{other:?}");
     }
-}
-
-async fn put(queue: &Arc<dyn Queue>, text: &str, delay: Duration) -> polyqueue::Result<()> {
-    queue.publish_one(Q, Message::new(text.to_owned()).with_delay(delay)).await.map(drop)
-}
-
-/// The texts of the next messages, in order of their text; each is retried once, before it is acked.
-async fn take(queue: &Arc<dyn Queue>, count: usize) -> Vec<String> {
-    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
-    let mut texts = Vec::new();
-    while texts.len() < count {
-        let came = consumer.receive(1, SOON).await.unwrap().pop().expect("nothing came");
-        let retry = Verdict::Retry { after: MOMENT, error: "once".into() };
-        let verdict = if came.attempt == 1 { retry } else { Verdict::Ack };
-        if came.attempt > 1 {
-            texts.push(String::from_utf8(came.message.payload().to_vec()).unwrap());
-        }
-        consumer.settle(&[(came.receipt, verdict)]).await.unwrap().remove(0).unwrap();
-    }
-    texts.sort();
-    texts
-}
-
-/// Puts at once, and after a moment; takes both.
-async fn works(queue: &Arc<dyn Queue>) {
-    put(queue, "now", Duration::ZERO).await.unwrap();
-    put(queue, "later", MOMENT).await.unwrap();
-    assert_eq!(take(queue, 2).await, ["later", "now"]);
-}
-
-fn is_missing<T: std::fmt::Debug>(answer: &polyqueue::Result<T>) -> bool {
-    matches!(answer, Err(Error::NotFound(_)))
 }

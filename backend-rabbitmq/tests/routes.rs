@@ -1,6 +1,8 @@
 //! The ways to a queue, while others delete it, declare it anew, or move it to another broker.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod support;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -18,10 +20,9 @@ use polyqueue_rabbitmq::PROVIDER;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-const Q: QueueName = QueueName::from_static("q");
+use self::support::{MOMENT, Q, is_missing, put, take, works};
+
 const CATALOGUE: &str = "polyqueue.catalogue";
-const SOON: Duration = Duration::from_secs(10);
-const MOMENT: Duration = Duration::from_millis(100);
 
 /// The node that the tests share; it ends with the last of them.
 static NODE: Mutex<Weak<RabbitBroker>> = Mutex::const_new(Weak::new());
@@ -88,38 +89,6 @@ async fn append(channel: &Channel, record: &str) {
     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
     let publish = channel.basic_publish("".into(), CATALOGUE.into(), options, record.as_bytes(), properties);
     assert!(publish.await.unwrap().await.unwrap().is_ack());
-}
-
-async fn put(queue: &Arc<dyn Queue>, text: &str, delay: Duration) -> polyqueue::Result<()> {
-    queue.publish_one(Q, Message::new(text.to_owned()).with_delay(delay)).await.map(drop)
-}
-
-/// The texts of the next messages, in order of their text; each is retried once, before it is acked.
-async fn take(queue: &Arc<dyn Queue>, count: usize) -> Vec<String> {
-    let consumer = queue.subscribe(&Subscription::new(Q)).await.unwrap();
-    let mut texts = Vec::new();
-    while texts.len() < count {
-        let came = consumer.receive(1, SOON).await.unwrap().pop().expect("nothing came");
-        let retry = Verdict::Retry { after: MOMENT, error: "once".into() };
-        let verdict = if came.attempt == 1 { retry } else { Verdict::Ack };
-        if came.attempt > 1 {
-            texts.push(String::from_utf8(came.message.payload().to_vec()).unwrap());
-        }
-        consumer.settle(&[(came.receipt, verdict)]).await.unwrap().remove(0).unwrap();
-    }
-    texts.sort();
-    texts
-}
-
-/// Puts at once, and after a moment; takes both.
-async fn works(queue: &Arc<dyn Queue>) {
-    put(queue, "now", Duration::ZERO).await.unwrap();
-    put(queue, "later", MOMENT).await.unwrap();
-    assert_eq!(take(queue, 2).await, ["later", "now"]);
-}
-
-fn is_missing<T: std::fmt::Debug>(answer: &polyqueue::Result<T>) -> bool {
-    matches!(answer, Err(Error::NotFound(_)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

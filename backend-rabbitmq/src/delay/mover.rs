@@ -52,9 +52,7 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
         let serving =
             AssertUnwindSafe(serve(&shared, &handle, (&link, &ending), &mut session)).catch_unwind();
         // One message that nobody thought of must not stop all others in the virtual host.
-        let end = serving
-            .await
-            .unwrap_or_else(|panic| End::Failed(Error::backend(NAME, Certainty::Unknown, said(&*panic))));
+        let end = serving.await.unwrap_or_else(|panic| End::Failed(panicked(&*panic)));
         shared.set_role(Role::Beginning);
         let error = match end {
             End::Closed => {
@@ -77,11 +75,12 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Arc<Handle>, ending: Ending
     }
 }
 
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text =
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("what moves messages panicked: {}", text.unwrap_or_default())
+    let said = format!("what moves delayed messages panicked: {}", text.unwrap_or_default());
+    tracing::error!(name: "rabbitmq.mover_panicked", %said, "a defect of this library; it begins again, and may meet the same message: report it");
+    Error::backend(NAME, Certainty::Unknown, said)
 }
 
 async fn serve(

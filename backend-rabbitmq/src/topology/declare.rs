@@ -118,7 +118,8 @@ impl Declaration<'_> {
                 list(topology, self.spec, address, former.as_ref()).await?
             }
         };
-        self.listed_at = None;
+        // Should another attempt be needed, it is this life that must not have been deleted since.
+        self.listed_at = self.listed_at.take().map(|_| entry.address.clone());
         if !lives_on && !leads(topology, lives(&entry.address)).await? {
             channel.change(entries(topology)).await?;
             channel.change(of_address(topology, name, &entry.address)).await?;
