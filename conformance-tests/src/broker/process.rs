@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::time::timeout;
 
 use super::error::{BrokerError, Result};
@@ -80,10 +80,14 @@ impl Process {
         self.broker.try_wait().ok().flatten()
     }
 
-    /// Sends a signal to the broker alone.
+    /// Sends a signal to the broker alone. One that stops it has done so when this returns.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let Some(pid) = Pid::from_raw(self.broker.id() as i32) else { return Ok(()) };
-        kill_process(pid, signal).map_err(|e| BrokerError::io(format!("sending {signal:?}"))(e.into()))
+        let sent = kill_process(pid, signal).and_then(|()| match signal {
+            Signal::STOP => until_stopped(pid),
+            _ => Ok(()),
+        });
+        sent.map_err(|e| BrokerError::io(format!("sending {signal:?}"))(e.into()))
     }
 
     /// Kills the broker and its watchdog and waits for their end, which a SIGKILL brings within milliseconds.
@@ -108,6 +112,23 @@ impl Drop for Process {
         }
     }
 }
+
+/// A process of many threads goes on for a while after the signal, long enough for an answer on a busy machine.
+fn until_stopped(pid: Pid) -> rustix::io::Result<()> {
+    // Its end stays to be waited for, and so does its stop.
+    let look = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let began = Instant::now();
+    while waitid(WaitId::Pid(pid), look)?.is_none() {
+        if began.elapsed() > STOP_SEEN_WITHIN {
+            return Err(rustix::io::Errno::TIMEDOUT);
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// Far more than the threads of a process take to be stopped.
+const STOP_SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 fn end(child: &mut Child) {
     let _ = child.kill();
