@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use polyqueue::{
@@ -165,4 +167,20 @@ async fn everything_but_the_listing_goes_on_without_it() {
         }
         new.close().await.unwrap();
     }
+}
+
+/// The exchange that says so is a marker, the stream is the thing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_of_which_nothing_says_that_it_is_there_is_read() {
+    let node = RabbitBroker::start().await.unwrap();
+    let old = connect(&node).await;
+    old.declare(&QueueSpec::new(BOUND).bound(1, Overflow::Reject)).await.unwrap();
+    let connection = Connection::connect(&node.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.exchange_delete(CATALOGUE.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    let new = connect(&node).await;
+    assert_eq!(new.queues().await.unwrap().len(), 1);
+    new.publish_one(&BOUND, Message::new("")).await.unwrap();
+    let full = new.publish_one(&BOUND, Message::new("")).await;
+    assert!(matches!(full, Err(Error::Full { .. })), "{full:?}");
 }

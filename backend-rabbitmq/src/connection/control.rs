@@ -5,30 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polyqueue::{Certainty, Error, Result};
-use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::connection::change::Change;
 use crate::connection::control_channel::ControlChannel;
 use crate::connection::fault::Answer;
 use crate::connection::link::Link;
+use crate::connection::standing::{Standing, Taken};
 
 /// How long the broker may take to answer a command, at least; whoever waits for less gives up himself.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many questions are asked at a time.
+const QUESTIONS: usize = 4;
 
 /// Commands to the broker, over a connection that comes back.
 pub(crate) struct Control {
     link: Arc<Link>,
     limit: Duration,
-    /// Questions do not wait for changes.
-    questions: Mutex<Option<ControlChannel>>,
-    changes: Mutex<Option<ControlChannel>>,
+    /// They do not wait for changes, nor for one that the broker does not answer.
+    questions: Standing,
+    changes: Standing,
 }
 
 impl Control {
     pub(crate) fn new(link: Arc<Link>, deadline: Duration) -> Self {
         let limit = deadline.max(COMMAND_TIMEOUT);
-        Self { link, limit, questions: Mutex::default(), changes: Mutex::default() }
+        Self { link, limit, questions: Standing::new(QUESTIONS), changes: Standing::new(1) }
     }
 
     /// Whether the connection is there and serves channels.
@@ -82,22 +85,17 @@ impl Control {
         async { self.standing(&self.changes).await?.purge(queue).await }.boxed().await
     }
 
-    async fn standing<'a>(
-        &self,
-        place: &'a Mutex<Option<ControlChannel>>,
-    ) -> Result<MappedMutexGuard<'a, ControlChannel>> {
-        let until = Instant::now() + self.limit;
-        let Ok(mut place) = timeout_at(until, place.lock()).await else {
-            return Err(Error::timeout("a free channel", self.limit, Certainty::Definite));
-        };
+    async fn standing<'a>(&self, standing: &'a Standing) -> Result<Taken<'a>> {
+        let late = |_| Err(Error::timeout("a free channel", self.limit, Certainty::Definite));
+        let turn = timeout(self.limit, standing.turn()).await.unwrap_or_else(late)?;
         // One that stands on a connection that is worn out keeps that alive.
         let live = self.link.live();
         let is_fit =
             |channel: &ControlChannel| channel.is_fit() && live.as_ref().is_some_and(|on| channel.is_on(on));
-        let channel = match place.take().filter(is_fit) {
+        let channel = match turn.free(is_fit) {
             Some(channel) => channel,
-            None => self.dedicated().boxed().await?,
+            None => Arc::new(self.dedicated().boxed().await?),
         };
-        Ok(MutexGuard::map(place, |place| place.insert(channel)))
+        Ok(turn.with(channel))
     }
 }

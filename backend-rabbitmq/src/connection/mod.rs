@@ -21,6 +21,7 @@ pub(crate) mod request;
 pub(crate) mod screen;
 pub(crate) mod session;
 pub(crate) mod sizes;
+pub(crate) mod standing;
 #[cfg(test)]
 pub(crate) mod starved;
 pub(crate) mod stream;

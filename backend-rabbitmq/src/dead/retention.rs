@@ -56,22 +56,34 @@ pub(crate) async fn retain(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) -> R
     Ok(())
 }
 
-/// The same after a death. It goes on when it takes longer than a death may wait.
+/// The same after a death. It goes on when it takes longer than a death may wait; those that come meanwhile do not wait for it.
 pub(crate) async fn retain_after_death(dead: &Arc<DeadLetters>, queue: &QueueName) {
     let listed = dead.publishing.topology.catalogue.entry(queue);
     let Some(entry) = listed.filter(|entry| !entry.spec.dead.is_endless()) else { return };
+    if !dead.begins_to_prune(queue) {
+        return;
+    }
     let dead = dead.clone();
     let work = background().spawn(async move {
-        let pruned = async {
-            let _one_at_a_time = dead.pruning.lock().await;
-            retain(&dead, &entry).await
-        };
-        let late = |_| Err(Error::timeout("retention", LONGEST, Certainty::Unknown));
-        if let Err(error) = timeout(LONGEST, pruned).await.unwrap_or_else(late) {
-            tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error, "dead letters could not be looked through for what is too old: later");
+        loop {
+            prune(&dead, &entry).await;
+            if !dead.prunes_again(entry.name()) {
+                break;
+            }
         }
     });
     let _ = timeout(AFTER_DEATH, work).await;
+}
+
+async fn prune(dead: &Arc<DeadLetters>, entry: &CatalogueEntry) {
+    let pruned = async {
+        let _one_at_a_time = dead.pruning.lock().await;
+        retain(dead, entry).await
+    };
+    let late = |_| Err(Error::timeout("retention", LONGEST, Certainty::Unknown));
+    if let Err(error) = timeout(LONGEST, pruned).await.unwrap_or_else(late) {
+        tracing::debug!(name: "rabbitmq.retention_put_off", queue = %entry.name(), %error, "dead letters could not be looked through for what is too old: later");
+    }
 }
 
 async fn drop_letters(

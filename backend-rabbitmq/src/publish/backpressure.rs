@@ -47,52 +47,64 @@ pub(crate) async fn enter(
     if entry.spec.bound.is_none() {
         return Ok(None);
     }
-    match timeout_at(by, publishing.locks.of(entry.name()).lock_owned()).await {
+    match timeout_at(by, publishing.doors.of(entry.name().clone()).lock_owned()).await {
         Ok(door) => Ok(Some(EntryPermit { left: 0, _door: door })),
         Err(_) => Err(Error::no_room(entry.name(), publishing.topology.handle.deadline)),
     }
 }
 
-/// Sees to it that there is room for one more message.
+/// Whether there is room for one more message; looks where that is not known.
 ///
 /// # Errors
-/// `Full`, or for a bound that blocks a definite `Timeout`.
-pub(crate) async fn make_room(
+/// `Full`, for a bound that does not wait.
+pub(crate) async fn has_room(
+    publishing: &Arc<Publishing>,
+    entry: &CatalogueEntry,
+    room: &mut EntryPermit,
+    by: Instant,
+) -> Result<bool> {
+    let Some(bound) = entry.spec.bound else { return Ok(true) };
+    if room.left == 0 {
+        let object = publishing.topology.names.ready(entry.name());
+        let ready = count(&publishing.topology, entry.name(), &object);
+        let ready = publishing.topology.handle.in_time("publish", by, ready).await?;
+        room.left = bound.max_len.saturating_sub(ready);
+    }
+    if room.left > 0 {
+        return Ok(true);
+    }
+    check_lives(publishing, entry).await?;
+    match bound.overflow {
+        Overflow::Reject => Err(Error::full(format!("queue {}", entry.name()), bound.max_len)),
+        _ => Ok(false),
+    }
+}
+
+/// Waits until there is room in a queue that was full.
+///
+/// # Errors
+/// A definite `Timeout`.
+pub(crate) async fn wait_for_room(
     publishing: &Arc<Publishing>,
     entry: &CatalogueEntry,
     room: &mut EntryPermit,
     by: Instant,
 ) -> Result<()> {
-    let Some(bound) = entry.spec.bound else { return Ok(()) };
-    let mut was_full = false;
-    while room.left == 0 {
-        let looked = Instant::now();
-        let object = publishing.topology.names.ready(entry.name());
-        let ready = count(&publishing.topology, entry.name(), &object);
-        let ready = match publishing.topology.handle.in_time("publish", by, ready).await {
-            Err(Error::Timeout { .. }) if was_full => {
-                return Err(Error::no_room(entry.name(), publishing.topology.handle.deadline));
-            }
-            ready => ready?,
-        };
-        room.left = bound.max_len.saturating_sub(ready);
-        if room.left > 0 {
-            break;
-        }
-        check_lives(publishing, entry).await?;
-        if bound.overflow == Overflow::Reject {
-            let what = format!("queue {}", entry.name());
-            return Err(Error::full(what, bound.max_len));
-        }
-        was_full = true;
+    let no_room = || Error::no_room(entry.name(), publishing.topology.handle.deadline);
+    loop {
         publishing.topology.handle.check_open()?;
-        if looked + LOOK >= by {
-            sleep_until(by).await;
-            return Err(Error::no_room(entry.name(), publishing.topology.handle.deadline));
+        let next = Instant::now() + LOOK;
+        sleep_until(next.min(by)).await;
+        if next >= by {
+            return Err(no_room());
         }
-        sleep_until(looked + LOOK).await;
+        match has_room(publishing, entry, room, by).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(Error::Timeout { .. }) => return Err(no_room()),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
 }
 
 /// Before it is said that a queue takes nothing: what we know of it may be of a life that has ended.

@@ -16,7 +16,7 @@ use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use polyqueue::backend::background;
 use polyqueue::{Certainty, Dedup, DedupKey, Error, Message, MessageId, QueueName, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use crate::connection::change::Change;
@@ -40,6 +40,7 @@ struct HeldMarker {
     object: String,
     marker: Option<BasicProperties>,
     consumer: Deliveries,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl HeldMarker {
@@ -96,7 +97,8 @@ async fn claim_now(
         return store.claim(&dedup_key(publishing, entry.name(), key), message.id(), dedup.window).await;
     }
     let object = publishing.topology.names.marker(&entry.address, key);
-    let _turn = publishing.dedup.turn(key).lock().await;
+    let turn = publishing.dedup.turns.of(object.clone());
+    let _turn = turn.lock().await;
     let Some(mut hold) = take_hold(publishing, &object, Some(dedup)).await? else { return Err(lost()) };
     if let Some(holder) = hold.holder() {
         if !died_unnoticed(publishing, entry.name(), &hold, &holder).await? {
@@ -163,13 +165,17 @@ async fn take_hold(
     claim: Option<&Dedup>,
 ) -> Result<Option<HeldMarker>> {
     loop {
+        let permit = publishing.dedup.looks.clone().acquire_owned().await.map_err(|_| lost())?;
         let channel = publishing.topology.handle.control().dedicated().await?;
         match look(channel, object, claim).await {
             Ok((consumer, marker)) => {
                 let object = object.to_owned();
-                return Ok(Some(HeldMarker { object, marker, consumer }));
+                return Ok(Some(HeldMarker { object, marker, consumer, _permit: permit }));
             }
-            Err(Refusal::Taken(_)) => tokio::time::sleep(TAKEN).await,
+            Err(Refusal::Taken(_)) => {
+                drop(permit);
+                tokio::time::sleep(TAKEN).await;
+            }
             Err(Refusal::Missing(_)) if claim.is_none() => return Ok(None),
             Err(Refusal::Missing(_)) => {}
             Err(refusal) => return Err(refusal.into()),
@@ -231,7 +237,8 @@ async fn release(publishing: &Arc<Publishing>, keeper: &Keeper, key: &str, id: &
         return store.release(&dedup_key(publishing, &keeper.queue, key), id).await;
     }
     let object = publishing.topology.names.marker(&keeper.address, key);
-    let _turn = publishing.dedup.turn(key).lock().await;
+    let turn = publishing.dedup.turns.of(object.clone());
+    let _turn = turn.lock().await;
     let Some(hold) = take_hold(publishing, &object, None).await? else { return Ok(()) };
     let freed = if hold.holder().as_ref() == Some(id) { hold.free().await } else { Ok(()) };
     hold.end().await;

@@ -1,7 +1,7 @@
 //! Publishes that need care: a copy for each queue, each with its own delay, key and bound.
 
 use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
-use crate::publish::backpressure::{check_lives, enter, make_room};
+use crate::publish::backpressure::{check_lives, enter, has_room, wait_for_room};
 use crate::publish::dedup::{claim, release_key_of};
 use crate::publish::outcome::{Outcome, summed};
 use crate::publish::state::Publishing;
@@ -87,7 +87,7 @@ pub(crate) async fn publish_copies(
         return Err(Error::not_found(to.clone()));
     }
     let mut copier = FanOut { publishing, publisher, to, entries, then, by, rooms: Vec::new() };
-    let results = match copier.enter(batch).await {
+    let results = match copier.enter_where_it_counts(batch).await {
         Ok(()) => copier.publish(batch).await,
         Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -121,7 +121,7 @@ struct FanOut<'a> {
     /// When the delays began.
     then: std::time::Instant,
     by: Instant,
-    /// For each queue, when it has a bound that counts for this batch.
+    /// For each queue, when it has a bound that counts for this batch; fewer while one was waited for.
     rooms: Vec<Option<EntryPermit>>,
 }
 
@@ -131,6 +131,12 @@ enum Claimed {
     Wanted,
     /// It has this message already.
     Held(MessageId),
+}
+
+impl Claimed {
+    fn is_wanted(&self) -> bool {
+        matches!(self, Self::Wanted)
+    }
 }
 
 /// What was sent, and when; where it is delayed, into which slot.
@@ -148,16 +154,27 @@ enum Copy {
 
 impl FanOut<'_> {
     /// Waits for one's turn where a bound counts.
-    async fn enter(&mut self, batch: &[Message]) -> Result<()> {
-        let counts = batch.iter().any(|message| message.delay().is_zero());
+    async fn enter_where_it_counts(&mut self, batch: &[Message]) -> Result<()> {
+        if batch.iter().any(|message| message.delay().is_zero()) {
+            return self.enter(batch.len() as u64).await;
+        }
+        self.rooms.extend(self.entries.iter().map(|_| None));
+        Ok(())
+    }
+
+    /// Waits for one's turn at each queue, for so many messages.
+    async fn enter(&mut self, messages: u64) -> Result<()> {
+        self.rooms.clear();
         for entry in self.entries {
-            let room = if counts { enter(self.publishing, entry, self.by).await } else { Ok(None) };
-            if room.is_err() {
-                self.publishing.topology.handle.meter.of(entry.name()).refused(batch.len() as u64);
-            }
-            self.rooms.push(room?);
+            let room = enter(self.publishing, entry, self.by).await;
+            self.rooms.push(self.refused(entry, messages, room)?);
         }
         Ok(())
+    }
+
+    /// Counts what an error refuses.
+    fn refused<T>(&self, entry: &CatalogueEntry, messages: u64, answer: Result<T>) -> Result<T> {
+        answer.inspect_err(|_| self.publishing.topology.handle.meter.of(entry.name()).refused(messages))
     }
 
     async fn publish(&mut self, batch: &[Message]) -> Vec<Result<Published>> {
@@ -230,19 +247,47 @@ impl FanOut<'_> {
         if !message.delay().is_zero() {
             return Ok(());
         }
-        let wanted = |index: usize| matches!(claims.get(index), Some(Claimed::Wanted));
-        for (index, (entry, room)) in self.entries.iter().zip(&mut self.rooms).enumerate() {
-            if let Some(room) = room.as_mut().filter(|_| wanted(index))
-                && let Err(error) = make_room(self.publishing, entry, room, self.by).await
-            {
-                self.publishing.topology.handle.meter.of(entry.name()).refused(1);
-                return Err(error);
+        loop {
+            if self.rooms.len() < self.entries.len() {
+                self.enter(1).await?;
+            }
+            match self.full(claims).await? {
+                Some(full) => self.wait_at(full).await?,
+                None => break,
             }
         }
-        for (index, room) in self.rooms.iter_mut().enumerate() {
-            if let Some(room) = room.as_mut().filter(|_| wanted(index)) {
-                room.take();
+        for (room, _) in self.rooms.iter_mut().zip(claims).filter(|(_, claim)| claim.is_wanted()) {
+            room.iter_mut().for_each(EntryPermit::take);
+        }
+        Ok(())
+    }
+
+    /// The first of those that are to have a copy and have no room.
+    async fn full(&mut self, claims: &[Claimed]) -> Result<Option<usize>> {
+        for index in (0..self.entries.len()).filter(|index| claims[*index].is_wanted()) {
+            let Some(mut room) = self.rooms[index].take() else { continue };
+            let found = has_room(self.publishing, &self.entries[index], &mut room, self.by).await;
+            self.rooms[index] = Some(room);
+            if !self.refused(&self.entries[index], 1, found)? {
+                return Ok(Some(index));
             }
+        }
+        Ok(None)
+    }
+
+    /// Waits for room at one door alone, and leaves that, too: whoever publishes to the others does not wait for it.
+    async fn wait_at(&mut self, full: usize) -> Result<()> {
+        let rooms = &mut self.rooms;
+        if let Some(mut room) = rooms[full].take() {
+            if rooms.len() > 1 {
+                rooms.clear();
+            }
+            let entry = &self.entries[full];
+            let waited = wait_for_room(self.publishing, entry, &mut room, self.by).await;
+            if let Some(place) = self.rooms.get_mut(full) {
+                *place = Some(room);
+            }
+            self.refused(entry, 1, waited)?;
         }
         Ok(())
     }

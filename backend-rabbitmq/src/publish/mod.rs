@@ -9,3 +9,4 @@ pub(crate) mod reply;
 pub(crate) mod requests;
 pub(crate) mod state;
 pub(crate) mod topic;
+pub(crate) mod turns;

@@ -1,23 +1,24 @@
 //! What publishing needs beside the topology: dedup keys, and turns at queues that have a bound.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use polyqueue::{DedupStore, QueueName};
+use tokio::sync::Semaphore;
 
 use crate::delay::wheel::Wheel;
+use crate::publish::turns::Turns;
 use crate::topology::state::Topology;
 
 /// How many of this handle's calls look at dedup keys at a time.
-const TURNS: usize = 16;
+const LOOKS: usize = 16;
 
 /// Shared by all of a client's publishes.
 pub(crate) struct Publishing {
     pub(crate) topology: Arc<Topology>,
     pub(crate) wheel: Arc<Wheel>,
     pub(crate) dedup: DedupTurns,
-    pub(crate) locks: QueueLocks,
+    /// One of this handle's publishes at a time enters a queue that has a bound, so that they do not pass it together.
+    pub(crate) doors: Turns<QueueName>,
 }
 
 impl Publishing {
@@ -26,8 +27,8 @@ impl Publishing {
         wheel: Arc<Wheel>,
         store: Option<Arc<dyn DedupStore>>,
     ) -> Self {
-        let dedup = DedupTurns { store, turns: Default::default() };
-        Self { topology, wheel, dedup, locks: QueueLocks::default() }
+        let dedup = DedupTurns { store, turns: Turns::default(), looks: Arc::new(Semaphore::new(LOOKS)) };
+        Self { topology, wheel, dedup, doors: Turns::default() }
     }
 }
 
@@ -35,28 +36,15 @@ impl Publishing {
 pub(crate) struct DedupTurns {
     /// Where the user wants them kept instead.
     pub(crate) store: Option<Arc<dyn DedupStore>>,
-    turns: [tokio::sync::Mutex<()>; TURNS],
+    /// Of those who look at a marker, by its name.
+    pub(crate) turns: Turns<String>,
+    /// Each look takes a channel; none is kept while another client has the marker.
+    pub(crate) looks: Arc<Semaphore>,
 }
 
 impl DedupTurns {
     /// Whether they lie in a store that does not say when a key's message expires: then who lists the letters frees the keys.
     pub(crate) fn are_elsewhere(&self) -> bool {
         self.store.is_some()
-    }
-
-    /// The turn of those who look at this key.
-    pub(crate) fn turn(&self, key: &str) -> &tokio::sync::Mutex<()> {
-        let sum = key.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        &self.turns[sum % TURNS]
-    }
-}
-
-/// Lets one of this handle's publishes at a time enter a queue that has a bound, so that they do not pass it together.
-#[derive(Default)]
-pub(crate) struct QueueLocks(Mutex<HashMap<QueueName, Arc<tokio::sync::Mutex<()>>>>);
-
-impl QueueLocks {
-    pub(crate) fn of(&self, queue: &QueueName) -> Arc<tokio::sync::Mutex<()>> {
-        self.0.lock().entry(queue.clone()).or_default().clone()
     }
 }

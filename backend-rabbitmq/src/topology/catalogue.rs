@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::request::PublishRequest;
 use crate::topology::known::{AddressOwner, KnownQueues};
+use crate::topology::recent::Recent;
 use crate::topology::records::{CatalogueEntry, Record};
 
 /// Where a stream holds more than this, its oldest whole segments go.
@@ -49,9 +50,11 @@ pub(crate) struct Catalogue {
     /// How many there were.
     followers: AtomicU64,
     /// Ended by this handle.
-    deleted_here: Mutex<HashSet<Arc<str>>>,
+    deleted_here: Mutex<Recent>,
     /// The connection over which it could not be read the last time.
     unreadable: Mutex<Option<u64>>,
+    /// The connection over which the stream itself was looked for.
+    looked_for: Mutex<Option<u64>>,
     /// Queues that are there, and not listed.
     unlisted: Mutex<HashSet<QueueName>>,
 }
@@ -70,6 +73,7 @@ impl Catalogue {
             followers: AtomicU64::new(0),
             deleted_here: Mutex::default(),
             unreadable: Mutex::default(),
+            looked_for: Mutex::default(),
             unlisted: Mutex::default(),
         }
     }
@@ -133,6 +137,11 @@ impl Catalogue {
     /// It was read.
     pub(crate) fn note_readable(&self) {
         *self.unreadable.lock() = None;
+    }
+
+    /// Whether nobody has looked for the stream itself over this connection; somebody has, from now on.
+    pub(crate) fn looks_for_stream(&self, connection: Option<u64>) -> bool {
+        std::mem::replace(&mut *self.looked_for.lock(), connection) != connection
     }
 
     /// Remembers that this handle deletes the queue at this address.

@@ -17,7 +17,6 @@ use crate::connection::fault::if_there;
 use crate::connection::request::Confirm;
 use crate::topology::catalogue::Catalogue;
 use crate::topology::records::Record;
-use crate::topology::routes::exists;
 use crate::topology::turn::Turn;
 
 /// From this age on the first stream of a node, and with it all others, survives a crash on RabbitMQ 3.10.
@@ -36,7 +35,7 @@ async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
             break turn;
         }
     };
-    let made = match is_ready(topology).await? && exists(topology, topology.catalogue.name()).await? {
+    let made = match is_ready(topology).await? && is_there(topology).await? {
         true => Ok(()), // by another, meanwhile
         false => make_catalogue(topology).await,
     };
@@ -44,9 +43,37 @@ async fn ensure_catalogue(topology: &Arc<Topology>, anew: bool) -> Result<()> {
     made
 }
 
+/// Says again of a stream that it can be read and written, where nothing does so any more. Answers whether it is there.
+///
+/// # Errors
+/// `Denied` for who may not say it.
+pub(crate) async fn announce_again(topology: &Arc<Topology>) -> Result<bool> {
+    let _one_at_a_time = topology.creating.lock().await;
+    let Some(turn) = Turn::try_take(topology, &topology.names.birth()).await? else { return Ok(false) };
+    let announced = async {
+        let is_there = is_there(topology).await?;
+        if is_there {
+            topology.handle.control().change(vec![announcement(topology.catalogue.name())]).await?;
+        }
+        Ok(is_there)
+    };
+    let announced = announced.await;
+    turn.end().await;
+    announced
+}
+
+fn announcement(name: &str) -> Change {
+    Change::Exchange { name: name.to_owned(), kind: ExchangeKind::Fanout, arguments: FieldTable::default() }
+}
+
 /// Whether it is said that the stream can be read and written.
 async fn is_ready(topology: &Topology) -> Result<bool> {
     Ok(if_there(topology.handle.control().find_exchange(topology.catalogue.name()).await)?.is_some())
+}
+
+/// Whether the stream is there. Only for who has the turn: whoever touches one that is being made loses his connection.
+async fn is_there(topology: &Topology) -> Result<bool> {
+    Ok(if_there(topology.handle.control().messages(topology.catalogue.name()).await)?.is_some())
 }
 
 async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
@@ -58,12 +85,11 @@ async fn make_catalogue(topology: &Arc<Topology>) -> Result<()> {
         let said = "the catalogue's stream is gone again: declare a queue again";
         return Err(Error::unavailable(NAME, Certainty::Definite, said));
     }
-    let said = |name| Change::Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
     if if_there(control.find_exchange(SETTLED).await)?.is_none() {
         tokio::time::sleep(SETTLING).await;
-        control.change(vec![said(SETTLED.to_owned())]).await?;
+        control.change(vec![announcement(SETTLED)]).await?;
     }
-    Ok(control.change(vec![said(name)]).await?)
+    Ok(control.change(vec![announcement(&name)]).await?)
 }
 
 async fn store(topology: &Topology, record: &Record) -> Result<Confirm> {

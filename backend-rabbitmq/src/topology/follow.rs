@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::fault::Refusal;
+use crate::topology::create_catalogue::announce_again;
 use crate::topology::known::KnownQueues;
 use crate::topology::read_catalogue::{SILENT, follow, fresh_mark, read, write_mark};
 use crate::topology::state::{Topology, Watcher};
@@ -119,7 +120,17 @@ async fn is_read_to_its_end(topology: &Topology) -> Result<bool> {
 /// Reads it anew, and follows it.
 async fn begin(topology: &Arc<Topology>) -> Result<()> {
     let catalogue = &topology.catalogue;
-    let Some((known, reader)) = read(&topology.handle, catalogue).await? else {
+    let mut read_now = read(&topology.handle, catalogue).await?;
+    if read_now.is_none() && catalogue.looks_for_stream(topology.handle.control().generation()) {
+        let is_there = announce_again(topology).await;
+        if let Err(error) = &is_there {
+            tracing::debug!(name: "rabbitmq.catalogue_not_announced", %error, "whether there is a catalogue of which nothing says so is not known");
+        }
+        if is_there.unwrap_or(false) {
+            read_now = read(&topology.handle, catalogue).await?;
+        }
+    }
+    let Some((known, reader)) = read_now else {
         catalogue.replace(KnownQueues::default());
         return Ok(());
     };

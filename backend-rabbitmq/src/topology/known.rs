@@ -1,18 +1,18 @@
 //! What follows from reading the catalogue's records in order: which queues there are, and which lives were ended.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use polyqueue::{QueueName, QueueSpec};
 use tokio::time::Instant;
 
+use crate::topology::recent::Recent;
 use crate::topology::records::{CatalogueEntry, Listed, Record};
+use crate::wire::names::is_first_address;
 
 /// So many records follow a snapshot before the next is due, at least; and so many for each queue in it.
 const RECORDS: i64 = 1_000;
 const RECORDS_A_QUEUE: i64 = 2;
-/// Of so many ended lives it is known that they were.
-const ENDED: usize = 10_000;
 
 /// What became of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,7 @@ pub(crate) struct KnownQueues {
     pub(crate) queues: BTreeMap<String, CatalogueEntry>,
     /// Queues whose deletion has begun, by their addresses.
     pub(crate) deleting: HashMap<Arc<str>, CatalogueEntry>,
-    ended: HashSet<Arc<str>>,
-    /// The oldest first.
-    ended_in_order: VecDeque<Arc<str>>,
+    ended: Recent,
     /// Which stream it is, where that was read.
     pub(crate) stream: Option<String>,
     /// Where to begin for all that the last snapshot says, and what was written since.
@@ -73,8 +71,9 @@ impl KnownQueues {
     }
 
     fn read(&mut self, offset: i64, record: Record) {
-        if let Record::Snapshot { stream, upto, queues, deleting } = record {
+        if let Record::Snapshot { stream, upto, queues, deleting, ended } = record {
             if self.early.is_some() && self.from == Some(upto) {
+                ended.into_iter().for_each(|address| self.ended.insert(address));
                 self.begin_with(stream, queues, deleting);
             } else if self.from.is_none_or(|from| from < upto) {
                 self.from = Some(upto);
@@ -110,7 +109,7 @@ impl KnownQueues {
             }
             Record::Renew { former, listed } => {
                 if self.take_out(&listed.queue, &former).is_some() {
-                    self.end(former);
+                    self.ended.insert(former);
                     self.apply(Record::Declare(listed));
                 }
             }
@@ -132,7 +131,7 @@ impl KnownQueues {
             Record::Delete { queue, address } => {
                 self.take_out(&queue, &address);
                 self.deleting.remove(&address);
-                self.end(address);
+                self.ended.insert(address);
             }
             Record::Mark { .. } | Record::Snapshot { .. } => {}
         }
@@ -141,17 +140,6 @@ impl KnownQueues {
     fn take_out(&mut self, queue: &str, address: &str) -> Option<CatalogueEntry> {
         let is_it = self.queues.get(queue).is_some_and(|entry| &*entry.address == address);
         if is_it { self.queues.remove(queue) } else { None }
-    }
-
-    fn end(&mut self, address: Arc<str>) {
-        if self.ended.insert(address.clone()) {
-            self.ended_in_order.push_back(address);
-        }
-        if self.ended_in_order.len() > ENDED
-            && let Some(oldest) = self.ended_in_order.pop_front()
-        {
-            self.ended.remove(&oldest);
-        }
     }
 
     fn spec_at(&mut self, queue: &str, address: &Arc<str>) -> Option<&mut QueueSpec> {
@@ -200,6 +188,8 @@ impl KnownQueues {
             upto: self.next,
             queues: self.queues.values().map(Listed::from).collect(),
             deleting: self.deleting.values().map(Listed::from).collect(),
+            // No other address is ever given to a second life.
+            ended: self.ended.iter().filter(|address| is_first_address(address)).cloned().collect(),
         })
     }
 }
@@ -337,7 +327,10 @@ mod tests {
     #[test]
     fn a_snapshot_stands_for_all_before_the_offset_that_it_names() {
         let many = (0..RECORDS).map(|n| declare(&format!("q{}", n % 3), "x"));
-        let early = known([begin("s"), declare("gone", "0"), deleting("gone", "0")].into_iter().chain(many));
+        let first = uuid::Builder::from_custom_bytes([7; 16]).into_uuid().simple().to_string();
+        let past = [delete("past", &first), delete("past", "random")];
+        let begun = [begin("s"), declare("gone", "0"), deleting("gone", "0")];
+        let early = known(begun.into_iter().chain(past).chain(many));
         let Some(snapshot) = early.due_snapshot() else { panic!("none is due") };
         let from = early.next;
         // Others have written before it came to the stream.
@@ -346,6 +339,10 @@ mod tests {
         assert_eq!((whole.from, whole.due_snapshot()), (Some(from), None));
         let short = read(KnownQueues::beginning(Some(from)), from, rest);
         assert!(short.is_whole());
+        assert_eq!(
+            (short.whose(&first), short.whose("random")),
+            (AddressOwner::Deleted, AddressOwner::Nobody)
+        );
         assert_eq!((&short.queues, &short.deleting), (&whole.queues, &whole.deleting));
         assert_eq!((short.stream, short.from, short.next), (whole.stream, whole.from, whole.next));
         assert_eq!(short.queues.len(), 4);

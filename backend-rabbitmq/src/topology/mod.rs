@@ -9,6 +9,7 @@ pub(crate) mod follow;
 pub(crate) mod known;
 pub(crate) mod lookup;
 pub(crate) mod read_catalogue;
+pub(crate) mod recent;
 pub(crate) mod records;
 pub(crate) mod revival;
 pub(crate) mod revivals;

@@ -42,6 +42,9 @@ pub(crate) enum Record {
         queues: Vec<Listed>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         deleting: Vec<Listed>,
+        /// Addresses of first lives that were ended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<Arc<str>>,
     },
 }
 

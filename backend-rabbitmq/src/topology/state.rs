@@ -1,6 +1,6 @@
 //! What is known of the broker's objects, and the tasks that look after them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,6 +13,7 @@ use crate::connection::handle::Handle;
 use crate::queue_type::behavior::QueueType;
 use crate::queue_type::decide::decide;
 use crate::topology::catalogue::Catalogue;
+use crate::topology::recent::Recent;
 use crate::topology::revivals::Revivals;
 use crate::wire::names::Names;
 
@@ -33,7 +34,7 @@ pub(crate) struct Topology {
     /// Addresses that this client has given to queues that nobody has listed.
     adopted: Mutex<HashMap<QueueName, Arc<str>>>,
     /// Addresses from which something came back.
-    dead_ends: Mutex<HashSet<Arc<str>>>,
+    dead_ends: Mutex<Recent>,
 }
 
 /// A task that ends with its handle.

@@ -57,7 +57,7 @@ impl Names {
         let mut hash = Hash::new();
         hash.add(self.namespace.as_bytes());
         hash.add(queue.as_str().as_bytes());
-        format!("{:032x}", hash.0)
+        uuid::Builder::from_custom_bytes(hash.0.to_be_bytes()).into_uuid().simple().to_string()
     }
 
     /// A fresh inbox.
@@ -122,6 +122,11 @@ pub(crate) fn address_in<'a>(exchange: &str, key: &'a str) -> Option<&'a str> {
     if exchange == DUE { Some(key) } else { key.strip_prefix(ADDRESS).filter(|_| exchange.ends_with(ENTRY)) }
 }
 
+/// Whether an address is that of some queue's first life: a UUID of version 8. All others are random ones, of version 4.
+pub(crate) fn is_first_address(address: &str) -> bool {
+    uuid::Uuid::parse_str(address).is_ok_and(|id| id.get_version_num() == 8)
+}
+
 /// Leads to a queue that asks nothing of who publishes.
 pub(crate) fn by_name(queue: &QueueName) -> String {
     format!("n.{queue}")
@@ -181,7 +186,9 @@ mod tests {
     fn a_first_address_is_the_same_for_everybody_and_no_other_queues() {
         let (names, other) = (Names::new("n".into()), Names::new("na".into()));
         let [a, b] = ["b", "ab"].map(|name| QueueName::new(name).unwrap());
-        assert_eq!(names.first_address(&a), "618c2ea1e6f61d9e65243123d4af28ff");
+        assert_eq!(names.first_address(&a), "618c2ea1e6f68d9ea5243123d4af28ff");
+        assert!(is_first_address(&names.first_address(&a)));
+        assert!(!is_first_address(&uuid::Uuid::new_v4().simple().to_string()));
         assert_eq!(names.first_address(&a).len(), 32);
         assert_ne!(names.first_address(&b), other.first_address(&a));
     }

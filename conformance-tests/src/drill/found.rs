@@ -39,7 +39,12 @@ impl Evidence<'_> {
 
     /// Whether a fault, or what one left behind, may have been felt between these two.
     pub(super) fn disturbed(&self, from: Duration, to: Duration) -> bool {
-        self.faults().any(|fault| fault.began <= to && fault.healed + RECOVERY >= from)
+        self.felt(from, to) > 0
+    }
+
+    /// How many faults, or what they left behind, may have been felt between these two.
+    pub(super) fn felt(&self, from: Duration, to: Duration) -> usize {
+        self.faults().filter(|fault| fault.began <= to && fault.healed + RECOVERY >= from).count()
     }
 
     /// The longest times without a fault and what it leaves behind.
@@ -63,6 +68,11 @@ pub(super) struct Found(pub(super) Vec<Violation>);
 
 impl Found {
     pub(super) fn add(&mut self, rule: &'static str, at: Duration, what: String) {
-        self.0.push(Violation { rule, at_ms: at.as_millis() as u64, what });
+        self.add_with(rule, at, what, Vec::new());
+    }
+
+    /// The same, with what is known of it.
+    pub(super) fn add_with(&mut self, rule: &'static str, at: Duration, what: String, life: Vec<String>) {
+        self.0.push(Violation { rule, at_ms: at.as_millis() as u64, what, life });
     }
 }

@@ -14,6 +14,7 @@ const READ_WITHIN: Duration = Duration::from_millis(100);
 pub(super) fn judge(evidence: &Evidence<'_>) -> Found {
     let mut found = Found::default();
     for (id, life) in &evidence.pages.lives {
+        let before = found.0.len();
         unexpected(id, life, &mut found);
         lost(evidence, id, life, &mut found);
         early(evidence, id, life, &mut found);
@@ -21,6 +22,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Found {
         double_holders(evidence, id, life, &mut found);
         duplicates::unexplained(evidence, id, life, &mut found);
         waits::late(evidence, id, life, &mut found);
+        found.0[before..].iter_mut().for_each(|violation| violation.life = life.lines());
     }
     waits::silent(evidence, &mut found);
     for (at, error) in &evidence.pages.troubles {
@@ -84,7 +86,7 @@ fn early(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
 fn of_another_copy(evidence: &Evidence<'_>, life: &Life, hold: &Hold, next: &Hold) -> bool {
     let born = life.sent.as_ref().map_or(Duration::ZERO, |sent| sent.at);
     let was_free = |other: &Hold| {
-        other.given.is_none_or(|given| given.waits().is_some_and(|after| given.at + after <= next.came))
+        other.given.is_none_or(|given| given.may_wait().is_some_and(|after| given.at + after <= next.came))
     };
     let mut others = life.holds.iter().filter(|other| {
         other.handout.hold != hold.handout.hold
@@ -119,12 +121,12 @@ fn risen(evidence: &Evidence<'_>, id: &str, life: &Life, found: &mut Found) {
 }
 
 /// Whether a fault may have left two copies of what was brought to its end: where a move takes two steps, one may have come between
-/// them.
+/// them. What was not known to be moved needs two: the first made a client move what it had been pushed.
 fn may_be_two(evidence: &Evidence<'_>, life: &Life, hold: &Hold, given: &Given) -> bool {
     let born = life.sent.as_ref().map_or(Duration::ZERO, |sent| sent.at);
     let delayed = life.sent.as_ref().is_some_and(|sent| !sent.delay.is_zero());
     let moved = hold.handout.attempt > 1 || given.word != Word::Ack || delayed;
-    !evidence.atomic_moves && moved && evidence.disturbed(born, given.at)
+    !evidence.atomic_moves && evidence.felt(born, given.at) >= if moved { 1 } else { 2 }
 }
 
 /// Whether a crash may have undone what was confirmed at this time: it came within the broker's window behind it. What was confirmed

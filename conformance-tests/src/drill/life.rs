@@ -79,6 +79,14 @@ impl Given {
         }
     }
 
+    /// The wait of a retry that may have taken effect.
+    pub(super) fn may_wait(&self) -> Option<Duration> {
+        match self.word {
+            Word::Retry { after } if self.may_have_taken_effect() => Some(after),
+            _ => None,
+        }
+    }
+
     /// The wait of a retry that surely took effect.
     pub(super) fn waits(&self) -> Option<Duration> {
         match (self.word, self.answer()) {
@@ -97,6 +105,17 @@ impl Life {
     pub(super) fn may_be_acked(&self) -> bool {
         let acks = self.holds.iter().filter_map(|hold| hold.given).filter(|given| given.word == Word::Ack);
         acks.into_iter().any(|given| given.may_have_taken_effect())
+    }
+
+    /// All that is known of it, a line each.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let sent =
+            self.sent.map(|sent| format!("published at {:?} with a delay of {:?}", sent.at, sent.delay));
+        let told = self.told.map(|(at, told)| format!("answer {told:?} at {at:?}"));
+        let holds = self.holds.iter().map(Hold::to_string);
+        let redrives = self.redrives.iter().map(|at| format!("redriven at {at:?}"));
+        let buried = self.buried.then(|| "a dead letter at the end".to_owned());
+        sent.into_iter().chain(told).chain(holds).chain(redrives).chain(buried).collect()
     }
 
     /// Whether it must still come to its end.

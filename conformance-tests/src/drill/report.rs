@@ -65,6 +65,8 @@ pub struct Violation {
     pub at_ms: u64,
     /// What happened.
     pub what: String,
+    /// All that is known of the message, or of what a producer tried meanwhile, a line each.
+    pub life: Vec<String>,
 }
 
 impl Report {

@@ -125,9 +125,10 @@ fn what_was_acked_may_not_come_again_whatever_happens() {
 /// Where a move takes two steps, a fault between them leaves two copies, of what was moved.
 #[test]
 fn a_second_copy_needs_a_move_and_a_fault() {
-    let script = |attempt, fault, atomic_moves| {
-        let script = plain();
-        let script = if fault { script.fault(Deed::Broker(Fault::CloseConnections), 15, 20) } else { script };
+    let script = |attempt, faults: u64, atomic_moves| {
+        let cut =
+            |script: Script, nth| script.fault(Deed::Broker(Fault::CloseConnections), 15 + nth, 20 + nth);
+        let script = (0..faults).fold(plain(), cut);
         let script = Script { atomic_moves, holds_by_connection: !atomic_moves, ..script };
         script.came(1, 10, 20, attempt);
         script.settled(1, 30, Word::Ack, Ended::Applied);
@@ -135,29 +136,36 @@ fn a_second_copy_needs_a_move_and_a_fault() {
         script.settled(2, 2_501, Word::Ack, Ended::Applied);
         script.broken(60_000).contains(&"after_ack")
     };
-    assert!(!script(2, true, false), "a move that a fault came into");
-    assert!(script(1, true, false), "a first hand-out was not moved");
-    assert!(script(2, false, false), "nothing came into its move");
-    assert!(script(2, true, true), "a move in one step");
+    assert!(!script(2, 1, false), "a move that a fault came into");
+    assert!(script(1, 1, false), "a first hand-out was not moved");
+    assert!(
+        !script(1, 2, false),
+        "a fault made the client move what it had been pushed, the next came into that"
+    );
+    assert!(script(2, 0, false), "nothing came into its move");
+    assert!(script(2, 2, true), "a move in one step");
 }
 
 /// Each of two copies has its own waits.
 #[test]
 fn a_copy_comes_when_its_own_wait_is_over() {
-    let script = |first_wait, atomic_moves| {
+    let script = |first_wait, answer, atomic_moves| {
         let script = plain().fault(Deed::Broker(Fault::CloseConnections), 35, 40);
         let script = Script { atomic_moves, holds_by_connection: true, ..script };
         script.came(1, 10, 20, 1);
-        script.settled(1, 30, Word::Retry { after: ms(first_wait) }, Ended::Applied);
+        script.settled(1, 30, Word::Retry { after: ms(first_wait) }, answer);
         script.came(2, 390, 400, 1);
         script.settled(2, 410, Word::Retry { after: ms(300) }, Ended::Applied);
         script.came(3, 415, 420, 2);
         script.settled(3, 430, Word::Ack, Ended::Applied);
         script.broken(60_000).contains(&"early")
     };
-    assert!(!script(300, false), "the first copy's wait was over");
-    assert!(script(500, false), "neither wait was over");
-    assert!(script(300, true), "there can be no second copy");
+    for answer in [Ended::Applied, Ended::Unknown] {
+        assert!(!script(300, answer, false), "the first copy's wait was over");
+        assert!(script(500, answer, false), "neither wait was over");
+        assert!(script(300, answer, true), "there can be no second copy");
+    }
+    assert!(script(300, Ended::Refused, false), "there is no first copy");
 }
 
 /// Of an ack that takes five milliseconds, a broker that was killed may take back what it confirmed within a second before.

@@ -83,11 +83,12 @@ pub(super) fn silent(evidence: &Evidence<'_>, found: &mut Found) {
         let told = stored.filter_map(|life| Some(life.told?.0)).collect();
         for (from, to) in silences(&calms, told) {
             if to.min(last) > from + RECOVERY + (evidence.slowness)(from, to) {
-                found.add(
-                    "silent",
-                    to,
-                    format!("producer {producer} could store nothing for {:?}", to - from),
-                );
+                let of = |life: &&Life| {
+                    life.sent.is_some_and(|sent| sent.producer == producer && sent.at < to)
+                        && life.told.is_none_or(|(told, _)| told >= from)
+                };
+                let what = format!("producer {producer} could store nothing for {:?}", to - from);
+                found.add_with("silent", to, what, lives().filter(of).flat_map(Life::lines).collect());
             }
         }
     }
