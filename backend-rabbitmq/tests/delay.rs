@@ -203,6 +203,29 @@ async fn a_mover_that_is_closed_leaves_no_copies() {
     }
 }
 
+/// Its delay begins when it is called: the broker takes seconds to say whether the queue is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delay_begins_when_the_publish_is_called() {
+    let broker = RabbitBroker::start().await.unwrap();
+    let queue = direct(&broker).await;
+    let name = declared(&queue, "slow").await;
+    let consumer = consumer(&queue, &name).await;
+    // This one moves.
+    delay(&queue, &name, "first", Duration::from_millis(1)).await;
+    assert_eq!(next(&*consumer).await, "first");
+    let proxy = Proxy::start(broker.port()).unwrap();
+    let slow = open(ConnectOptions::new(proxy.through(&broker.url())).deadline(60 * SECOND)).await;
+    delay(&slow, &name, "warm", Duration::from_millis(1)).await;
+    assert_eq!(next(&*consumer).await, "warm");
+    proxy.delay(SECOND);
+    let began = Instant::now();
+    let published = delay(&slow, &name, "later", 7 * SECOND);
+    let ((), later) = tokio::join!(published, next(&*consumer));
+    let took = began.elapsed();
+    assert_eq!(later, "later");
+    assert!(7 * SECOND <= took && took < 8 * SECOND + SECOND / 2, "{took:?}");
+}
+
 /// Another one takes the turn of a mover whose connection stands still, and of one that is cut off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mover_that_is_gone_is_missed() {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::io::ErrorKind::TimedOut;
+use std::io::ErrorKind::{ConnectionAborted, TimedOut};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -13,13 +13,15 @@ use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use polyqueue::backend::tls_refusal;
 use tokio::net::lookup_host;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
 use crate::connection::stream::StreamReactor;
 use crate::queue_type::version::ServerVersion;
 
 const FRAME_MAX: u32 = 128 * 1024;
+/// How long the client library may take to notice that its stream has ended, and to say why.
+const NOTICED_WITHIN: Duration = Duration::from_millis(500);
 /// How long a server that refuses a client's certificate may take to say so.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,8 @@ pub(crate) async fn dial(
         let dialled = timeout_at(by, AsyncTcpStream::connect(&streams, resolved)).await;
         Ok(dialled.unwrap_or_else(|_| Err(TimedOut.into()))?)
     };
-    match Connection::connector(uri, runtime, stream, properties).await {
+    let connected = Connection::connector(uri, runtime, stream, properties);
+    match with_its_stream(connected, &reactor).await {
         Ok(connection) => Ok((connection, reactor.stated())),
         Err(error) if is_encrypted && tls_refusal(&error).is_none() => {
             let asked =
@@ -52,6 +55,22 @@ pub(crate) async fn dial(
             Err(asked.ok().flatten().map_or(error, Into::into))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The client library may wait for ever for a handshake whose stream ended right behind a frame.
+async fn with_its_stream<T>(
+    connected: impl Future<Output = lapin::Result<T>>,
+    streams: &StreamReactor,
+) -> lapin::Result<T> {
+    let abandoned = async {
+        streams.ended().await;
+        sleep(NOTICED_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        connected = connected => connected,
+        () = abandoned => Err(io::Error::from(ConnectionAborted).into()),
     }
 }
 

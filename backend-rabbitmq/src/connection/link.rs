@@ -25,7 +25,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lived so long was not lost by what is done with it.
 const STEADY: Duration = Duration::from_secs(10);
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a handshake may take; after one that got no answer twice as long, up to the longest: the next one may be answered at once.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Connects when somebody needs it, and again after a loss, pausing longer and longer, with jitter.
 pub(crate) struct Link {
@@ -52,6 +54,8 @@ pub(crate) struct Link {
 #[derive(Default)]
 pub(crate) struct Attempts {
     failures: u32,
+    /// Handshakes one after the other that got no answer.
+    unanswered: u32,
     not_before: Option<Instant>,
 }
 
@@ -60,6 +64,7 @@ impl Attempts {
     fn succeeded(&mut self, before: Option<&Arc<Session>>) {
         // One that lives was worn out, not lost.
         let steady = before.is_none_or(|session| session.is_alive() || session.born.elapsed() >= STEADY);
+        self.unanswered = 0;
         self.failures = if steady { 0 } else { self.failures.saturating_add(1) };
         self.not_before = (!steady).then(|| Instant::now() + pause(self.failures));
     }
@@ -169,7 +174,9 @@ impl Link {
             if !is_first && timeout_at(until, wait_to_reconnect(1)).await.is_err() {
                 return Err(self.why_not());
             }
-            match self.connect(until).await {
+            let limit = HANDSHAKE.saturating_mul(1 << attempts.unanswered.min(4)).min(LONGEST_HANDSHAKE);
+            let by = Instant::now() + limit;
+            match self.connect(until.min(by)).await {
                 Ok(session) => {
                     attempts.succeeded(self.current.read().as_ref());
                     *self.last_error.write() = None;
@@ -180,6 +187,7 @@ impl Link {
                     return Ok(session);
                 }
                 Err(error) => {
+                    attempts.unanswered += u32::from(Instant::now() >= by);
                     self.failed(&mut attempts, &error);
                     if !error.is_transient() {
                         return Err(error);
@@ -191,7 +199,7 @@ impl Link {
 
     /// One attempt, for the opening of a handle: an address that is wrong is said at once.
     pub(crate) async fn open(&self, until: Instant) -> Result<Arc<Session>> {
-        let session = self.connect(until).await?;
+        let session = self.connect(until.min(Instant::now() + LONGEST_HANDSHAKE)).await?;
         *self.current.write() = Some(session.clone());
         Ok(session)
     }
@@ -213,9 +221,8 @@ impl Link {
         })
     }
 
-    async fn connect(&self, until: Instant) -> Result<Arc<Session>> {
+    async fn connect(&self, by: Instant) -> Result<Arc<Session>> {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
-        let by = until.min(Instant::now() + HANDSHAKE);
         // A task of its own: a handshake that is dropped half-way would never be cleaned up.
         let dialled = background().spawn(dial(self.address.clone(), self.heartbeat, self.called(), by));
         let (connection, version) = match timeout_at(by, self.answers.unbounded("connecting", dialled)).await
@@ -306,7 +313,7 @@ mod tests {
     use crate::connection::queries::fence;
     use polyqueue::TlsOptions;
     use polyqueue_conformance::broker::{Broker, RabbitBroker};
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     #[tokio::test]
@@ -315,14 +322,42 @@ mod tests {
         let address = Address::parse(&broker.url(), &TlsOptions::default()).unwrap();
         let (attempts, answers) = (Arc::default(), Answers::default());
         let link = Link::new(address, "test", 5, attempts, answers, EventSender::new("test"));
-        let session = link.session(Instant::now() + HANDSHAKE).await.unwrap();
+        let session = link.session(Instant::now() + LONGEST_HANDSHAKE).await.unwrap();
         let refused = fence(session.channel().await.unwrap(), "nowhere".into()).await;
         assert!(refused.is_err());
         for nth in 0..2 * CHANNELS {
             let opened = session.channel().await;
             assert!(opened.is_ok(), "channel {nth} after the one that was refused: {:?}", opened.err());
         }
-        link.close(HANDSHAKE).await;
+        link.close(LONGEST_HANDSHAKE).await;
+    }
+
+    /// At each step, also right behind what the broker has said.
+    #[tokio::test]
+    async fn a_handshake_ends_with_its_stream() {
+        const START: &[u8] = b"\x01\0\0\0\0\0\x3e\0\x0a\0\x0a\0\x09\0\0\0\x27\
+            \x07productS\0\0\0\x08RabbitMQ\x07versionS\0\0\0\x054.3.0\0\0\0\x05PLAIN\0\0\0\0\xce";
+        const TUNE: &[u8] = b"\x01\0\0\0\0\0\x0c\0\x0a\0\x1e\x07\xff\0\x02\0\0\0\0\xce";
+        let steps: [&[&[u8]]; 4] = [&[], &[START], &[START, b""], &[START, b"", TUNE]];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("amqp://127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let address = Address::parse(&url, &TlsOptions::default()).unwrap();
+        for (nth, said) in steps.iter().enumerate() {
+            let by = Instant::now() + Duration::from_secs(60);
+            let dialled = tokio::spawn(dial(address.clone(), 0, "test".into(), by));
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = [0; 1_000];
+            stream.read_exact(&mut heard[..8]).await.unwrap();
+            for said in *said {
+                match said {
+                    [] => drop(stream.read(&mut heard).await.unwrap()),
+                    said => stream.write_all(said).await.unwrap(),
+                }
+            }
+            drop(stream);
+            let ended = timeout(Duration::from_secs(5), dialled).await;
+            assert!(ended.is_ok_and(|ended| ended.unwrap().is_err()), "after {nth} steps");
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use polyqueue::backend::{ByteStream, TlsClient, tls_refusal};
 use tokio::io::{AsyncRead as TokioRead, AsyncWrite as TokioWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 use crate::connection::greeting::Greeting;
 use crate::connection::screen::Screen;
@@ -30,11 +31,13 @@ pub(crate) struct StreamReactor {
     tokio: Tokio,
     tls: Option<TlsClient>,
     stated: StatedVersion,
+    ended: Arc<watch::Sender<bool>>,
 }
 
 impl StreamReactor {
     pub(crate) fn new(tls: Option<TlsClient>) -> Self {
-        Self { tokio: Tokio::current(), tls, stated: StatedVersion::default() }
+        let (stated, ended) = Default::default();
+        Self { tokio: Tokio::current(), tls, stated, ended }
     }
 
     /// Tokio, with these streams.
@@ -45,6 +48,11 @@ impl StreamReactor {
     /// What the broker at the end of the latest stream states.
     pub(crate) fn stated(&self) -> Option<ServerVersion> {
         *self.stated.lock()
+    }
+
+    /// Ends when one of its streams has.
+    pub(crate) async fn ended(&self) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 }
 
@@ -90,7 +98,7 @@ impl Reactor for StreamReactor {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
-        let (tls, stated) = (self.tls.clone(), self.stated.clone());
+        let (tls, stated, ended) = (self.tls.clone(), self.stated.clone(), self.ended.clone());
         async move {
             let tcp = connect(address).await?;
             let bytes = match tls {
@@ -99,7 +107,7 @@ impl Reactor for StreamReactor {
             };
             let greeting = Some(Greeting::default());
             let (screen, readable) = (Screen::default(), Vec::new());
-            Ok(Stream { bytes, greeting, stated, screen, readable, read: 0 })
+            Ok(Stream { bytes, greeting, stated, ended, screen, readable, read: 0 })
         }
     }
 }
@@ -117,6 +125,7 @@ pub(crate) struct Stream {
     /// Until it is complete.
     greeting: Option<Greeting>,
     stated: StatedVersion,
+    ended: Arc<watch::Sender<bool>>,
     screen: Screen,
     /// What has come through the screen, and how much of it was read.
     readable: Vec<u8>,
@@ -139,9 +148,10 @@ impl AsyncRead for Stream {
         while self.readable.len() == self.read && !into.is_empty() {
             let this = &mut *self;
             let mut arrived = ReadBuf::new(into);
-            ready!(TokioRead::poll_read(Pin::new(&mut this.bytes), cx, &mut arrived))?;
-            if arrived.filled().is_empty() {
-                return Poll::Ready(Ok(0));
+            let came = ready!(TokioRead::poll_read(Pin::new(&mut this.bytes), cx, &mut arrived));
+            if came.is_err() || arrived.filled().is_empty() {
+                this.ended.send_replace(true);
+                return Poll::Ready(came.map(|()| 0));
             }
             (this.read, this.readable) = (0, std::mem::take(&mut this.readable));
             this.readable.clear();

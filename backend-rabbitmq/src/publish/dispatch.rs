@@ -14,6 +14,7 @@ use crate::address::NAME;
 use crate::connection::publisher::{Publisher, lost};
 use crate::connection::request::{Confirm, PublishRequest};
 use crate::delay::request::{publish_again, tell_if_slow, waits};
+use crate::publish::call_time::CallTime;
 use crate::publish::fan_out::{careful, publish_copies};
 use crate::publish::reply::publish_replies;
 use crate::publish::requests::requests;
@@ -31,13 +32,13 @@ pub(crate) async fn dispatch(
 ) -> Result<Vec<Result<Published>>> {
     let handle = &publishing.topology.handle;
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
-    let by = handle.until();
-    match send(publishing, to, &batch, by).await {
-        Err(Error::NotFound(_)) if is_back(publishing, to, by).boxed().await? => {
-            send(publishing, to, &batch, by).await
+    let time = CallTime::of(handle);
+    match send(publishing, to, &batch, time).await {
+        Err(Error::NotFound(_)) if is_back(publishing, to, time.by).boxed().await? => {
+            send(publishing, to, &batch, time).await
         }
         Ok(results) if matches!(to, Destination::Queue(_)) && results.iter().any(is_missing) => {
-            Ok(send_missing(publishing, to, &batch, results, by).boxed().await)
+            Ok(send_missing(publishing, to, &batch, results, time).boxed().await)
         }
         answer => answer,
     }
@@ -53,16 +54,16 @@ async fn send_missing(
     to: &Destination,
     batch: &[Message],
     mut results: Vec<Result<Published>>,
-    by: Instant,
+    time: CallTime,
 ) -> Vec<Result<Published>> {
     let missing: Vec<usize> =
         results.iter().enumerate().filter(|(_, result)| is_missing(result)).map(|(at, _)| at).collect();
     let again = async {
-        if !is_back(publishing, to, by).await? {
+        if !is_back(publishing, to, time.by).await? {
             return Ok(None);
         }
         let messages: Vec<Message> = missing.iter().map(|at| batch[*at].clone()).collect();
-        send(publishing, to, &messages, by).await.map(Some)
+        send(publishing, to, &messages, time).await.map(Some)
     };
     match again.await {
         Ok(None) => {}
@@ -76,18 +77,18 @@ async fn send(
     publishing: &Arc<Publishing>,
     to: &Destination,
     batch: &[Message],
-    by: Instant,
+    time: CallTime,
 ) -> Result<Vec<Result<Published>>> {
     let handle = &publishing.topology.handle;
     match to {
         Destination::Queue(queue) => {
-            match handle.in_time("publish", by, careful(publishing, queue, batch)).await? {
-                Some(entry) => publish_copies(publishing, to, &[entry], batch, by).boxed().await,
-                None => publish_to(publishing, queue, batch, by).await,
+            match handle.in_time("publish", time.by, careful(publishing, queue, batch)).await? {
+                Some(entry) => publish_copies(publishing, to, &[entry], batch, time).boxed().await,
+                None => publish_to(publishing, queue, batch, time).await,
             }
         }
-        Destination::Topic(key) => publish_to_topic(publishing, key, batch, by).boxed().await,
-        Destination::Reply(address) => publish_replies(handle, address, batch, by).boxed().await,
+        Destination::Topic(key) => publish_to_topic(publishing, key, batch, time).boxed().await,
+        Destination::Reply(address) => publish_replies(handle, address, batch, time.by).boxed().await,
     }
 }
 
@@ -148,7 +149,7 @@ async fn make_slots(
     queue: &QueueName,
     batch: &[Message],
     results: &mut [Result<Published>],
-    by: Instant,
+    time: CallTime,
 ) -> u64 {
     let came_back = |(_, (result, message)): &(usize, (&Result<Published>, &Message))| {
         matches!(result, Err(Error::NotFound(_))) && !message.delay().is_zero()
@@ -161,10 +162,10 @@ async fn make_slots(
     let messages: Vec<&Message> = back.iter().map(|at| &batch[*at]).collect();
     let handle = &publishing.topology.handle;
     let again = async {
-        let requests = requests(publishing, queue, &messages).await?;
-        Ok(publish_again(&publishing.wheel, publisher, requests, by).await)
+        let requests = requests(publishing, queue, &messages, time.began).await?;
+        Ok(publish_again(&publishing.wheel, publisher, requests, time.by).await)
     };
-    let again = match handle.in_time("publish", by, again).await {
+    let again = match handle.in_time("publish", time.by, again).await {
         Ok(again) => again,
         Err(error) => back.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -181,9 +182,9 @@ async fn publish_to(
     publishing: &Arc<Publishing>,
     queue: &QueueName,
     batch: &[Message],
-    by: Instant,
+    time: CallTime,
 ) -> Result<Vec<Result<Published>>> {
-    let topology = &publishing.topology;
+    let (topology, by) = (&publishing.topology, time.by);
     let handle = &topology.handle;
     let late = |certainty| Error::timeout("publish", handle.deadline, certainty);
     let publisher = handle.in_time("publish", by, handle.publisher()).await?;
@@ -192,7 +193,7 @@ async fn publish_to(
     let mut slow = Slow::default();
     for part in batch.chunks(PART) {
         let part: Vec<&Message> = part.iter().collect();
-        match handle.in_time("publish", by, requests(publishing, queue, &part)).await {
+        match handle.in_time("publish", by, requests(publishing, queue, &part, time.began)).await {
             Ok(requests) => {
                 for request in requests {
                     slow.add(&request);
@@ -222,7 +223,7 @@ async fn publish_to(
         });
     }
     slow.tell(publishing, &publisher).boxed().await;
-    stored += make_slots(publishing, &publisher, queue, batch, &mut results, by).boxed().await;
+    stored += make_slots(publishing, &publisher, queue, batch, &mut results, time).boxed().await;
     handle.meter.of(queue).published(stored);
     if results.iter().all(|result| matches!(result, Err(Error::NotFound(_)))) {
         return Err(Error::not_found(queue.clone()));

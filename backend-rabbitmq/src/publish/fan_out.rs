@@ -2,6 +2,7 @@
 
 use crate::delay::request::{begin, publish_again, request, tell_if_slow, waits};
 use crate::publish::backpressure::{check_lives, enter, has_room, wait_for_room};
+use crate::publish::call_time::CallTime;
 use crate::publish::dedup::{claim, release_key_of};
 use crate::publish::outcome::{Outcome, summed};
 use crate::publish::state::Publishing;
@@ -57,18 +58,17 @@ pub(crate) async fn publish_copies(
     to: &Destination,
     entries: &[CatalogueEntry],
     batch: &[Message],
-    by: Instant,
+    CallTime { began: then, by }: CallTime,
 ) -> Result<Vec<Result<Published>>> {
     if entries.is_empty() {
         return Err(Error::not_found(to.clone()));
     }
     check_keys(to, entries, batch)?;
-    let mut then = std::time::Instant::now();
     let is_delayed = batch.iter().any(|message| !message.delay().is_zero());
     let alive;
     let publisher = async {
         if is_delayed {
-            then = begin(&publishing.wheel).await;
+            begin(&publishing.wheel).await;
         }
         if !can_enter(&publishing.topology).await? {
             return Err(Error::not_found(to.clone()));

@@ -1,5 +1,6 @@
 //! Messages to topics: through the broker's exchange where that will do, as copies of our own where it will not.
 
+use crate::publish::call_time::CallTime;
 use crate::publish::fan_out::publish_copies;
 use crate::publish::requests::properties;
 use crate::publish::state::Publishing;
@@ -22,13 +23,14 @@ pub(crate) async fn publish_to_topic(
     publishing: &Arc<Publishing>,
     key: &RoutingKey,
     batch: &[Message],
-    by: Instant,
+    time: CallTime,
 ) -> Result<Vec<Result<Published>>> {
+    let by = time.by;
     // The exchange knows only now; what waits or is remembered is for the queues that are bound at this moment.
     let exact = batch.iter().any(|message| !message.delay().is_zero() || message.dedup_key().is_some());
     let entries = publishing.topology.handle.in_time("publish", by, matching(publishing, key, exact)).await?;
     if exact || entries.iter().any(|entry| entry.spec.bound.is_some()) {
-        return publish_copies(publishing, &Destination::Topic(key.clone()), &entries, batch, by).await;
+        return publish_copies(publishing, &Destination::Topic(key.clone()), &entries, batch, time).await;
     }
     publish_to_exchange(publishing, key, &entries, batch, by).await
 }
