@@ -104,13 +104,16 @@ impl Limits {
     /// [`Error::Invalid`] that names the field and what is allowed.
     pub fn check_message(&self, message: &Message) -> Result<()> {
         at_most("payload", message.payload().len(), self.payload, "bytes")?;
+        self.check_text("kind", message.kind())?;
+        self.check_delay("delay", message.delay())?;
+        if message.is_plain() {
+            return Ok(());
+        }
         at_most("headers", message.headers().len(), self.headers, "entries")?;
         let header_bytes = message.headers().iter().map(|(key, value)| key.len() + value.len()).sum();
         at_most("headers", header_bytes, self.header_bytes, "bytes")?;
-        self.check_text("kind", message.kind())?;
         self.check_text("schema version", message.schema_version().unwrap_or_default())?;
         self.check_text("correlation id", message.correlation_id().unwrap_or_default())?;
-        self.check_delay("delay", message.delay())?;
         self.check_ttl(message)?;
         message.dedup_key().map_or(Ok(()), |key| self.check_dedup_key(key))
     }

@@ -340,6 +340,11 @@ impl Message {
         }
     }
 
+    /// Whether it has nothing of what most messages do not have.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rare.is_none()
+    }
+
     fn rare(&self) -> &Rare {
         self.rare.as_deref().unwrap_or(&NO_RARE)
     }

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use polyqueue::backend::{EventSender, QueueMeter};
 use polyqueue::{Message, Overflow, QueueName, QueueSpec};
 
-use crate::broker::clock::Clock;
+use crate::broker::clock::{At, Clock};
 use crate::broker::state::due::{self, Effects};
 use crate::broker::state::ids::{ById, WaiterId};
 use crate::broker::state::queue_state::{Counts, QueueState};
@@ -30,6 +30,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// Whether every message without a dedup key comes in, and makes nothing else go.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.overflow.is_none() && !self.keeps_keys
+    }
+
     /// Whether this message may be a duplicate there, or find no room.
     pub(crate) fn may_refuse(&self, message: &Message) -> bool {
         let full = matches!(self.overflow, Some(Overflow::Reject | Overflow::Block));
@@ -65,14 +70,21 @@ impl LockedQueue {
         self.hold(meter, |state| state.queue.is_caught_up().then(|| act(state)))
     }
 
+    /// The same at this moment, or later where another call has seen a later one.
+    pub(crate) fn try_call_at<R>(
+        &self,
+        now: At,
+        meter: &QueueMeter,
+        act: impl FnOnce(&mut State) -> R,
+    ) -> Option<R> {
+        let mut state = self.state.lock();
+        due::advance(&mut state.queue, now, 1);
+        leave(state, meter, |state| state.queue.is_caught_up().then(|| act(state)))
+    }
+
     /// One call that does not need to know all that is due.
     pub(crate) fn hold<R>(&self, meter: &QueueMeter, act: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.enter(1);
-        let answer = act(&mut state);
-        let after = state.leave(meter);
-        drop(state);
-        after.finish();
-        answer
+        leave(self.enter(1), meter, act)
     }
 
     /// Under the lock, so that time never goes back from one call to the next. So many queues are entered together.
@@ -81,6 +93,15 @@ impl LockedQueue {
         due::advance(&mut state.queue, self.clock.now(), together);
         state
     }
+}
+
+/// Acts, and leaves.
+fn leave<R>(mut state: MutexGuard<'_, State>, meter: &QueueMeter, act: impl FnOnce(&mut State) -> R) -> R {
+    let answer = act(&mut state);
+    let after = state.leave(meter);
+    drop(state);
+    after.finish();
+    answer
 }
 
 impl State {

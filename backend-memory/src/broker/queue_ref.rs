@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polyqueue::backend::{Deadline, QueueMeter};
 use polyqueue::{Certainty, Result};
 
-use crate::broker::clock::Clock;
+use crate::broker::clock::{At, Clock};
 use crate::broker::locked_queue::{After, LockedQueue, State, Terms, Wakers};
 use crate::broker::state::queue_state::QueueState;
 
@@ -88,6 +88,11 @@ impl QueueRef {
     /// One call, unless more is due than can be applied at once.
     pub(crate) fn try_call<R>(&self, act: impl FnOnce(&mut State) -> R) -> Option<R> {
         self.queue.try_call(&self.meter, act)
+    }
+
+    /// The same at this moment, or later where another call has seen a later one.
+    pub(crate) fn try_call_at<R>(&self, now: At, act: impl FnOnce(&mut State) -> R) -> Option<R> {
+        self.queue.try_call_at(now, &self.meter, act)
     }
 
     /// One call that does not need to know all that is due.

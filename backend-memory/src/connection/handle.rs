@@ -11,13 +11,14 @@ use polyqueue::backend::{Deadline, EventSender, Lifecycle, Meter};
 use polyqueue::{ConnectOptions, Error, Limits, Message, QueueName, ReplyAddress, Result};
 
 use crate::broker::budget::{Budget, Reservation};
-use crate::broker::clock::{Clock, whole_millis};
+use crate::broker::clock::{At, Clock, whole_millis};
 use crate::broker::namespace::{Broker, Namespace};
 use crate::broker::queue_ref::QueueRef;
 use crate::broker::replies::Replies;
 use crate::broker::state::consume;
 use crate::broker::state::ids::{ConsumerId, WaiterId};
 use crate::broker::state::pending::WaitOutcome;
+use crate::connection::recent::RecentQueues;
 use crate::mutants::{Bug, planted};
 
 /// What one client of a broker has of its own.
@@ -39,6 +40,7 @@ pub(crate) struct Handle {
     /// Inboxes that a close must wake, always in the same order.
     pub(crate) inboxes: Mutex<BTreeMap<ReplyAddress, Arc<Replies>>>,
     pub(crate) clock: Clock,
+    pub(crate) recent: RecentQueues,
     clock_offset: TimeDelta,
     /// Handles in other namespaces, which a close closes.
     children: Mutex<Vec<Weak<Handle>>>,
@@ -89,6 +91,7 @@ impl Handle {
             consumers: Mutex::default(),
             publishes: Mutex::default(),
             inboxes: Mutex::default(),
+            recent: RecentQueues::default(),
             clock_offset,
             children: Mutex::default(),
         }
@@ -108,7 +111,12 @@ impl Handle {
 
     /// This client's wall clock, in whole milliseconds.
     pub(crate) fn wall(&self) -> DateTime<Utc> {
-        let wall = self.clock.wall(self.clock.now());
+        self.wall_at(self.clock.now())
+    }
+
+    /// The same at this moment.
+    pub(crate) fn wall_at(&self, at: At) -> DateTime<Utc> {
+        let wall = self.clock.wall(at);
         wall.checked_add_signed(self.clock_offset).unwrap_or(wall)
     }
 

@@ -7,6 +7,7 @@ use crate::broker::state::publish;
 use crate::broker::state::stored::Stored;
 use crate::connection::handle::Handle;
 use crate::publish::pending::PendingPublish;
+use crate::publish::single::{self, Single};
 
 /// Stores each message in every queue that it reaches, or in none; replies go to their inbox.
 ///
@@ -17,7 +18,16 @@ pub(crate) async fn publish(
     to: &Destination,
     mut batch: Vec<Message>,
 ) -> Result<Vec<Result<Published>>> {
-    begin_delays(&handle.limits, to, &mut batch, handle.wall())?;
+    let now = handle.clock.now();
+    begin_delays(&handle.limits, to, &mut batch, handle.wall_at(now))?;
+    if let (Destination::Queue(queue), 1) = (to, batch.len())
+        && let Some(message) = batch.pop()
+    {
+        match single::publish(handle, queue, message, now) {
+            Single::Answered(answer) => return Ok(vec![answer]),
+            Single::GoOn(message) => batch.push(message),
+        }
+    }
     match to {
         Destination::Reply(address) => reply(handle, address, batch),
         _ => PendingPublish::new(handle, to, batch).await,

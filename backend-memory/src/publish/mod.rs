@@ -5,3 +5,4 @@
 pub(crate) mod dispatch;
 mod fan_out;
 mod pending;
+mod single;
