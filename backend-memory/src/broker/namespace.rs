@@ -36,12 +36,8 @@ impl Namespace {
     /// # Errors
     /// `NotFound` when there is none.
     pub(crate) fn reached(&self, key: &RoutingKey, meter: &Meter) -> Result<Vec<QueueRef>> {
-        let mut reached = Vec::new();
-        self.look_at_all(|name, declared| {
-            if declared.reaches(key) {
-                reached.push(QueueRef::new(declared.queue.clone(), meter.of(name)));
-            }
-        });
+        let queue_ref = |(name, declared): (_, &Declared)| QueueRef::new(declared.queue.clone(), meter.of(name));
+        let mut reached: Vec<QueueRef> = self.queues.read().reached(key).map(queue_ref).collect();
         if planted(Bug::FanOutStops) {
             reached.truncate(1);
         }
@@ -111,7 +107,7 @@ impl Broker {
             self.namespaces.lock().iter().map(|(name, it)| (name.clone(), it.clone())).collect();
         namespaces.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (_, namespace) in namespaces {
-            let queues = std::mem::take(&mut namespace.queues.write().0);
+            let queues = namespace.queues.write().take();
             for (name, declared) in queues {
                 QueueRef::new(declared.queue, Meter::default().of(&name))
                     .hold(|queue, _| admin::delete(queue));

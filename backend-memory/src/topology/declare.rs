@@ -16,14 +16,14 @@ use crate::mutants::{Bug, planted};
 /// # Errors
 /// `Invalid` when the one that is there differs.
 pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
-    let queues = &mut handle.namespace.queues.write().0;
-    if let Some(declared) = queues.get_mut(&spec.name) {
+    let mut queues = handle.namespace.queues.write();
+    if let Some(declared) = queues.declared(&spec.name) {
         spec.check_redeclared(&declared.spec)?;
-        declared.spec.bindings.extend(spec.bindings.iter().cloned());
+        queues.bind(&spec.name, &spec.bindings);
         return Ok(());
     }
     let queue = Arc::new(LockedQueue::new(spec, handle.clock.clone(), handle.events.clone()));
-    queues.insert(spec.name.clone(), Declared { spec: spec.clone(), queue });
+    queues.insert(Declared { spec: spec.clone(), queue });
     tracing::debug!(name: "memory.queue_declared", queue = %spec.name, "made a queue");
     Ok(())
 }
@@ -32,12 +32,12 @@ pub(crate) fn declare(handle: &Handle, spec: &QueueSpec) -> Result<()> {
 /// `NotFound` for an unknown queue; a binding that is not there is none.
 pub(crate) fn unbind(handle: &Handle, name: &QueueName, pattern: &Pattern) -> Result<()> {
     let queue = {
-        let queues = &mut handle.namespace.queues.write().0;
-        let declared = queues.get_mut(name).ok_or_else(|| Error::not_found(name))?;
+        let mut queues = handle.namespace.queues.write();
+        let queue = queues.get(name).cloned().ok_or_else(|| Error::not_found(name))?;
         if !planted(Bug::UnbindForgets) {
-            declared.spec.bindings.remove(pattern);
+            queues.unbind(name, pattern);
         }
-        declared.queue.clone()
+        queue
     };
     // Whoever found the binding there has stored his copy by then.
     QueueRef::new(queue, handle.meter.of(name)).hold(|_, _| ());
@@ -47,7 +47,7 @@ pub(crate) fn unbind(handle: &Handle, name: &QueueName, pattern: &Pattern) -> Re
 /// # Errors
 /// `NotFound` for an unknown queue.
 pub(crate) async fn delete(handle: &Handle, queue: &QueueName) -> Result<()> {
-    let removed = handle.namespace.queues.write().0.remove(queue);
+    let removed = handle.namespace.queues.write().remove(queue);
     let removed = removed.ok_or_else(|| Error::not_found(queue))?;
     let queue_ref = QueueRef::new(removed.queue, handle.meter.of(queue));
     queue_ref.hold(|queue, _| admin::delete(queue));

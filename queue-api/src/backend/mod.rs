@@ -45,6 +45,7 @@ mod reply_buffer;
 mod socket_url;
 mod stored_spec;
 mod tls;
+mod topic_index;
 mod url;
 mod url_parts;
 
@@ -68,6 +69,7 @@ pub use reply_buffer::ReplyBuffer;
 pub use socket_url::SocketUrl;
 pub use stored_spec::stored_spec;
 pub use tls::{ByteStream, TLS_PARAMETERS, TlsClient, tls_refusal};
+pub use topic_index::TopicIndex;
 pub use url::{BrokerUrl, Login};
 
 pub use crate::background::background;
