@@ -85,12 +85,12 @@ impl Catalogue {
 
     /// All queues, by name.
     pub(crate) fn queues(&self) -> Vec<QueueSpec> {
-        self.known.lock().queues.values().map(|entry| (*entry.spec).clone()).collect()
+        self.known.lock().queues.all().map(|entry| (*entry.spec).clone()).collect()
     }
 
     /// A queue, as far as it was read.
     pub(crate) fn entry(&self, queue: &QueueName) -> Option<CatalogueEntry> {
-        self.known.lock().queues.get(queue.as_str()).cloned()
+        self.known.lock().queues.get(queue).cloned()
     }
 
     /// A deletion of a queue of this name that has begun, and has not ended.
@@ -100,8 +100,7 @@ impl Catalogue {
 
     /// The queues that a message to this topic is for, by name.
     pub(crate) fn matching(&self, key: &RoutingKey) -> Vec<CatalogueEntry> {
-        let known = self.known.lock();
-        known.queues.values().filter(|entry| entry.is_bound_to(key)).cloned().collect()
+        self.known.lock().queues.matching(key).cloned().collect()
     }
 
     /// Whose an address is, as far as it was read.
@@ -168,7 +167,7 @@ impl Catalogue {
     pub(crate) fn unlisted(&self) -> usize {
         let known = self.known.lock();
         let mut unlisted = self.unlisted.lock();
-        unlisted.retain(|queue| !known.queues.contains_key(queue.as_str()));
+        unlisted.retain(|queue| known.queues.get(queue).is_none());
         unlisted.len()
     }
 

@@ -1,11 +1,12 @@
 //! What follows from reading the catalogue's records in order: which queues there are, and which lives were ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use polyqueue::{QueueName, QueueSpec};
+use polyqueue::QueueName;
 use tokio::time::Instant;
 
+use crate::topology::listed::ListedQueues;
 use crate::topology::recent::Recent;
 use crate::topology::records::{CatalogueEntry, Listed, Record};
 use crate::wire::names::is_first_address;
@@ -28,7 +29,7 @@ pub(crate) enum AddressOwner {
 /// What the records say so far.
 #[derive(Debug, Default)]
 pub(crate) struct KnownQueues {
-    pub(crate) queues: BTreeMap<String, CatalogueEntry>,
+    pub(crate) queues: ListedQueues,
     /// Queues whose deletion has begun, by their addresses.
     pub(crate) deleting: HashMap<Arc<str>, CatalogueEntry>,
     ended: Recent,
@@ -89,7 +90,7 @@ impl KnownQueues {
     fn begin_with(&mut self, stream: Option<String>, queues: Vec<Listed>, deleting: Vec<Listed>) {
         self.stream = stream;
         for entry in queues.into_iter().filter_map(Listed::entry) {
-            self.queues.insert(entry.name().to_string(), entry);
+            self.queues.insert(entry);
         }
         let deleting = deleting.into_iter().filter_map(Listed::entry);
         self.deleting.extend(deleting.map(|entry| (entry.address.clone(), entry)));
@@ -104,47 +105,33 @@ impl KnownQueues {
             Record::Begin { stream } => self.stream = self.stream.take().or(stream),
             Record::Declare(listed) => {
                 if let Some(entry) = listed.entry().filter(|entry| !self.ended.contains(&entry.address)) {
-                    self.queues.entry(entry.name().to_string()).or_insert(entry);
+                    self.queues.insert(entry);
                 }
             }
             Record::Renew { former, listed } => {
-                if self.take_out(&listed.queue, &former).is_some() {
+                if self.queues.remove(&listed.queue, &former).is_some() {
                     self.ended.insert(former);
                     self.apply(Record::Declare(listed));
                 }
             }
             Record::Bind { queue, address, pattern } => {
-                if let Some(spec) = self.spec_at(&queue, &address) {
-                    spec.bindings.insert(pattern);
-                }
+                self.queues.bind(&queue, &address, pattern);
             }
             Record::Unbind { queue, address, pattern } => {
-                if let Some(spec) = self.spec_at(&queue, &address) {
-                    spec.bindings.remove(&pattern);
-                }
+                self.queues.unbind(&queue, &address, &pattern);
             }
             Record::Deleting { queue, address } => {
-                if let Some(entry) = self.take_out(&queue, &address) {
+                if let Some(entry) = self.queues.remove(&queue, &address) {
                     self.deleting.insert(address, entry);
                 }
             }
             Record::Delete { queue, address } => {
-                self.take_out(&queue, &address);
+                self.queues.remove(&queue, &address);
                 self.deleting.remove(&address);
                 self.ended.insert(address);
             }
             Record::Mark { .. } | Record::Snapshot { .. } => {}
         }
-    }
-
-    fn take_out(&mut self, queue: &str, address: &str) -> Option<CatalogueEntry> {
-        let is_it = self.queues.get(queue).is_some_and(|entry| &*entry.address == address);
-        if is_it { self.queues.remove(queue) } else { None }
-    }
-
-    fn spec_at(&mut self, queue: &str, address: &Arc<str>) -> Option<&mut QueueSpec> {
-        let entry = self.queues.get_mut(queue).filter(|entry| entry.address == *address)?;
-        Some(Arc::make_mut(&mut entry.spec))
     }
 
     /// A deletion of a queue of this name that has begun, and has not ended.
@@ -154,8 +141,8 @@ impl KnownQueues {
 
     /// Whose an address is.
     pub(crate) fn whose(&self, address: &str) -> AddressOwner {
-        if let Some(entry) = self.queues.values().find(|entry| *entry.address == *address) {
-            return AddressOwner::Queue(entry.name().clone());
+        if let Some(queue) = self.queues.owner(address) {
+            return AddressOwner::Queue(queue.clone());
         }
         if self.ended.contains(address) || self.deleting.contains_key(address) {
             AddressOwner::Deleted
@@ -170,10 +157,10 @@ impl KnownQueues {
             return Vec::new();
         }
         let known = |entry: &CatalogueEntry| {
-            self.queues.contains_key(entry.name().as_str())
+            self.queues.get(entry.name()).is_some()
                 || self.whose(&entry.address) == AddressOwner::Deleted
         };
-        former.queues.into_values().filter(|entry| !known(entry)).collect()
+        former.queues.into_all().filter(|entry| !known(entry)).collect()
     }
 
     /// The next snapshot, where so much was written since the last one that it is time.
@@ -186,7 +173,7 @@ impl KnownQueues {
         Some(Record::Snapshot {
             stream: self.stream.clone(),
             upto: self.next,
-            queues: self.queues.values().map(Listed::from).collect(),
+            queues: self.queues.all().map(Listed::from).collect(),
             deleting: self.deleting.values().map(Listed::from).collect(),
             // No other address is ever given to a second life.
             ended: self.ended.iter().filter(|address| is_first_address(address)).cloned().collect(),
@@ -220,6 +207,14 @@ mod tests {
         Record::Bind { queue: "q".into(), address: address.into(), pattern }
     }
 
+    fn entry_of(known: &KnownQueues) -> &CatalogueEntry {
+        known.queues.get(&QueueName::from_static("q")).unwrap()
+    }
+
+    fn all(known: &KnownQueues) -> Vec<&CatalogueEntry> {
+        known.queues.all().collect()
+    }
+
     fn known(records: impl IntoIterator<Item = Record>) -> KnownQueues {
         read(KnownQueues::default(), 0, records)
     }
@@ -243,7 +238,7 @@ mod tests {
             declare("q", "4"),
             delete("q", "2"),
         ]);
-        assert_eq!(&*known.queues["q"].address, "3");
+        assert_eq!(&*entry_of(&known).address, "3");
         assert_eq!((known.whose("1"), known.whose("5")), (AddressOwner::Deleted, AddressOwner::Nobody));
         assert_eq!(known.whose("3"), AddressOwner::Queue(QueueName::from_static("q")));
     }
@@ -255,23 +250,23 @@ mod tests {
             listed: Listed { queue: "q".into(), address: address.into(), spec: None },
         };
         let twice = known([declare("q", "1"), renew("1", "2"), renew("1", "3")]);
-        assert_eq!(&*twice.queues["q"].address, "2");
+        assert_eq!(&*entry_of(&twice).address, "2");
         assert_eq!(twice.whose("1"), AddressOwner::Deleted);
-        assert!(known([declare("q", "1"), deleting("q", "1"), renew("1", "2")]).queues.is_empty());
-        assert!(known([declare("q", "1"), delete("q", "1"), renew("1", "2")]).queues.is_empty());
+        assert!(known([declare("q", "1"), deleting("q", "1"), renew("1", "2")]).queues.len() == 0);
+        assert!(known([declare("q", "1"), delete("q", "1"), renew("1", "2")]).queues.len() == 0);
     }
 
     #[test]
     fn a_deletion_that_has_begun_is_no_queue_and_is_known_until_it_has_ended() {
         let q = QueueName::from_static("q");
         let begun = known([declare("q", "1"), deleting("q", "1"), deleting("q", "0")]);
-        assert!(begun.queues.is_empty());
+        assert!(begun.queues.len() == 0);
         assert_eq!(&*begun.being_deleted(&q).unwrap().address, "1");
         assert_eq!(begun.whose("1"), AddressOwner::Deleted);
         let next = read(begun, 3, [declare("q", "2")]);
-        assert_eq!((&*next.queues["q"].address, next.deleting.len()), ("2", 1));
+        assert_eq!((&*entry_of(&next).address, next.deleting.len()), ("2", 1));
         let ended = read(next, 4, [delete("q", "1"), delete("q", "1")]);
-        assert_eq!((ended.being_deleted(&q), &*ended.queues["q"].address), (None, "2"));
+        assert_eq!((ended.being_deleted(&q), &*entry_of(&ended).address), (None, "2"));
     }
 
     #[test]
@@ -279,7 +274,7 @@ mod tests {
         let pattern = Pattern::new("b").unwrap();
         let unbind = Record::Unbind { queue: "q".into(), address: "1".into(), pattern };
         let known = known([declare("q", "1"), bind("1", "a.#"), bind("0", "c"), bind("1", "b"), unbind]);
-        let entry = &known.queues["q"];
+        let entry = entry_of(&known);
         let patterns: Vec<&str> = entry.spec.bindings.iter().map(Pattern::as_str).collect();
         assert_eq!(patterns, ["a.#"]);
         assert!(entry.is_bound_to(&RoutingKey::new("a.x").unwrap()));
@@ -295,7 +290,7 @@ mod tests {
         known.take(1, b"not json");
         known.take(2, br#"{"op":"rename","queue":"q"}"#);
         let spec = QueueSpec::new(QueueName::from_static("q")).bound(3, polyqueue::Overflow::Reject);
-        assert_eq!((&*known.queues["q"].spec, known.next), (&spec, 3));
+        assert_eq!((&*entry_of(&known).spec, known.next), (&spec, 3));
     }
 
     #[test]
@@ -343,7 +338,7 @@ mod tests {
             (short.whose(&first), short.whose("random")),
             (AddressOwner::Deleted, AddressOwner::Nobody)
         );
-        assert_eq!((&short.queues, &short.deleting), (&whole.queues, &whole.deleting));
+        assert_eq!((all(&short), &short.deleting), (all(&whole), &whole.deleting));
         assert_eq!((short.stream, short.from, short.next), (whole.stream, whole.from, whole.next));
         assert_eq!(short.queues.len(), 4);
         let wrong = read(KnownQueues::beginning(Some(7)), 7, [snapshot]);

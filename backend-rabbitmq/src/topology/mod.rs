@@ -7,6 +7,7 @@ pub(crate) mod dedup_queues;
 pub(crate) mod delete;
 pub(crate) mod follow;
 pub(crate) mod known;
+pub(crate) mod listed;
 pub(crate) mod lookup;
 pub(crate) mod read_catalogue;
 pub(crate) mod recent;
