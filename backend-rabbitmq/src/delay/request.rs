@@ -23,12 +23,14 @@ const TRIES: usize = 3;
 /// What took so long may have come when its slot was over.
 const SLOW: Duration = Duration::from_millis(800);
 
-/// Sees to it that something can be delayed. The first of a client waits until the broker's time is known.
-pub(crate) async fn begin(wheel: &Wheel) {
+/// When delays begin of what was `called` then. The first of a client waits until the broker's time is known; they begin then.
+pub(crate) async fn begin(wheel: &Wheel, called: Instant) -> Instant {
     wheel.start();
-    if !wheel.shared.clock.is_sharp() {
-        wheel.shared.clock.known().await;
+    if wheel.shared.clock.is_sharp() {
+        return called;
     }
+    wheel.shared.clock.known().await;
+    Instant::now()
 }
 
 /// A request for a queue: at once, or after a delay that began `then`.

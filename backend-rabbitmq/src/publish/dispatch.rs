@@ -32,7 +32,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Vec<Result<Published>>> {
     let handle = &publishing.topology.handle;
     begin_delays(&handle.limits, to, &mut batch, handle.now())?;
-    let time = CallTime::of(handle);
+    let time = &CallTime::of(handle);
     match send(publishing, to, &batch, time).await {
         Err(Error::NotFound(_)) if is_back(publishing, to, time.by).boxed().await? => {
             send(publishing, to, &batch, time).await
@@ -54,7 +54,7 @@ async fn send_missing(
     to: &Destination,
     batch: &[Message],
     mut results: Vec<Result<Published>>,
-    time: CallTime,
+    time: &CallTime,
 ) -> Vec<Result<Published>> {
     let missing: Vec<usize> =
         results.iter().enumerate().filter(|(_, result)| is_missing(result)).map(|(at, _)| at).collect();
@@ -77,7 +77,7 @@ async fn send(
     publishing: &Arc<Publishing>,
     to: &Destination,
     batch: &[Message],
-    time: CallTime,
+    time: &CallTime,
 ) -> Result<Vec<Result<Published>>> {
     let handle = &publishing.topology.handle;
     match to {
@@ -149,7 +149,7 @@ async fn make_slots(
     queue: &QueueName,
     batch: &[Message],
     results: &mut [Result<Published>],
-    time: CallTime,
+    time: &CallTime,
 ) -> u64 {
     let came_back = |(_, (result, message)): &(usize, (&Result<Published>, &Message))| {
         matches!(result, Err(Error::NotFound(_))) && !message.delay().is_zero()
@@ -182,7 +182,7 @@ async fn publish_to(
     publishing: &Arc<Publishing>,
     queue: &QueueName,
     batch: &[Message],
-    time: CallTime,
+    time: &CallTime,
 ) -> Result<Vec<Result<Published>>> {
     let (topology, by) = (&publishing.topology, time.by);
     let handle = &topology.handle;

@@ -58,17 +58,18 @@ pub(crate) async fn publish_copies(
     to: &Destination,
     entries: &[CatalogueEntry],
     batch: &[Message],
-    CallTime { began: then, by }: CallTime,
+    &CallTime { began, by }: &CallTime,
 ) -> Result<Vec<Result<Published>>> {
     if entries.is_empty() {
         return Err(Error::not_found(to.clone()));
     }
     check_keys(to, entries, batch)?;
+    let mut then = began;
     let is_delayed = batch.iter().any(|message| !message.delay().is_zero());
     let alive;
     let publisher = async {
         if is_delayed {
-            begin(&publishing.wheel).await;
+            then = begin(&publishing.wheel, began).await;
         }
         if !can_enter(&publishing.topology).await? {
             return Err(Error::not_found(to.clone()));

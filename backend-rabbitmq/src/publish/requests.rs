@@ -22,18 +22,18 @@ pub(crate) fn properties(message: &Message, now: DateTime<Utc>) -> BasicProperti
     with_terms(encode(message, published), message, now)
 }
 
-/// The requests of a part of a batch, whose delays began `then`.
+/// The requests of a part of a batch that was `called` then.
 pub(crate) async fn requests(
     publishing: &Arc<Publishing>,
     queue: &QueueName,
     batch: &[&Message],
-    then: Instant,
+    called: Instant,
 ) -> Result<Vec<PublishRequest>> {
     let topology = &publishing.topology;
-    let mut to = Arc::from("");
+    let (mut to, mut then) = (Arc::from(""), called);
     if batch.iter().any(|message| !message.delay().is_zero()) {
         to = address_now(topology, queue).boxed().await?;
-        begin(&publishing.wheel).boxed().await;
+        then = begin(&publishing.wheel, called).boxed().await;
     }
     let now = topology.handle.now();
     let mut requests = Vec::with_capacity(batch.len());

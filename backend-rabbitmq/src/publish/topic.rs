@@ -23,7 +23,7 @@ pub(crate) async fn publish_to_topic(
     publishing: &Arc<Publishing>,
     key: &RoutingKey,
     batch: &[Message],
-    time: CallTime,
+    time: &CallTime,
 ) -> Result<Vec<Result<Published>>> {
     let by = time.by;
     // The exchange knows only now; what waits or is remembered is for the queues that are bound at this moment.

@@ -219,7 +219,7 @@ impl Republisher {
         properties: BasicProperties,
         body: Bytes,
     ) -> Result<PublishRequest> {
-        let (topology, then) = (self.topology(), std::time::Instant::now());
+        let (topology, called) = (self.topology(), std::time::Instant::now());
         if after.is_zero() {
             let (exchange, key) = match item.life.way() {
                 Some(address) if can_enter(topology).await? => (topology.names.entry(), by_address(address)),
@@ -233,11 +233,8 @@ impl Republisher {
             Some(_) => return Err(Error::not_found(self.queue.clone())),
         };
         let (wheel, handle) = (&self.dead.publishing.wheel, &topology.handle);
-        let begun = async {
-            begin(wheel).await;
-            Ok(())
-        };
-        handle.in_time("publish", handle.until(), begun).await?;
+        let begun = async { Ok(begin(wheel, called).await) };
+        let then = handle.in_time("publish", handle.until(), begun).await?;
         request(wheel, topology, (&self.queue, &to), (then, after), properties, body)
     }
 

@@ -1,24 +1,31 @@
 //! What was logged.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
-use tracing_subscriber::fmt::MakeWriter;
 
-/// What was logged on this thread while it lives.
+thread_local! {
+    /// Whoever listens to this thread.
+    static LISTENER: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// What was logged on this thread while it was listened to.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
+/// Listens until it is dropped.
+pub(crate) struct Listening;
+
 impl Log {
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(self.clone()).finish();
-        let listening = tracing::subscriber::set_default(subscriber);
-        // A line that another thread is about to log for the first time would be nobody's for ever.
-        std::thread::sleep(Duration::from_millis(20));
-        tracing::callsite::rebuild_interest_cache();
-        listening
+    /// One subscriber for all threads and for good: of a line whose place is found while another comes or goes, tracing may remember
+    /// that nobody wants it.
+    pub(crate) fn listen(&self) -> Listening {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| ToListener).init());
+        LISTENER.set(Some(self.clone()));
+        Listening
     }
 
     pub(crate) fn text(&self) -> String {
@@ -30,20 +37,21 @@ impl Log {
     }
 }
 
-impl Write for Log {
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENER.set(None);
+    }
+}
+
+struct ToListener;
+
+impl Write for ToListener {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().write(text)
+        LISTENER.with_borrow(|log| log.iter().for_each(|log| log.0.lock().extend_from_slice(text)));
+        Ok(text.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
