@@ -36,7 +36,8 @@ impl Namespace {
     /// # Errors
     /// `NotFound` when there is none.
     pub(crate) fn reached(&self, key: &RoutingKey, meter: &Meter) -> Result<Vec<QueueRef>> {
-        let queue_ref = |(name, declared): (_, &Declared)| QueueRef::new(declared.queue.clone(), meter.of(name));
+        let queue_ref =
+            |(name, declared): (_, &Declared)| QueueRef::new(declared.queue.clone(), meter.of(name));
         let mut reached: Vec<QueueRef> = self.queues.read().reached(key).map(queue_ref).collect();
         if planted(Bug::FanOutStops) {
             reached.truncate(1);

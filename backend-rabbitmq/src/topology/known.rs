@@ -157,8 +157,7 @@ impl KnownQueues {
             return Vec::new();
         }
         let known = |entry: &CatalogueEntry| {
-            self.queues.get(entry.name()).is_some()
-                || self.whose(&entry.address) == AddressOwner::Deleted
+            self.queues.get(entry.name()).is_some() || self.whose(&entry.address) == AddressOwner::Deleted
         };
         former.queues.into_all().filter(|entry| !known(entry)).collect()
     }
@@ -277,8 +276,8 @@ mod tests {
         let entry = entry_of(&known);
         let patterns: Vec<&str> = entry.spec.bindings.iter().map(Pattern::as_str).collect();
         assert_eq!(patterns, ["a.#"]);
-        assert!(entry.is_bound_to(&RoutingKey::new("a.x").unwrap()));
-        assert!(!entry.is_bound_to(&RoutingKey::new("b").unwrap()));
+        let reached = |key: &str| known.queues.matching(&RoutingKey::new(key).unwrap()).count();
+        assert_eq!((reached("a.x"), reached("b"), reached("c")), (1, 0, 0));
     }
 
     #[test]

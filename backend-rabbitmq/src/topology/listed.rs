@@ -86,3 +86,41 @@ impl ListedQueues {
         self.by_name.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polyqueue::QueueSpec;
+
+    fn entry(name: &'static str, address: &str, patterns: &[&str]) -> CatalogueEntry {
+        let spec = QueueSpec::new(QueueName::from_static(name));
+        let spec = patterns.iter().fold(spec, |spec, pattern| spec.bind(Pattern::new(pattern).unwrap()));
+        CatalogueEntry { address: address.into(), spec: Arc::new(spec) }
+    }
+
+    #[test]
+    fn what_goes_takes_its_ways_along() {
+        let mut listed = ListedQueues::default();
+        let reached = |listed: &ListedQueues, key: &str| -> Vec<String> {
+            let key = RoutingKey::new(key).unwrap();
+            listed.matching(&key).map(|entry| entry.address.to_string()).collect()
+        };
+        listed.insert(entry("q", "1", &["a.*", "a.#"]));
+        listed.insert(entry("q", "2", &["b"]));
+        listed.insert(entry("r", "3", &["a.b"]));
+        listed.bind("q", "2", Pattern::new("never").unwrap());
+        listed.bind("q", "1", Pattern::new("b").unwrap());
+        assert_eq!(
+            (reached(&listed, "a.b"), reached(&listed, "b")),
+            (vec!["1".into(), "3".into()], vec!["1".into()])
+        );
+        listed.unbind("q", "1", &Pattern::new("b").unwrap());
+        assert!(listed.remove("q", "2").is_none() && reached(&listed, "b").is_empty());
+        assert!(listed.remove("q", "1").is_some() && listed.owner("1").is_none());
+        assert_eq!((reached(&listed, "a.b"), listed.len()), (vec!["3".into()], 1));
+        // A foreign record may give one address to two.
+        listed.insert(entry("s", "3", &[]));
+        assert!(listed.remove("r", "3").is_some());
+        assert_eq!(listed.owner("3"), Some(&QueueName::from_static("s")));
+    }
+}

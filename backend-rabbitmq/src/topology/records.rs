@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use polyqueue::backend::stored_spec;
-use polyqueue::{Pattern, QueueName, QueueSpec, RoutingKey};
+use polyqueue::{Pattern, QueueName, QueueSpec};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// One line of the stream.
@@ -88,10 +88,6 @@ pub(crate) struct CatalogueEntry {
 impl CatalogueEntry {
     pub(crate) fn name(&self) -> &QueueName {
         &self.spec.name
-    }
-
-    pub(crate) fn is_bound_to(&self, key: &RoutingKey) -> bool {
-        self.spec.bindings.iter().any(|pattern| pattern.matches(key))
     }
 
     /// Whether who publishes must know what it is declared to be.

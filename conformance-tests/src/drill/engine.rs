@@ -144,8 +144,11 @@ impl Drill {
 
     /// Whether the drill still goes on at that time.
     async fn until(&self, at: Duration) -> bool {
-        while self.now() < at && !self.watch.is_stopped() {
-            sleep((at - self.now()).min(LOOKS_EVERY)).await;
+        while let left = at.saturating_sub(self.now())
+            && !left.is_zero()
+            && !self.watch.is_stopped()
+        {
+            sleep(left.min(LOOKS_EVERY)).await;
         }
         !self.watch.is_stopped()
     }
