@@ -183,7 +183,7 @@ impl KnownQueues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polyqueue::{Pattern, RoutingKey};
+    use polyqueue::{Pattern, QueueSpec, RoutingKey};
 
     fn declare(queue: &str, address: &str) -> Record {
         Record::Declare(Listed { queue: queue.into(), address: address.into(), spec: None })
