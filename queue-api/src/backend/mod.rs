@@ -20,6 +20,7 @@
 //! | a catalogue that later versions write, too | [`stored_spec`] |
 //! | a receipt that says when its lease began and ends | [`ReceiptTimes`] |
 //! | answers that every backend words alike | [`not_found_if_all`], [`no_dedup_keys`] |
+//! | the queues that a topic reaches | [`TopicIndex`] |
 //! | a message taken apart | [`Parts`] |
 //! | counters, errors that are cut, URLs that may be shown | [`Meter`], [`QueueMeter`], [`cut_error`], [`redacted`] |
 
