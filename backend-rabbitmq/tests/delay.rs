@@ -110,7 +110,7 @@ async fn short_waits(queue: &Arc<dyn Queue>) {
 async fn a_wait_that_passes_two_levels(broker: &RabbitBroker, queue: &Arc<dyn Queue>) {
     let name = declared(queue, "two levels").await;
     let consumer = consumer(queue, &name).await;
-    let (wait, began) = (Duration::from_millis(17_500), Instant::now());
+    let (wait, began) = (Duration::from_millis(19_500), Instant::now());
     delay(queue, &name, "far", wait).await;
     assert_eq!(waiting(broker, 1).await, 1);
     assert_eq!(next(&*consumer).await, "far");
