@@ -20,20 +20,17 @@ use crate::wire::delay::{LOOK, Ticket, slot_of_queue};
 
 /// How often a slot is made for a message that comes back.
 const TRIES: usize = 3;
-/// How long it takes to know the broker's time, mostly: a second must begin.
-const USUAL: Duration = Duration::from_secs(1);
 /// What took so long may have come when its slot was over.
 const SLOW: Duration = Duration::from_millis(800);
 
-/// When delays begin of what was `called` then. The first of a client waits until the broker's time is known; they begin then, where that
-/// takes no longer than usual.
+/// When delays begin of what was `called` then. The first of a client waits until the broker's time is known; they begin then.
 pub(crate) async fn begin(wheel: &Wheel, called: Instant) -> Instant {
     wheel.start();
     if wheel.shared.clock.is_sharp() {
         return called;
     }
     wheel.shared.clock.known().await;
-    Instant::now().min(called + USUAL)
+    Instant::now()
 }
 
 /// A request for a queue: at once, or after a delay that began `then`.
