@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use polyqueue::{
-    Admin, Consumer, DeadFilter, DeadReason, Delivery, Message, Page, Priority, Queue, QueueName, Receipt,
-    Settled, Subscription, Verdict,
+    Admin, Consumer, DeadFilter, DeadReason, Delivery, Error, Message, Overflow, Page, Priority, Queue,
+    QueueName, QueueSpec, Receipt, Settled, Subscription, Verdict,
 };
 use polyqueue_memory::MemoryQueue;
 use tokio::time::Instant;
@@ -104,4 +104,25 @@ async fn the_end_of_a_lease_brings_a_message_back_and_fences_its_holder() {
     assert_eq!(settle(&*first, &held.receipt, Verdict::Ack).await, Settled::LeaseLost);
     assert_eq!(settle(&*first, &again.receipt, Verdict::Ack).await, Settled::LeaseLost);
     assert_eq!(settle(&*second, &again.receipt, Verdict::Ack).await, Settled::Applied);
+}
+
+/// Who publishes remembers the queues that he published to: one of the same name is another one.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_declared_anew_is_published_to_as_what_it_is_now() {
+    let queue = queue().await;
+    for _ in 0..40 {
+        for text in ["first", "second"] {
+            publish(&queue, Message::new(text)).await;
+        }
+        queue.delete(&QUEUE).await.unwrap();
+        let gone = queue.publish(&QUEUE.into(), vec![Message::new("gone")]).await;
+        assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+        queue.declare(&QueueSpec::new(QUEUE).bound(1, Overflow::Reject)).await.unwrap();
+        publish(&queue, Message::new("first")).await;
+        let full = queue.publish(&QUEUE.into(), vec![Message::new("second")]).await.unwrap().remove(0);
+        assert!(matches!(full, Err(Error::Full { .. })), "{full:?}");
+        queue.delete(&QUEUE).await.unwrap();
+        queue.declare(&QUEUE.into()).await.unwrap();
+        assert_eq!(queue.stats(&QUEUE).await.unwrap().ready, 0);
+    }
 }
